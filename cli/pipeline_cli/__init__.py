@@ -1,0 +1,1 @@
+"""The `pipelines` command: a thin face on the other parts."""

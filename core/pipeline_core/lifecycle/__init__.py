@@ -1,0 +1,1 @@
+"""The life of a run: phases, what is observed, and the pure decision what to do next."""

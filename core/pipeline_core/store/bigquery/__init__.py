@@ -1,0 +1,1 @@
+"""BigQuery: the client, and what several parts do with it."""

@@ -1,0 +1,26 @@
+"""Makes BigQuery clients from the settings; blocking clients, to be used on threads."""
+
+from google.api_core.client_info import ClientInfo
+from google.auth.credentials import AnonymousCredentials, Credentials
+from google.cloud import bigquery
+
+from pipeline_core import __version__
+from pipeline_core.settings import BigQuerySettings
+
+
+def credentials(settings: BigQuerySettings) -> Credentials | None:
+    """The credentials to pass to Google's clients; None lets them find the application default ones."""
+    return AnonymousCredentials() if settings.credentials == "anonymous" else None  # type: ignore[no-untyped-call]
+
+
+def bigquery_client(settings: BigQuerySettings) -> bigquery.Client:
+    """A client for the installation's project and location.
+
+    Raises google.auth.exceptions.DefaultCredentialsError where the environment has no credentials.
+    """
+    return bigquery.Client(
+        project=settings.project,
+        location=settings.location,
+        credentials=credentials(settings),
+        client_info=ClientInfo(user_agent=f"pipelines/{__version__}"),  # type: ignore[no-untyped-call]
+    )
