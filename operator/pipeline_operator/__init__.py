@@ -1,1 +1,1 @@
-"""Watches PipelineRun and PipelineSchedule objects, decides, and acts; the exporter to BigQuery is a process of its own."""
+"""Watches PipelineRun and PipelineSchedule objects, decides, and acts; the exporter is a process of its own."""

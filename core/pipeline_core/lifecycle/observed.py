@@ -1,0 +1,128 @@
+"""What is known of one run at one moment: its object, its Job, its pods and what the runner reported.
+
+Plain values without any client of Kubernetes, so that the decision can be tested by table and simulated.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from pipeline_core.lifecycle.phases import Phase
+from pipeline_core.outcome import Outcome
+
+DEFAULT_TTL = timedelta(days=7)
+
+
+@dataclass(frozen=True, slots=True)
+class RunSpec:
+    """What was asked for; None where the manifest leaves a field out. Times in seconds."""
+
+    org: str
+    provider: str
+    domain: str
+    pipeline: str
+    parameters: Mapping[str, int | str] = field(default_factory=dict)
+    logical_time: datetime | None = None
+    schedule: str | None = None
+    created_by: str | None = None
+    run_id: str | None = None
+    timeout_seconds: int | None = None
+    max_retries: int | None = None
+    ttl_seconds: int | None = None
+    cancel: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatus:
+    """What the object's status says by now."""
+
+    phase: Phase | None = None
+    run_id: str | None = None
+    job_name: str | None = None
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    progress: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A PipelineRun."""
+
+    namespace: str
+    name: str
+    uid: str
+    run_id: str
+    resource_version: str
+    generation: int
+    created_at: datetime
+    spec: RunSpec
+    status: RunStatus = RunStatus()
+    deleting: bool = False
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """When a finished run's object is to be deleted; None while it isn't finished."""
+        if self.status.completed_at is None:
+            return None
+        ttl = DEFAULT_TTL if self.spec.ttl_seconds is None else timedelta(seconds=self.spec.ttl_seconds)
+        return self.status.completed_at + ttl
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """The run's Job. `failed` is the reason and message of its Failed (or FailureTarget) condition."""
+
+    name: str
+    uid: str
+    owner_uid: str
+    created_at: datetime
+    timeout_seconds: int
+    complete: bool = False
+    failed: tuple[str, str] | None = None
+    attempts: int = 0
+    deleting: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """One attempt. Times and exit code are the runner container's; `waiting` is a reason and message."""
+
+    name: str
+    uid: str
+    created_at: datetime
+    phase: str
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    exit_code: int | None = None
+    exit_reason: str | None = None
+    outcome: Outcome | None = None
+    waiting: tuple[str, str] | None = None
+    reason: str | None = None
+    deleting: bool = False
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether its containers have stopped for good."""
+        return self.phase in {"Succeeded", "Failed"}
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """The newest progress message of one pod: stage, percent and records so far."""
+
+    pod_uid: str
+    stage: str
+    percent: int
+    records: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """All of it. `live` says that everything was read from the API server just now, not from the watch's memory."""
+
+    run: Run
+    job: Job | None = None
+    pods: tuple[Pod, ...] = ()
+    progress: Progress | None = None
+    live: bool = False

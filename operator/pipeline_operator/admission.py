@@ -1,0 +1,48 @@
+"""Admits a run: gathers the catalog and the organization's settings, and has the domain resolve the run."""
+
+from typing import Protocol
+
+from pipeline_core.resolve import RunRequest, resolve_run
+
+from pipeline_core.catalog import CatalogWatcher
+from pipeline_core.lifecycle.observed import Run
+from pipeline_core.run_document import RunDocument
+from pipeline_core.store.integrations import Integration
+
+
+class IntegrationStore(Protocol):
+    """Where organizations' settings for their providers are."""
+
+    async def get(self, org_slug: str, provider: str) -> Integration | None:
+        """The organization's integration with the provider, or None."""
+        ...
+
+
+class Admission:
+    """Turns a PipelineRun into a run document, or refuses it."""
+
+    def __init__(self, catalog: CatalogWatcher, integrations: IntegrationStore, env: str) -> None:
+        self._catalog = catalog
+        self._integrations = integrations
+        self._env = env
+
+    async def admit(self, run: Run) -> RunDocument:
+        """Resolve the run as of its logical time, so that asking again is the same answer.
+
+        Raises PipelinesError for a refusal, StoreUnavailableError where PostgreSQL is away.
+        """
+        spec = run.spec
+        integration = await self._integrations.get(spec.org, spec.provider)
+        request = RunRequest(
+            run_id=run.run_id,
+            org_slug=spec.org,
+            provider=spec.provider,
+            domain=spec.domain,
+            pipeline=spec.pipeline,
+            parameters=spec.parameters,
+            logical_time=spec.logical_time or run.created_at,
+            timeout_seconds=spec.timeout_seconds,
+            max_retries=spec.max_retries,
+        )
+        settings = integration.settings if integration else None
+        return resolve_run(self._catalog.current(), request, env=self._env, integration=settings)

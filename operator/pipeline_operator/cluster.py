@@ -1,0 +1,116 @@
+"""The calls that the operator makes, by name: each is one request, and each can be repeated."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import quote
+
+from pipeline_operator import names
+from pipeline_operator.kube import Api, Json, KubeError
+
+_CHUNK = 500
+
+_CORE = "/api/v1"
+_JOBS = "/apis/batch/v1"
+_RUNS = f"/apis/{names.API_VERSION}"
+_LEASES = "/apis/coordination.k8s.io/v1"
+
+
+class Cluster:
+    """Kubernetes, as far as runs are concerned."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+    async def get_run(self, namespace: str, name: str) -> Json | None:
+        """The PipelineRun, or None."""
+        return await self._get(_path(_RUNS, namespace, names.RUNS, name))
+
+    async def patch_run_status(self, namespace: str, name: str, resource_version: str, status: Json) -> Json:
+        """Merge `status` in, if the object still is at `resource_version`; raises KubeError 409 if it isn't."""
+        body = {"metadata": {"resourceVersion": resource_version}, "status": status}
+        path = _path(_RUNS, namespace, names.RUNS, name) + "/status"
+        return await self._api.request("PATCH", path, query=_MANAGER, body=body)
+
+    async def delete_run(self, namespace: str, name: str, uid: str) -> None:
+        """Delete the PipelineRun of this UID; its absence is success."""
+        await self._delete(_path(_RUNS, namespace, names.RUNS, name), uid)
+
+    async def create_job(self, namespace: str, manifest: Json) -> Json:
+        """Create the Job; raises KubeError 409 `AlreadyExists`."""
+        return await self._api.request("POST", _path(_JOBS, namespace, "jobs"), query=_MANAGER, body=manifest)
+
+    async def get_job(self, namespace: str, name: str) -> Json | None:
+        """The Job, or None."""
+        return await self._get(_path(_JOBS, namespace, "jobs", name))
+
+    async def delete_job(self, namespace: str, name: str, uid: str) -> None:
+        """Delete the Job of this UID and its pods; its absence is success."""
+        await self._delete(_path(_JOBS, namespace, "jobs", name), uid)
+
+    async def list_pods(self, namespace: str, run_id: str) -> list[Json]:
+        """The pods of one run."""
+        query = {"labelSelector": f"{names.LABEL_RUN_ID}={run_id}"}
+        answer = await self._api.request("GET", _path(_CORE, namespace, "pods"), query=query)
+        return list(answer["items"])
+
+    async def delete_pod(self, namespace: str, name: str, uid: str) -> None:
+        """Delete the pod of this UID; its absence is success."""
+        await self._delete(_path(_CORE, namespace, "pods", name), uid)
+
+    async def list_runs(self, namespace: str | None) -> AsyncIterator[Json]:
+        """Every PipelineRun of a namespace (None: of all), read in chunks."""
+        query = {"limit": str(_CHUNK)}
+        while True:
+            page = await self._api.request("GET", _path(_RUNS, namespace, names.RUNS), query=query)
+            for item in page["items"]:
+                yield item
+            token = page["metadata"].get("continue")
+            if not token:
+                return
+            query["continue"] = token
+
+    async def create_event(self, namespace: str, event: Json) -> None:
+        """Create an Event (core/v1)."""
+        await self._api.request("POST", _path(_CORE, namespace, "events"), body=event)
+
+    async def get_lease(self, namespace: str, name: str) -> Json | None:
+        """The Lease, or None."""
+        return await self._get(_path(_LEASES, namespace, "leases", name))
+
+    async def create_lease(self, namespace: str, lease: Json) -> Json:
+        """Create the Lease; raises KubeError 409 `AlreadyExists`."""
+        return await self._api.request("POST", _path(_LEASES, namespace, "leases"), body=lease)
+
+    async def replace_lease(self, namespace: str, name: str, lease: Json) -> Json:
+        """Replace the Lease at its resourceVersion; raises KubeError 409 `Conflict`."""
+        return await self._api.request("PUT", _path(_LEASES, namespace, "leases", name), body=lease)
+
+    async def _get(self, path: str) -> Json | None:
+        try:
+            return await self._api.request("GET", path)
+        except KubeError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    async def _delete(self, path: str, uid: str) -> None:
+        body: dict[str, Any] = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "propagationPolicy": "Background",
+            # Another object may have taken the name meanwhile; it isn't ours to delete.
+            "preconditions": {"uid": uid},
+        }
+        try:
+            await self._api.request("DELETE", path, body=body)
+        except KubeError as error:
+            if error.status not in {404, 409}:
+                raise
+
+
+_MANAGER = {"fieldManager": names.FIELD_MANAGER}
+
+
+def _path(prefix: str, namespace: str | None, plural: str, name: str | None = None) -> str:
+    path = prefix + (f"/namespaces/{quote(namespace)}" if namespace else "") + f"/{plural}"
+    return f"{path}/{quote(name)}" if name else path

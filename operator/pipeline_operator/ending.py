@@ -1,0 +1,137 @@
+"""Ends a run: its final record first, then its status from that record, so that the two always agree."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Protocol
+
+import structlog
+
+from pipeline_core.lifecycle.decide import Finish
+from pipeline_core.lifecycle.observed import Run
+from pipeline_core.lifecycle.phases import Phase
+from pipeline_core.lifecycle.reasons import Reason
+from pipeline_core.store.errors import RunNotRecordedError
+from pipeline_core.store.runs import NewRun, StoredRun
+from pipeline_operator import metrics, status
+from pipeline_operator.events import Events
+from pipeline_operator.writer import StatusWriter
+
+_log = structlog.get_logger(__name__)
+
+
+class Records(Protocol):
+    """The records of runs, as `pipeline_core.store.records.RunRecords` keeps them."""
+
+    async def begin(self, record: NewRun) -> StoredRun:
+        """Record a new run, or return the one that is there."""
+        ...
+
+    async def advance(
+        self,
+        run_id: str,
+        *,
+        phase: Phase,
+        at: datetime,
+        started_at: datetime | None = None,
+        progress: int | None = None,
+        attempts: int | None = None,
+        job_name: str | None = None,
+        message: str | None = None,
+    ) -> bool:
+        """Record where a live run stands."""
+        ...
+
+    async def finish(
+        self,
+        run_id: str,
+        *,
+        phase: Phase,
+        at: datetime,
+        records_processed: int | None = None,
+        error_message: str | None = None,
+        attempts: int | None = None,
+        message: str | None = None,
+        started_at: datetime | None = None,
+    ) -> StoredRun:
+        """Record a run's end; the first end stands and is returned."""
+        ...
+
+    async def get(self, run_id: str) -> StoredRun | None:
+        """A run's record."""
+        ...
+
+
+def new_record(run: Run, parameters: dict[str, object], pipeline: str | None = None) -> NewRun:
+    """The record that begins a run."""
+    return NewRun(
+        run_id=run.run_id,
+        org_slug=run.spec.org,
+        provider=run.spec.provider,
+        domain=run.spec.domain,
+        pipeline=pipeline or run.spec.pipeline,
+        created_at=run.created_at,
+        created_by=run.spec.created_by or "system",
+        parameters=parameters,
+        schedule_id=run.spec.schedule,
+        object_namespace=run.namespace,
+        object_name=run.name,
+        object_uid=run.uid,
+    )
+
+
+class Ending:
+    """Carries out `Finish`, and the refusal of a run that never started."""
+
+    def __init__(self, records: Records, writer: StatusWriter, events: Events, now: Callable[[], datetime]) -> None:
+        self._records = records
+        self._writer = writer
+        self._events = events
+        self._now = now
+
+    async def finish(self, run: Run, finish: Finish, refusal: tuple[str, str] | None = None) -> None:
+        """End the run; `refusal` is the reason and the words where it was never admitted."""
+        try:
+            stored = await self._record(run, finish)
+        except RunNotRecordedError:
+            # The run ends before it was begun (cancelled at once, refused), or its record was lost with a restore.
+            await self._records.begin(new_record(run, dict(run.spec.parameters)))
+            stored = await self._record(run, finish)
+        # crash here: the next pass decides the same end, and the record answers with what it holds.
+        await self.publish(run, stored, finish.reason, refusal)
+
+    async def _record(self, run: Run, finish: Finish) -> StoredRun:
+        return await self._records.finish(
+            run.run_id,
+            phase=finish.phase,
+            at=finish.completed_at or self._now(),
+            records_processed=finish.records,
+            error_message=None if finish.phase is Phase.COMPLETED else finish.message,
+            attempts=finish.attempts,
+            message=finish.message,
+            started_at=finish.started_at,
+        )
+
+    async def publish(self, run: Run, stored: StoredRun, reason: str, refusal: tuple[str, str] | None = None) -> None:
+        """Write the object's final status as the record has it, and tell of it."""
+        phase, message = stored.phase, stored.message or stored.error_message or ""
+        conditions = [status.succeeded(run, phase, reason, message)]
+        if refusal is not None:
+            conditions.insert(0, status.admitted(run, refusal))
+        elif stored.started_at is not None:
+            conditions.insert(0, status.admitted(run))
+        wanted = status.build_status(
+            run,
+            phase,
+            conditions,
+            message=message,
+            started_at=stored.started_at,
+            completed_at=stored.completed_at,
+            records=stored.records_processed,
+            progress=stored.progress,
+            attempts=stored.attempts,
+        )
+        await self._writer.write(run, wanted)
+        metrics.RUNS_FINISHED.labels(phase.value, reason).inc()
+        _log.info("run ended", run_id=run.run_id, org=run.spec.org, phase=phase.value, reason=reason, message=message)
+        good = phase is Phase.COMPLETED or reason == Reason.CANCELLED
+        await self._events.emit(run, refusal[0] if refusal else reason, message, "Normal" if good else "Warning")

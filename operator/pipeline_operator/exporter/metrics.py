@@ -1,0 +1,35 @@
+"""The exporter's metrics."""
+
+import time
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+
+class ExporterMetrics:
+    """Counters and gauges in a registry of their own; tests have several exporters in one process."""
+
+    def __init__(self, registry: CollectorRegistry, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lag = 0.0
+        self._lag_read_at = clock()
+        self.rows = Counter("pipelines_export_rows", "Rows merged into BigQuery.", registry=registry)
+        self.batches = Counter("pipelines_export_batches", "MERGE statements that succeeded.", registry=registry)
+        self.failures = Counter("pipelines_export_failures", "Passes that failed.", ["cause"], registry=registry)
+        self.refused = Gauge(
+            "pipelines_export_refused_rows", "Rows that BigQuery refuses, set aside for a while.", registry=registry
+        )
+        self.active = Gauge("pipelines_export_active", "1 if this exporter had the last turn.", registry=registry)
+        self.pruned = Counter("pipelines_records_pruned", "Old records deleted from PostgreSQL.", registry=registry)
+        lag = Gauge(
+            "pipelines_export_lag_seconds", "Age of the oldest change that isn't in BigQuery.", registry=registry
+        )
+        lag.set_function(self.lag)
+
+    def lag(self) -> float:
+        """The age of the oldest unexported change now: it grows while PostgreSQL can't be asked."""
+        return self._lag + (self._clock() - self._lag_read_at) if self._lag else 0.0
+
+    def observe_lag(self, seconds: float) -> None:
+        """Take note of the age that PostgreSQL reports."""
+        self._lag, self._lag_read_at = seconds, self._clock()

@@ -1,0 +1,106 @@
+"""Talks to the Kubernetes API: one pooled connection, JSON in and out as plain dicts.
+
+The generated classes of the client are left out on purpose: they cost more CPU a run than everything else here. What is
+used of it is its configuration (kubeconfig, service account, token rotation) and its HTTP session.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any, Protocol
+from urllib.parse import urlencode
+
+import aiohttp
+from kubernetes.aio import client
+from kubernetes.aio.config import load_incluster_config, load_kube_config
+
+Json = dict[str, Any]
+
+_TIMEOUT_SECONDS = 30
+
+
+class KubeError(Exception):
+    """The API server's refusal: `status` is HTTP's, `reason` Kubernetes' (`NotFound`, `AlreadyExists`, …)."""
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+        self.message = message
+
+
+class KubeUnavailableError(Exception):
+    """No answer, or one that says to try again; whether the request was carried out isn't known."""
+
+
+class Api(Protocol):
+    """What the rest of the operator needs of a connection."""
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Json | None = None,
+    ) -> Json:
+        """One call. Raises KubeError where the server refuses, KubeUnavailableError where it doesn't answer."""
+        ...
+
+
+class KubeApi:
+    """The real connection; close it with `close()`."""
+
+    def __init__(self, configuration: client.Configuration) -> None:
+        self._configuration = configuration
+        self._client = client.ApiClient(configuration)
+
+    @classmethod
+    async def from_environment(cls) -> "KubeApi":
+        """In a pod by its service account, elsewhere by KUBECONFIG's current context."""
+        configuration = client.Configuration()
+        if os.environ.get("KUBERNETES_SERVICE_HOST"):
+            load_incluster_config(configuration)
+        else:
+            await load_kube_config(client_configuration=configuration)
+        return cls(configuration)
+
+    async def close(self) -> None:
+        """Close the session."""
+        await self._client.close()
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Json | None = None,
+    ) -> Json:
+        """See `Api`. A PATCH is a merge patch (RFC 7386)."""
+        url = f"{self._configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")
+        content_type = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        headers = {"Accept": "application/json", "Content-Type": content_type}
+        if token := await self._configuration.get_api_key_with_prefix("BearerToken"):
+            headers["Authorization"] = token
+        try:
+            response = await self._client.rest_client.request(
+                method, url, headers=headers, body=body, _request_timeout=aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS)
+            )
+            raw = await response.read()
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise KubeUnavailableError(f"{method} {path}: {error or type(error).__name__}") from error
+        return _answer(method, path, response.status, raw)
+
+
+def _answer(method: str, path: str, status: int, raw: bytes) -> Json:
+    try:
+        answer = json.loads(raw) if raw else {}
+    except ValueError:
+        answer = {}
+    if 200 <= status < 300:
+        return dict(answer)
+    message = answer.get("message") or raw[:300].decode(errors="replace") or f"HTTP {status}"
+    if status == 429 or status >= 500:
+        raise KubeUnavailableError(f"{method} {path}: HTTP {status}: {message}")
+    raise KubeError(status, answer.get("reason") or "", message)

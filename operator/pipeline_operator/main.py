@@ -1,0 +1,160 @@
+"""The operator's process: wires the parts, waits for leadership, works until it is told to stop."""
+
+import asyncio
+import signal
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+
+import structlog
+from pydantic import ValidationError
+
+from pipeline_core.catalog import CatalogWatcher
+from pipeline_core.errors import PipelinesError
+from pipeline_core.logging import configure_logging
+from pipeline_core.settings import DatabaseSettings
+from pipeline_core.store.engine import create_engine
+from pipeline_core.store.integrations import Integrations
+from pipeline_core.store.records import RunRecords
+from pipeline_operator import http, metrics
+from pipeline_operator.admission import Admission
+from pipeline_operator.cache import Cache
+from pipeline_operator.cluster import Cluster
+from pipeline_operator.ending import Ending
+from pipeline_operator.events import Events
+from pipeline_operator.health import Health
+from pipeline_operator.informer import Informer
+from pipeline_operator.kube import KubeApi
+from pipeline_operator.lease import Lease, LeaseLostError
+from pipeline_operator.progress import ProgressReceiver
+from pipeline_operator.queue import WorkQueue
+from pipeline_operator.reconciler import Reconciler
+from pipeline_operator.settings import OperatorSettings, RunnerTemplate
+from pipeline_operator.settling import Settling
+from pipeline_operator.starting import Starting
+from pipeline_operator.sweep import Sweep
+from pipeline_operator.work import work_forever
+from pipeline_operator.writer import StatusWriter
+
+_log = structlog.get_logger(__name__)
+
+_LEASE = "pipelines-operator"
+
+
+def now() -> datetime:
+    """The wall clock, in UTC."""
+    return datetime.now(UTC)
+
+
+class Operator:
+    """The parts, wired; made inside a running event loop."""
+
+    def __init__(self, settings: OperatorSettings, cluster: Cluster, records: RunRecords, integrations: Integrations):
+        clock = asyncio.get_running_loop().time
+        self.settings = settings
+        self.queue = WorkQueue()
+        self.cache = Cache()
+        self.catalog = CatalogWatcher(settings.catalog_dir)
+        self.informer = Informer(self.cache, self.queue.add, settings.namespaces)
+        self.lease = Lease(cluster, settings.pod_namespace, _LEASE, settings.pod_name, clock)
+        self.health = Health(self.queue, self._ready, clock)
+        self.sweep = Sweep(cluster, self.cache, self.queue, records, settings.namespaces)
+        events = Events(cluster, now)
+        writer = StatusWriter(cluster, self.cache, now)
+        ending = Ending(records, writer, events, now)
+        key = settings.progress_key.get_secret_value()
+        self.receiver = ProgressReceiver(key, self._accept_progress, now) if settings.progress_url and key else None
+        starting = Starting(
+            cluster,
+            self.cache,
+            records,
+            Admission(self.catalog, integrations, settings.env),
+            ending,
+            writer,
+            events,
+            template=lambda: RunnerTemplate.load(settings.runner_template),
+            progress=(settings.progress_url, key) if self.receiver else None,
+        )
+        settling = Settling(cluster, self.cache, records, now)
+        self.reconciler = Reconciler(cluster, self.cache, records, starting, ending, settling, writer, events, now)
+        self._leading = False
+
+    async def run(self) -> None:
+        """Serve, lead, work. Returns when cancelled; raises LeaseLostError when another process may lead."""
+        self.catalog.current()  # a catalog that is broken from the start is said at once
+        RunnerTemplate.load(self.settings.runner_template)
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self.lease.release)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._serve())
+                group.create_task(self.health.tick_forever())
+                group.create_task(self._lead(group))
+
+    async def _lead(self, group: asyncio.TaskGroup) -> None:
+        await self.lease.acquire()
+        metrics.LEADER.set(1)
+        self._leading = True
+        group.create_task(self.lease.keep())
+        group.create_task(self.informer.run())
+        group.create_task(work_forever(self.queue, self.reconciler.reconcile, self.settings.concurrency))
+        group.create_task(self.sweep.run_forever(self.settings.resync_seconds))
+
+    async def _serve(self) -> None:
+        routes = (self.receiver.route(),) if self.receiver else ()
+        await http.serve(
+            self.settings.http_host,
+            self.settings.http_port,
+            healthy=self.health.healthy,
+            ready=self.health.ready,
+            extra_routes=routes,
+        )
+
+    def _ready(self) -> bool:
+        # A standby is ready too: it takes over, and an upgrade must not wait for it.
+        return not self._leading or self.informer.ready.is_set()
+
+    def _accept_progress(self, run_id: str, progress: object) -> bool:
+        uid = self.cache.put_progress(run_id, progress)  # type: ignore[arg-type]
+        if uid is not None:
+            self.queue.add(uid)
+        return uid is not None
+
+
+async def operate(settings: OperatorSettings, database: DatabaseSettings) -> None:
+    """Run the operator until SIGTERM or SIGINT."""
+    api = await KubeApi.from_environment()
+    engine = create_engine(database.database_url.get_secret_value())
+    try:
+        operator = Operator(settings, Cluster(api), RunRecords(engine), Integrations(engine))
+        task = asyncio.create_task(operator.run())
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, task.cancel)
+        await task
+    finally:
+        await engine.dispose()
+        await api.close()
+
+
+def main() -> int:
+    """Run the operator; returns the exit code: 0 when told to stop, 1 when leadership was lost, 2 for bad settings."""
+    try:
+        settings, database = OperatorSettings(), DatabaseSettings()
+    except ValidationError as error:
+        for problem in error.errors():
+            print(f"setting {'.'.join(map(str, problem['loc']))}: {problem['msg']}")  # noqa: T201 - no log yet
+        return 2
+    configure_logging(settings.log_level, "operator")
+    try:
+        asyncio.run(operate(settings, database))
+    except asyncio.CancelledError:
+        _log.info("stopped")
+    except PipelinesError as error:
+        _log.error("can't start", error=str(error))
+        return 2
+    except BaseExceptionGroup as errors:
+        lost, others = errors.split(LeaseLostError)
+        if others is not None:
+            raise others from None
+        _log.error("leadership lost", error=str(lost))
+        return 1
+    return 0

@@ -1,0 +1,70 @@
+"""Takes progress messages from runners: `POST /progress`.
+
+Every message may be lost, late, repeated or forged without harm: it only moves a number. The token is a capability of
+one run (an HMAC of its id), and a message counts only if it names a pod that the operator knows to be the run's.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Callable
+from datetime import datetime
+from typing import Literal
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline_core.lifecycle.observed import Progress
+from pipeline_operator import metrics
+
+_BODY_MAX = 4096
+
+
+class ProgressMessage(BaseModel):
+    """The body of the request."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    run_id: str = Field(max_length=64)
+    pod_uid: str = Field(max_length=64)
+    stage: Literal["extract", "transform", "load"]
+    progress: int = Field(ge=0, le=100)
+    records: int = Field(ge=0)
+
+
+def progress_token(key: str, run_id: str) -> str:
+    """The token of one run, hexadecimal."""
+    return hmac.new(key.encode(), run_id.encode(), hashlib.sha256).hexdigest()
+
+
+class ProgressReceiver:
+    """`accept` stores a message and returns whether it was news."""
+
+    def __init__(self, key: str, accept: Callable[[str, Progress], bool], now: Callable[[], datetime]) -> None:
+        self._key = key
+        self._accept = accept
+        self._now = now
+
+    def route(self) -> web.RouteDef:
+        """The route to serve."""
+        return web.post("/progress", self._handle)
+
+    async def _handle(self, request: web.Request) -> web.Response:
+        body = await request.content.read(_BODY_MAX + 1)
+        if len(body) > _BODY_MAX:
+            return _refuse(413, "the message is longer than 4096 bytes")
+        try:
+            message = ProgressMessage.model_validate_json(body)
+        except ValidationError as error:
+            first = error.errors()[0]
+            return _refuse(400, f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+        presented = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if not hmac.compare_digest(presented.encode(), progress_token(self._key, message.run_id).encode()):
+            return _refuse(403, "the token isn't this run's")
+        progress = Progress(message.pod_uid, message.stage, message.progress, message.records, self._now())
+        metrics.PROGRESS_MESSAGES.labels("accepted" if self._accept(message.run_id, progress) else "ignored").inc()
+        return web.Response(status=204)
+
+
+def _refuse(status: int, reason: str) -> web.Response:
+    metrics.PROGRESS_MESSAGES.labels("refused").inc()
+    return web.Response(status=status, text=reason)

@@ -1,0 +1,93 @@
+"""A work queue in the manner of Kubernetes' controllers: de-duplicated, delayed, one worker a key, with backoff.
+
+A key that is added while it is being worked on is worked on once more afterwards, so nothing that happens meanwhile is
+missed; two workers never have the same key.
+"""
+
+import asyncio
+import heapq
+import itertools
+import random
+from collections.abc import Callable
+
+_BACKOFF_FIRST = 0.2
+_BACKOFF_MAX = 60.0
+
+
+class WorkQueue:
+    """Keys that are due now or later. `now` is a monotonic clock in seconds, the event loop's by default."""
+
+    def __init__(self, now: Callable[[], float] | None = None) -> None:
+        self._now = now or asyncio.get_running_loop().time
+        self._heap: list[tuple[float, int, str]] = []
+        self._due: dict[str, float] = {}
+        self._working: set[str] = set()
+        self._again: dict[str, float] = {}
+        self._failures: dict[str, int] = {}
+        self._sequence = itertools.count()
+        self._wake = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._due) + len(self._working)
+
+    def add(self, key: str, delay: float = 0.0) -> None:
+        """Have `key` worked on after `delay` seconds; the earlier of two times wins."""
+        due = self._now() + delay
+        if key in self._working:
+            self._again[key] = min(due, self._again.get(key, due))
+            return
+        if self._due.get(key, float("inf")) <= due:
+            return
+        self._due[key] = due
+        heapq.heappush(self._heap, (due, next(self._sequence), key))
+        self._wake.set()
+
+    def discard(self, key: str) -> None:
+        """Forget a key's delays and failures; one being worked on is finished."""
+        self._due.pop(key, None)
+        self._again.pop(key, None)
+        self._failures.pop(key, None)
+
+    async def get(self) -> str:
+        """Wait for the next due key and mark it as being worked on; `done` or `failed` must follow."""
+        while True:
+            while self._heap and self._due.get(self._heap[0][2]) != self._heap[0][0]:
+                heapq.heappop(self._heap)  # overtaken by an earlier time, or discarded
+            delay = self._heap[0][0] - self._now() if self._heap else None
+            if delay is not None and delay <= 0:
+                _, _, key = heapq.heappop(self._heap)
+                del self._due[key]
+                self._working.add(key)
+                return key
+            self._wake.clear()
+            try:
+                await asyncio.wait_for(self._wake.wait(), delay)
+            except TimeoutError:
+                continue
+
+    def done(self, key: str, again_in: float | None = None) -> None:
+        """The work on `key` succeeded; `again_in` seconds it is due again by itself."""
+        self._failures.pop(key, None)
+        self._release(key, again_in)
+
+    def failed(self, key: str) -> float:
+        """The work on `key` failed: it is due again after a backoff, whose seconds are returned."""
+        failures = self._failures[key] = self._failures.get(key, 0) + 1
+        backoff = min(_BACKOFF_MAX, _BACKOFF_FIRST * 2 ** min(failures - 1, 16))
+        backoff *= random.uniform(0.8, 1.2)  # noqa: S311 - spreads retries, keeps no secret
+        # News that came meanwhile doesn't cut the backoff short: it would fail again.
+        self._again.pop(key, None)
+        self._release(key, backoff)
+        return backoff
+
+    def oldest_age(self) -> float:
+        """How long, in seconds, the most overdue key has been waiting for a worker; 0 if none is."""
+        return max((self._now() - due for due in self._due.values()), default=0.0)
+
+    def _release(self, key: str, again_in: float | None) -> None:
+        self._working.discard(key)
+        again = self._again.pop(key, None)
+        if again is not None:
+            self.add(key, max(0.0, again - self._now()))
+        if again_in is not None:
+            self.add(key, again_in)

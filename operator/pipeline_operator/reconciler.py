@@ -1,0 +1,163 @@
+"""Reconciles one run: gather what is known, decide, carry it out, until nothing is left to do now."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import structlog
+
+from pipeline_core import identifiers
+from pipeline_core.lifecycle import decide as d
+from pipeline_core.lifecycle.observed import Observed, Run
+from pipeline_operator import metrics, status
+from pipeline_operator.cache import Cache, Entry
+from pipeline_operator.cluster import Cluster
+from pipeline_operator.ending import Ending, Records
+from pipeline_operator.events import Events
+from pipeline_operator.settling import Settling
+from pipeline_operator.starting import Starting
+from pipeline_operator.writer import ConflictError, StatusWriter
+
+_log = structlog.get_logger(__name__)
+
+# Start, report, and one look at live objects: more steps than this in one pass would be a loop.
+_STEPS_MAX = 6
+_ONLY_PROGRESS = frozenset({"progress", "recordsProcessed"})
+
+
+class Reconciler:
+    """One pass at a time for a run; the work queue sees to that. `now` is the wall clock in UTC."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        cache: Cache,
+        records: Records,
+        starting: Starting,
+        ending: Ending,
+        settling: Settling,
+        writer: StatusWriter,
+        events: Events,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._cluster = cluster
+        self._cache = cache
+        self._records = records
+        self._starting = starting
+        self._ending = ending
+        self._settling = settling
+        self._writer = writer
+        self._events = events
+        self._now = now
+        self._reported: dict[str, datetime] = {}
+
+    async def reconcile(self, uid: str) -> float | None:
+        """Bring the run of this UID forward; returns in how many seconds to look again, None to wait for news."""
+        live = False
+        for _ in range(_STEPS_MAX):
+            entry = self._cache.get(uid)
+            run = entry.run
+            if run is None:
+                self._reported.pop(uid, None)
+                return await self._settling.settle(uid)
+            decision = d.decide(_observed(run, entry, live=live), self._now())
+            if decision.action is None:
+                return self._delay(decision)
+            if decision.needs_live and not live:
+                await self._look(run)
+                live = True
+                continue
+            try:
+                again = await self._apply(run, entry, decision.action)
+            except ConflictError:
+                await self._look(run)
+                continue
+            if again is not None:
+                return again
+            if isinstance(decision.action, d.Report | d.StopJob | d.Expire):
+                return self._delay(decision)
+        _log.warning("run needs another pass", uid=uid)
+        return 1.0
+
+    def _delay(self, decision: d.Decision) -> float | None:
+        if decision.look_again_at is None:
+            return None
+        return max(0.0, (decision.look_again_at - self._now()).total_seconds())
+
+    async def _apply(self, run: Run, entry: Entry, action: d.Action) -> float | None:
+        match action:
+            case d.Start():
+                await self._starting.start(run)
+            case d.Report():
+                return await self._report(run, entry, action)
+            case d.StopJob():
+                await self._stop(run, entry, action)
+            case d.Finish():
+                await self._ending.finish(run, action)
+                self._cache.shrink(run.uid)
+                self._reported.pop(run.uid, None)
+            case d.Expire():
+                await self._cluster.delete_run(run.namespace, run.name, run.uid)
+                metrics.API_WRITES.labels("delete").inc()
+        return None
+
+    async def _report(self, run: Run, entry: Entry, report: d.Report) -> float | None:
+        conditions = [status.admitted(run), status.succeeded(run, report.phase, report.reason, report.message)]
+        wanted = status.build_status(
+            run,
+            report.phase,
+            conditions,
+            message=report.message,
+            started_at=report.started_at,
+            records=report.records,
+            progress=report.progress,
+            attempts=report.attempts,
+            job_name=entry.job.name if entry.job else None,
+        )
+        patch = self._writer.difference(run, wanted)
+        if patch is None:
+            return None
+        if patch.keys() <= _ONLY_PROGRESS and (wait := self._too_soon(run.uid)) > 0:
+            return wait
+        await self._records.advance(
+            run.run_id,
+            phase=report.phase,
+            at=self._now(),
+            started_at=report.started_at,
+            progress=report.progress,
+            attempts=report.attempts,
+            job_name=wanted.get("jobName"),
+            message=report.message,
+        )
+        # crash here: the record is ahead of the object; the next pass writes the object.
+        await self._writer.write(run, wanted)
+        self._reported[run.uid] = self._now()
+        if report.phase != run.status.phase:
+            _log.info("run advanced", run_id=run.run_id, phase=report.phase.value, message=report.message)
+        return None
+
+    def _too_soon(self, uid: str) -> float:
+        last = self._reported.get(uid)
+        return 0.0 if last is None else (last + d.PROGRESS_INTERVAL - self._now()) / timedelta(seconds=1)
+
+    async def _stop(self, run: Run, entry: Entry, action: d.StopJob) -> None:
+        if entry.job is None:
+            return
+        await self._cluster.delete_job(run.namespace, entry.job.name, entry.job.uid)
+        metrics.API_WRITES.labels("delete").inc()
+        _log.info("job deleted", run_id=run.run_id, job=entry.job.name, message=action.message)
+        await self._events.emit(run, "Stopping", f"Deleted Job {entry.job.name}: {action.message}")
+
+    async def _look(self, run: Run) -> None:
+        """Read the run, its Job and its pods from the API server; the watch may be behind."""
+        body = await self._cluster.get_run(run.namespace, run.name)
+        if body is None or body["metadata"]["uid"] != run.uid:
+            self._cache.drop_run(run.uid)
+            return
+        self._cache.put_run(body)
+        job = await self._cluster.get_job(run.namespace, identifiers.object_name(run.run_id))
+        pods = await self._cluster.list_pods(run.namespace, run.run_id)
+        self._cache.replace(run.uid, job=job, pods=pods)
+
+
+def _observed(run: Run, entry: Entry, *, live: bool) -> Observed:
+    return Observed(run, entry.job, tuple(entry.pods.values()), entry.progress, live)

@@ -1,0 +1,71 @@
+"""The operator's settings, from the environment (`PIPELINES_*`, `POD_*`) and the runner template's file."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic.functional_validators import BeforeValidator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from pipeline_core import identifiers
+from pipeline_core.errors import ConfigInvalidError
+
+
+def _split(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+class OperatorSettings(BaseSettings):
+    """One process of the operator. Seconds where a number is a time."""
+
+    model_config = SettingsConfigDict(env_prefix="PIPELINES_", extra="ignore")
+
+    env: Annotated[str, Field(pattern=f"^{identifiers.ENV.pattern}$")]
+    # Namespaces to watch; none means all of them.
+    namespaces: Annotated[list[str], NoDecode, BeforeValidator(_split)] = []
+    catalog_dir: Path = Path("/etc/pipelines/configs")
+    runner_template: Path = Path("/etc/pipelines/runner/runner.yaml")
+    # Where runner pods send progress; empty means that they send none.
+    progress_url: str = ""
+    progress_key: SecretStr = SecretStr("")
+    http_host: str = "0.0.0.0"  # noqa: S104 - inside a pod; the chart narrows it where the pod shares the node's network
+    http_port: int = 8080
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    concurrency: Annotated[int, Field(ge=1, le=256)] = 32
+    resync_seconds: Annotated[int, Field(ge=10)] = 300
+    pod_namespace: Annotated[str, Field(validation_alias="POD_NAMESPACE")] = "default"
+    pod_name: Annotated[str, Field(validation_alias="POD_NAME")] = "pipelines-operator"
+
+
+class RunnerTemplate(BaseModel):
+    """What an installation decides about runner pods; the fragments are Kubernetes' own, passed through as they are."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    image: Annotated[str, Field(min_length=1)]
+    imagePullPolicy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"  # noqa: N815 - Kubernetes' spelling
+    serviceAccountName: str = "default"  # noqa: N815
+    hostNetwork: bool = False  # noqa: N815
+    resources: dict[str, Any] = {}
+    nodeSelector: dict[str, str] = {}  # noqa: N815
+    tolerations: list[dict[str, Any]] = []
+    imagePullSecrets: list[dict[str, str]] = []  # noqa: N815
+    env: list[dict[str, Any]] = []
+    volumes: list[dict[str, Any]] = []
+    volumeMounts: list[dict[str, Any]] = []  # noqa: N815
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+
+    @classmethod
+    def load(cls, path: Path) -> "RunnerTemplate":
+        """Read the template. Raises ConfigInvalidError that names the file and the field."""
+        try:
+            return cls.model_validate(yaml.safe_load(path.read_text()))
+        except OSError as error:
+            raise ConfigInvalidError(f"{path}: the runner template can't be read: {error.strerror}") from error
+        except yaml.YAMLError as error:
+            raise ConfigInvalidError(f"{path}: the runner template isn't YAML: {error}") from error
+        except ValidationError as error:
+            where = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            raise ConfigInvalidError(f"{path}: {where}") from error

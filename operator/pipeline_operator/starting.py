@@ -1,0 +1,134 @@
+"""Starts a run: admit it, write its record, create its Job; a refused run ends as failed with the refusal's words."""
+
+from collections.abc import Callable
+
+import structlog
+
+from pipeline_core import identifiers
+from pipeline_core.errors import PipelinesError
+from pipeline_core.lifecycle.decide import Finish
+from pipeline_core.lifecycle.observed import Run
+from pipeline_core.lifecycle.phases import Phase
+from pipeline_core.lifecycle.reasons import Reason
+from pipeline_core.run_document import RunDocument
+from pipeline_core.store.errors import RunIdTakenError, StoreUnavailableError
+from pipeline_operator import metrics, status
+from pipeline_operator.admission import Admission
+from pipeline_operator.cache import Cache
+from pipeline_operator.cluster import Cluster
+from pipeline_operator.ending import Ending, Records, new_record
+from pipeline_operator.events import Events
+from pipeline_operator.kube import Json, KubeError
+from pipeline_operator.manifests import build_job
+from pipeline_operator.progress import progress_token
+from pipeline_operator.settings import RunnerTemplate
+from pipeline_operator.writer import StatusWriter
+
+_log = structlog.get_logger(__name__)
+
+# The API server's answers to a Job that it won't ever take as it is.
+_NEVER = frozenset({400, 413, 422})
+
+
+class Starting:
+    """Carries out `Start`. `template` is read anew for each run, so that a changed one needs no restart."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        cache: Cache,
+        records: Records,
+        admission: Admission,
+        ending: Ending,
+        writer: StatusWriter,
+        events: Events,
+        template: Callable[[], RunnerTemplate],
+        progress: tuple[str, str] | None,
+    ) -> None:
+        self._cluster = cluster
+        self._cache = cache
+        self._records = records
+        self._admission = admission
+        self._ending = ending
+        self._writer = writer
+        self._events = events
+        self._template = template
+        self._progress = progress
+
+    async def start(self, run: Run) -> None:
+        """Start the run, or end it as refused. Repeating it after a crash at any line changes nothing."""
+        try:
+            document = await self._admission.admit(run)
+            stored = await self._records.begin(new_record(run, dict(document.parameters), document.pipeline))
+        except StoreUnavailableError:
+            raise  # not a refusal: the run waits until PostgreSQL answers
+        except RunIdTakenError as error:
+            await self._refuse_without_record(run, error)
+            return
+        except PipelinesError as error:
+            await self._refuse(run, error)
+            return
+        if stored.phase.is_final:
+            # The run had ended before (a restored object, a status write that was lost): its record is the truth.
+            await self._ending.publish(run, stored, _reason_of(stored.phase))
+            return
+        # crash here: the next pass finds the record and goes on.
+        await self._create_job(run, document)
+
+    async def _create_job(self, run: Run, document: RunDocument) -> None:
+        progress = self._progress
+        granted = (progress[0], progress_token(progress[1], run.run_id)) if progress else None
+        manifest = build_job(run, document, self._template(), progress=granted)
+        try:
+            job = await self._cluster.create_job(run.namespace, manifest)
+        except KubeError as error:
+            if error.reason == "AlreadyExists":
+                await self._adopt(run)
+                return
+            if error.status in _NEVER:
+                message = f"The API server refused the run's Job: {error.message}"
+                await self._ending.finish(run, Finish(Phase.FAILED, Reason.JOB_REFUSED, message))
+                return
+            raise
+        # crash here: the next pass is answered AlreadyExists and finds its own Job.
+        metrics.API_WRITES.labels("job").inc()
+        self._cache.put_job(job)
+        _log.info("job created", run_id=run.run_id, org=run.spec.org, job=manifest["metadata"]["name"])
+        await self._events.emit(run, "Started", f"Created Job {manifest['metadata']['name']}")
+
+    async def _adopt(self, run: Run) -> None:
+        """The Job's name is taken: by this run's own Job (a lost answer), or by something else."""
+        name = identifiers.object_name(run.run_id)
+        job = await self._cluster.get_job(run.namespace, name)
+        if job is None:
+            return  # deleted in between: the next pass creates it
+        if not _owned(job, run):
+            message = f"A Job named {name} that isn't this run's stands in its place; delete it and apply the run anew"
+            await self._ending.finish(run, Finish(Phase.FAILED, Reason.JOB_REFUSED, message))
+            return
+        self._cache.put_job(job)
+
+    async def _refuse(self, run: Run, error: PipelinesError) -> None:
+        metrics.RUNS_REJECTED.labels(error.reason).inc()
+        finish = Finish(Phase.FAILED, Reason.REJECTED, str(error))
+        await self._ending.finish(run, finish, refusal=(error.reason, str(error)))
+
+    async def _refuse_without_record(self, run: Run, error: RunIdTakenError) -> None:
+        # The record of that id is another run's, so nothing may be written to it.
+        metrics.RUNS_REJECTED.labels(error.reason).inc()
+        conditions = [
+            status.admitted(run, (error.reason, str(error))),
+            status.succeeded(run, Phase.FAILED, Reason.REJECTED, str(error)),
+        ]
+        wanted = status.build_status(run, Phase.FAILED, conditions, message=str(error), completed_at=run.created_at)
+        await self._writer.write(run, wanted)
+        await self._events.emit(run, error.reason, str(error), "Warning")
+
+
+def _owned(job: Json, run: Run) -> bool:
+    owners = job["metadata"].get("ownerReferences") or ()
+    return any(owner.get("uid") == run.uid and owner.get("controller") for owner in owners)
+
+
+def _reason_of(phase: Phase) -> Reason:
+    return {Phase.COMPLETED: Reason.COMPLETED, Phase.CANCELLED: Reason.CANCELLED}.get(phase, Reason.PROCESSOR_FAILED)

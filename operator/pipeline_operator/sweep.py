@@ -1,0 +1,84 @@
+"""Looks at everything again from time to time: objects that the watch lost, and records without an object."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+import structlog
+
+from pipeline_core.store.runs import StoredRun
+from pipeline_operator.cache import Cache, Vanished
+from pipeline_operator.cluster import Cluster
+from pipeline_operator.queue import WorkQueue
+
+_log = structlog.get_logger(__name__)
+
+_PAGE = 500
+
+
+class UnfinishedRecords(Protocol):
+    """The records that aren't final, in pages."""
+
+    async def unfinished(self, after: str | None = None, limit: int = _PAGE) -> Sequence[StoredRun]:
+        """The next page after a run id."""
+        ...
+
+
+class Sweep:
+    """One round lists the runs in chunks and the records in pages, and wakes whatever doesn't fit together."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        cache: Cache,
+        queue: WorkQueue,
+        records: UnfinishedRecords,
+        namespaces: Sequence[str],
+    ) -> None:
+        self._cluster = cluster
+        self._cache = cache
+        self._queue = queue
+        self._records = records
+        self._namespaces: Sequence[str | None] = namespaces or [None]
+
+    async def run_forever(self, interval: float) -> None:
+        """A round at once, then one every `interval` seconds, spread so that restarts don't fall together."""
+        while True:
+            try:
+                await self.round()
+            except Exception:
+                _log.exception("sweep failed; it is tried again with the next round")
+            await asyncio.sleep(interval * random.uniform(0.8, 1.2))  # noqa: S311 - spreads load
+
+    async def round(self) -> None:
+        """Compare the API server, the records and the memory once."""
+        before = {run.uid for run in self._cache.runs()}
+        seen = set()
+        async for body in self._objects():
+            seen.add(self._cache.put_run(body))
+        for uid in before - seen:
+            self._cache.drop_run(uid)  # a DELETED event that was never sent
+            self._queue.add(uid)
+        for run in self._cache.runs():
+            if run.status.phase is None or not run.status.phase.is_final:
+                self._queue.add(run.uid)
+        await self._find_records_without_object()
+
+    async def _objects(self) -> AsyncIterator[dict[str, object]]:
+        for namespace in self._namespaces:
+            async for body in self._cluster.list_runs(namespace):
+                yield body
+
+    async def _find_records_without_object(self) -> None:
+        after: str | None = None
+        while page := await self._records.unfinished(after=after, limit=_PAGE):
+            for record in page:
+                uid, namespace, name = record.object_uid, record.object_namespace, record.object_name
+                if uid and namespace and name and self._watched(namespace) and self._cache.get(uid).run is None:
+                    self._cache.put_vanished(Vanished(uid, record.run_id, namespace, name))
+                    self._queue.add(uid)
+            after = page[-1].run_id
+
+    def _watched(self, namespace: str) -> bool:
+        return self._namespaces == [None] or namespace in self._namespaces
