@@ -44,5 +44,5 @@ class Admission:
             timeout_seconds=spec.timeout_seconds,
             max_retries=spec.max_retries,
         )
-        settings = integration.settings if integration else None
+        settings = integration.settings if integration is not None and integration.is_active else None
         return resolve_run(self._catalog.current(), request, env=self._env, integration=settings)

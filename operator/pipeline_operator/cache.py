@@ -3,7 +3,7 @@
 Memory for waking and for cheap decisions; whatever is unsafe on stale facts is read from the API server first.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -115,7 +115,7 @@ class Cache:
         entry.progress = progress
         return entry.run.uid
 
-    def replace(self, uid: str, *, job: Body | None, pods: list[Body]) -> None:
+    def replace(self, uid: str, *, job: Body | None, pods: Sequence[Body]) -> None:
         """What was just read live of a run's Job and pods."""
         entry = self._entry(uid)
         entry.job = parse_job(job) if job else None
@@ -129,8 +129,10 @@ class Cache:
             del self._by_run_id[known.run_id]
 
     def shrink(self, uid: str) -> None:
-        """Keep of a finished run only what its expiry needs."""
-        if entry := self._entries.get(uid):
+        """Keep of a finished run whose Job has finished too only what its expiry needs."""
+        entry = self._entries.get(uid)
+        phase = entry.run.status.phase if entry and entry.run else None
+        if entry and phase and phase.is_final and (entry.job is None or entry.job.complete or entry.job.failed):
             entry.pods, entry.progress = {}, None
 
     def _entry(self, uid: str) -> Entry:

@@ -36,9 +36,9 @@ class Events:
             await self._cluster.create_event(run.namespace, build_event(run, reason, message, kind, self._now()))
         except KubeError as error:
             if error.reason != "AlreadyExists":
-                _log.warning("event not written", run_id=run.run_id, event=reason, error=error.message)
+                _log.warning("event not written", run_id=run.run_id, about=reason, error=error.message)
         except KubeUnavailableError as error:
-            _log.warning("event not written", run_id=run.run_id, event=reason, error=str(error))
+            _log.warning("event not written", run_id=run.run_id, about=reason, error=str(error))
 
 
 def build_event(run: Run, reason: str, message: str, kind: str, now: datetime) -> Json:

@@ -1,6 +1,8 @@
 """The small HTTP server of a long-running process: health, readiness, metrics, and what routes are added."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from typing import Never
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
@@ -17,11 +19,11 @@ async def serve(
     ready: Check,
     extra_routes: Iterable[web.AbstractRouteDef] = (),
     registry: CollectorRegistry = REGISTRY,
-) -> web.AppRunner:
-    """Serve /healthz, /readyz, /metrics and `extra_routes` on `host:port` until the returned runner's `cleanup()`.
+) -> Never:
+    """Serve /healthz, /readyz, /metrics and `extra_routes` on `host:port` until cancelled.
 
     The checks are called on the event loop for each probe, so they must be quick; what they return becomes the body of
-    a 503. Port 0 takes a free one: `runner.addresses` tells. Raises OSError if the address can't be bound.
+    a 503. Raises OSError if the address can't be bound.
     """
 
     async def metrics(_request: web.Request) -> web.Response:
@@ -41,10 +43,10 @@ async def serve(
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()
-    except BaseException:
+        while True:
+            await asyncio.sleep(3600)
+    finally:
         await runner.cleanup()
-        raise
-    return runner
 
 
 def _answering(check: Check) -> Callable[[web.Request], Awaitable[web.Response]]:

@@ -89,7 +89,7 @@ class KubeApi:
             )
             raw = await response.read()
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise KubeUnavailableError(f"{method} {path}: {error or type(error).__name__}") from error
+            raise KubeUnavailableError(f"{method} {path}: {type(error).__name__}: {error}") from error
         return _answer(method, path, response.status, raw)
 
 

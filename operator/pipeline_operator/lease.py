@@ -39,7 +39,7 @@ class Lease:
     async def acquire(self) -> None:
         """Wait until this process leads."""
         _log.info("waiting for leadership", lease=self._name, identity=self._identity)
-        while not await self._try():
+        while not await self._try():  # noqa: ASYNC110 - another process can't set an event of ours
             await asyncio.sleep(_RETRY_SECONDS)
         _log.info("leading", lease=self._name, identity=self._identity)
 

@@ -82,7 +82,7 @@ class WorkQueue:
 
     def oldest_age(self) -> float:
         """How long, in seconds, the most overdue key has been waiting for a worker; 0 if none is."""
-        return max((self._now() - due for due in self._due.values()), default=0.0)
+        return self._now() - min(self._due.values(), default=self._now())
 
     def _release(self, key: str, again_in: float | None) -> None:
         self._working.discard(key)

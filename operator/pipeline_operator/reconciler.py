@@ -61,6 +61,7 @@ class Reconciler:
                 return await self._settling.settle(uid)
             decision = d.decide(_observed(run, entry, live=live), self._now())
             if decision.action is None:
+                self._cache.shrink(uid)
                 return self._delay(decision)
             if decision.needs_live and not live:
                 await self._look(run)
@@ -93,7 +94,6 @@ class Reconciler:
                 await self._stop(run, entry, action)
             case d.Finish():
                 await self._ending.finish(run, action)
-                self._cache.shrink(run.uid)
                 self._reported.pop(run.uid, None)
             case d.Expire():
                 await self._cluster.delete_run(run.namespace, run.name, run.uid)

@@ -20,7 +20,7 @@ _PAGE = 500
 class UnfinishedRecords(Protocol):
     """The records that aren't final, in pages."""
 
-    async def unfinished(self, after: str | None = None, limit: int = _PAGE) -> Sequence[StoredRun]:
+    async def unfinished(self, *, after: str | None = None, limit: int = _PAGE) -> Sequence[StoredRun]:
         """The next page after a run id."""
         ...
 

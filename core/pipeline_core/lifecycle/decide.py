@@ -79,7 +79,7 @@ def decide(observed: Observed, now: datetime) -> Decision:
     """What to do next for the run, given all that is observed at `now`."""
     run, job = observed.run, observed.job
     if run.status.phase is not None and run.status.phase.is_final:
-        return _after_the_end(run, job, now)
+        return _after_the_end(run, job, observed.pods, now)
     if run.deleting:
         return Decision()  # its Job goes by owner reference; the record is settled once the object is gone
     succeeded = _succeeded(observed.pods)
@@ -96,9 +96,11 @@ def decide(observed: Observed, now: datetime) -> Decision:
     return _in_progress(observed, job, now)
 
 
-def _after_the_end(run: Run, job: Job | None, now: datetime) -> Decision:
-    if job is not None and not (job.complete or job.failed or job.deleting):
-        # The run's end was decided before its Job's: a Job must never outlive its run.
+def _after_the_end(run: Run, job: Job | None, pods: tuple[Pod, ...], now: datetime) -> Decision:
+    goes_on = job is not None and not (job.complete or job.failed or job.deleting)
+    if goes_on and run.status.phase is not Phase.COMPLETED and _succeeded(pods) is None:
+        # The run was given up before its Job was: a Job must never outlive its run. (That of a runner which has
+        # succeeded completes by itself a second later, and its log stays.)
         return Decision(StopJob("The run is over"))
     expires_at = run.expires_at
     if expires_at is None or run.deleting:

@@ -25,8 +25,8 @@ log = structlog.get_logger(__name__)
 async def run(settings: ExporterSettings, bigquery_settings: BigQuerySettings) -> None:
     """Export until SIGTERM or SIGINT; the batch under way is finished.
 
-    Raises ValueError for a wrong database address, google.auth's DefaultCredentialsError without credentials, OSError
-    if the HTTP port is taken.
+    Raises ValueError for a wrong database address, google.auth's DefaultCredentialsError without credentials, an
+    ExceptionGroup with an OSError if the HTTP port is taken.
     """
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -36,12 +36,15 @@ async def run(settings: ExporterSettings, bigquery_settings: BigQuerySettings) -
     client = await asyncio.to_thread(bigquery_client, bigquery_settings)
     target = RecordTables(client, settings.records_dataset)
     exporter = Exporter(Outbox(engine), target, settings, ExporterMetrics(REGISTRY))
-    server = await serve(settings.http_host, settings.http_port, healthy=exporter.unhealthy, ready=exporter.unready)
     log.info("exporter started", dataset=settings.records_dataset, interval=settings.export_interval)
     try:
-        await exporter.run(stop)
+        async with asyncio.TaskGroup() as group:
+            server = group.create_task(
+                serve(settings.http_host, settings.http_port, healthy=exporter.unhealthy, ready=exporter.unready)
+            )
+            await exporter.run(stop)
+            server.cancel()
     finally:
-        await server.cleanup()
         await engine.dispose()
         client.close()  # type: ignore[no-untyped-call]
     log.info("exporter stopped")

@@ -1,0 +1,37 @@
+"""The `pipelines` command."""
+
+from typing import Annotated
+
+import typer
+
+from pipeline_cli.run import run
+from pipeline_cli.validate import validate
+from pipeline_core import __version__
+from pipeline_local.cli import app as local
+from pipeline_local.quickstart.main import quickstart
+
+app = typer.Typer(
+    name="pipelines",
+    help="Pull cloud and AI bills into each organization's own BigQuery.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.command()(validate)
+app.command()(run)
+app.command()(quickstart)
+app.add_typer(local, name="local")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"pipelines {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Pull cloud and AI bills into each organization's own BigQuery."""

@@ -1,0 +1,125 @@
+"""An API server in memory: enough of Kubernetes' semantics for the operator's calls, and faults on demand.
+
+Kept to what the operator relies on: versions and conflicts, AlreadyExists, preconditions, label selectors, and the
+status subresource. The real API server has the last word in tests/e2e.
+"""
+
+import copy
+import itertools
+import re
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from pipeline_operator.kube import Json, KubeError
+
+_PATH = re.compile(
+    r"(?:/api/v1|/apis/[^/]+/[^/]+)(?:/namespaces/(?P<ns>[^/]+))?/(?P<plural>[a-z]+)(?:/(?P<name>[^/]+))?(?P<sub>/status)?"
+)
+Fault = Callable[[str, str], None]
+
+
+class FakeKubernetes:
+    """Objects by (plural, namespace, name). `before` and `after` a call are asked for a fault, which they raise."""
+
+    def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self.objects: dict[tuple[str, str, str], Json] = {}
+        self.calls: list[tuple[str, str]] = []
+        self.before: Fault = lambda method, path: None
+        self.after: Fault = lambda method, path: None
+        self._now = now
+        self._versions = itertools.count(1)
+
+    async def request(
+        self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: Json | None = None
+    ) -> Json:
+        match = _PATH.fullmatch(path)
+        assert match is not None, path
+        self.calls.append((method, path))
+        self.before(method, path)
+        ns, plural, name = match["ns"] or "", match["plural"], match["name"]
+        answer = getattr(self, f"_{method.lower()}")(plural, ns, name, query or {}, copy.deepcopy(body or {}))
+        self.after(method, path)
+        return copy.deepcopy(answer)
+
+    def writes(self) -> list[tuple[str, str]]:
+        """The calls that changed something, Events apart."""
+        return [(method, path) for method, path in self.calls if method != "GET" and not path.endswith("/events")]
+
+    def put(self, plural: str, body: Json) -> Json:
+        """Create or replace an object from outside (a user, the Job controller, the kubelet)."""
+        metadata = body.setdefault("metadata", {})
+        key = (plural, metadata.setdefault("namespace", "default"), metadata["name"])
+        metadata.setdefault("uid", str(uuid.uuid4()))
+        metadata.setdefault("creationTimestamp", self._now().strftime("%Y-%m-%dT%H:%M:%SZ"))
+        metadata.setdefault("generation", 1)
+        metadata["resourceVersion"] = str(next(self._versions))
+        self.objects[key] = body
+        return body
+
+    def remove(self, plural: str, namespace: str, name: str) -> Json | None:
+        """Delete an object from outside."""
+        return self.objects.pop((plural, namespace, name), None)
+
+    def _get(self, plural: str, ns: str, name: str | None, query: Mapping[str, str], _: Json) -> Json:
+        if name is not None:
+            return self._find(plural, ns, name)
+        wanted = dict(pair.split("=") for pair in query.get("labelSelector", "").split(",") if pair)
+        items = [
+            body
+            for (kind, namespace, _name), body in self.objects.items()
+            if kind == plural and ns in {"", namespace} and _labelled(body, wanted)
+        ]
+        return {"items": items, "metadata": {}}
+
+    def _post(self, plural: str, ns: str, _name: str | None, _query: Mapping[str, str], body: Json) -> Json:
+        if (plural, ns, body["metadata"]["name"]) in self.objects:
+            raise KubeError(409, "AlreadyExists", f"{plural} {body['metadata']['name']!r} already exists")
+        body["metadata"]["namespace"] = ns
+        return self.put(plural, body)
+
+    def _patch(self, plural: str, ns: str, name: str | None, _query: Mapping[str, str], body: Json) -> Json:
+        current = self._find(plural, ns, name)
+        version = body.get("metadata", {}).get("resourceVersion")
+        if version not in {None, current["metadata"]["resourceVersion"]}:
+            raise KubeError(409, "Conflict", "the object has been modified")
+        current["status"] = _merge_patch(current.get("status") or {}, body["status"])
+        return self.put(plural, current)
+
+    def _put(self, plural: str, ns: str, name: str | None, _query: Mapping[str, str], body: Json) -> Json:
+        current = self._find(plural, ns, name)
+        if body["metadata"].get("resourceVersion") != current["metadata"]["resourceVersion"]:
+            raise KubeError(409, "Conflict", "the object has been modified")
+        return self.put(plural, body)
+
+    def _delete(self, plural: str, ns: str, name: str | None, _query: Mapping[str, str], body: Json) -> Json:
+        current = self._find(plural, ns, name)
+        uid = body.get("preconditions", {}).get("uid")
+        if uid not in {None, current["metadata"]["uid"]}:
+            raise KubeError(409, "Conflict", "the UID in the precondition doesn't match")
+        del self.objects[plural, ns, str(name)]
+        return {}
+
+    def _find(self, plural: str, ns: str, name: str | None) -> Json:
+        try:
+            return self.objects[plural, ns, str(name)]
+        except KeyError:
+            raise KubeError(404, "NotFound", f"{plural} {name!r} not found") from None
+
+
+def _labelled(body: Json, wanted: Mapping[str, str]) -> bool:
+    labels = body["metadata"].get("labels") or {}
+    return all(labels.get(key) == value for key, value in wanted.items())
+
+
+def _merge_patch(target: Any, patch: Any) -> Any:
+    if not isinstance(patch, dict):
+        return patch
+    merged = dict(target) if isinstance(target, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = _merge_patch(merged.get(key), value)
+    return merged

@@ -1,0 +1,217 @@
+"""The operator's production shell over an API server, records and a clock in memory, with a cluster that does the rest.
+
+`World.step` plays one turn: watch events reach the cache, due runs are reconciled, and the Job controller and kubelet
+(a few lines here) move Jobs and pods on.
+"""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from pipeline_core.catalog import CatalogWatcher
+from pipeline_core.outcome import Outcome
+from pipeline_core.store import changes
+from pipeline_core.store.errors import RunIdTakenError, RunNotRecordedError
+from pipeline_core.store.integrations import Integration
+from pipeline_core.store.runs import NewRun, StoredRun, phase_of
+from pipeline_operator import names
+from pipeline_operator.admission import Admission
+from pipeline_operator.cache import Cache
+from pipeline_operator.cluster import Cluster
+from pipeline_operator.ending import Ending
+from pipeline_operator.events import Events
+from pipeline_operator.reconciler import Reconciler
+from pipeline_operator.settings import RunnerTemplate
+from pipeline_operator.settling import Settling
+from pipeline_operator.starting import Starting
+from pipeline_operator.writer import StatusWriter
+from support.fake_kubernetes import FakeKubernetes
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+T0 = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
+
+
+class FakeRecords:
+    """RunRecords without PostgreSQL: the same pure rules over a dictionary."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, dict[str, Any]] = {}
+        self.fault: Any = lambda method: None
+
+    async def begin(self, record: NewRun) -> StoredRun:
+        self.fault("begin")
+        row = self.rows.get(record.run_id)
+        if row is None:
+            unset = dict.fromkeys(
+                ("started_at", "completed_at", "records_processed", "error_message", "job_name", "message")
+            )
+            row = self.rows[record.run_id] = {**unset, **changes.begun(record)}
+        stored = StoredRun.from_row(row)
+        if (stored.org_slug, stored.object_uid) != (record.org_slug, record.object_uid):
+            raise RunIdTakenError(record.run_id)
+        return stored
+
+    async def advance(self, run_id: str, **report: Any) -> bool:
+        self.fault("advance")
+        columns = changes.advanced(self._stored(run_id), **report)
+        self.rows[run_id].update(columns)
+        return bool(columns)
+
+    async def finish(self, run_id: str, **end: Any) -> StoredRun:
+        self.fault("finish")
+        columns = changes.finished(self._stored(run_id), **end)
+        self.rows[run_id].update(columns)
+        return self._stored(run_id)
+
+    async def get(self, run_id: str) -> StoredRun | None:
+        self.fault("get")
+        return self._stored(run_id) if run_id in self.rows else None
+
+    async def unfinished(self, *, after: str | None = None, limit: int = 500) -> list[StoredRun]:
+        self.fault("unfinished")
+        ids = [i for i in sorted(self.rows) if i > (after or "") and not phase_of(self.rows[i]["status"]).is_final]
+        return [self._stored(run_id) for run_id in ids[:limit]]
+
+    def _stored(self, run_id: str) -> StoredRun:
+        if run_id not in self.rows:
+            raise RunNotRecordedError(run_id)
+        return StoredRun.from_row(self.rows[run_id])
+
+
+class FakeIntegrations:
+    async def get(self, org_slug: str, provider: str) -> Integration | None:
+        settings = {"billing_project_id": "acme-billing", "billing_dataset_id": "billing"}
+        return Integration(org_slug, provider, settings, "ACTIVE", T0, T0) if org_slug == "acme" else None
+
+
+class World:
+    """One operator and what is around it."""
+
+    def __init__(self) -> None:
+        self.time = T0
+        self.kubernetes = FakeKubernetes(self.now)
+        self.records = FakeRecords()
+        self.start_operator()
+
+    def now(self) -> datetime:
+        return self.time
+
+    def start_operator(self) -> None:
+        """A new process: nothing is remembered but what the API server and the records hold."""
+        self.cache = Cache()
+        cluster = Cluster(self.kubernetes)
+        events = Events(cluster, self.now)
+        writer = StatusWriter(cluster, self.cache, self.now)
+        ending = Ending(self.records, writer, events, self.now)
+        starting = Starting(
+            cluster,
+            self.cache,
+            self.records,
+            Admission(CatalogWatcher(CONFIGS), FakeIntegrations(), "dev"),
+            ending,
+            writer,
+            events,
+            template=lambda: RunnerTemplate(image="localhost/runner:1"),
+            progress=("http://operator/progress", "key"),
+        )
+        settling = Settling(cluster, self.cache, self.records, self.now)
+        self.reconciler = Reconciler(
+            cluster, self.cache, self.records, starting, ending, settling, writer, events, self.now
+        )
+
+    def apply(self, name: str = "billing", **spec: Any) -> str:
+        """`kubectl apply` of a PipelineRun; returns its UID."""
+        wanted = {"org": "acme", "provider": "gcp", "domain": "cost", "pipeline": "billing", **spec}
+        body = {"metadata": {"name": name}, "spec": wanted}
+        uid: str = self.kubernetes.put(names.RUNS, body)["metadata"]["uid"]
+        return uid
+
+    def run(self, name: str = "billing") -> dict[str, Any]:
+        """The PipelineRun as it is."""
+        return self.kubernetes.objects[names.RUNS, "default", name]
+
+    def status(self, name: str = "billing") -> dict[str, Any]:
+        """Its status."""
+        return self.run(name).get("status") or {}
+
+    def watch(self) -> None:
+        """Everything that the watches would show by now, deletions included."""
+        seen = set()
+        for (plural, _, _), body in list(self.kubernetes.objects.items()):
+            if plural == names.RUNS:
+                seen.add(self.cache.put_run(body))
+            elif plural == "jobs":
+                self.cache.put_job(body)
+            elif plural == "pods":
+                self.cache.put_pod(body)
+        for run in list(self.cache.runs()):
+            if run.uid not in seen:
+                self.cache.drop_run(run.uid)
+        self._forget_what_is_gone("jobs")
+        self._forget_what_is_gone("pods")
+
+    def _forget_what_is_gone(self, plural: str) -> None:
+        there = {body["metadata"]["uid"] for (kind, _, _), body in self.kubernetes.objects.items() if kind == plural}
+        for entry in self.cache._entries.values():
+            if plural == "jobs" and entry.job and entry.job.uid not in there:
+                entry.job = None
+            if plural == "pods":
+                entry.pods = {uid: pod for uid, pod in entry.pods.items() if uid in there}
+
+    async def reconcile(self, uid: str) -> float | None:
+        """One pass over what the watches show now."""
+        self.watch()
+        return await self.reconciler.reconcile(uid)
+
+    def start_pods(self) -> None:
+        """The Job controller and the kubelet: a running pod for each Job that has none."""
+        for (plural, ns, name), job in list(self.kubernetes.objects.items()):
+            if plural == "jobs" and ("pods", ns, f"{name}-a") not in self.kubernetes.objects:
+                template = job["spec"]["template"]["metadata"]
+                metadata = {"name": f"{name}-a", "namespace": ns, **template}
+                state = {"running": {"startedAt": self._stamp()}}
+                self.kubernetes.put("pods", {"metadata": metadata, "status": self._pod_status("Running", state)})
+
+    def end_pods(self, outcome: Outcome | None, exit_code: int = 0, reason: str = "Completed") -> None:
+        """Every running pod ends so."""
+        for (plural, _, _), pod in list(self.kubernetes.objects.items()):
+            if plural == "pods" and pod["status"]["phase"] == "Running":
+                began = pod["status"]["containerStatuses"][0]["state"]["running"]["startedAt"]
+                ended = {"exitCode": exit_code, "reason": reason, "startedAt": began, "finishedAt": self._stamp()}
+                if outcome is not None:
+                    ended["message"] = outcome.to_message()
+                pod["status"] = self._pod_status("Failed" if exit_code else "Succeeded", {"terminated": ended})
+                self.kubernetes.put("pods", pod)
+
+    def fail_jobs(self, reason: str = "BackoffLimitExceeded") -> None:
+        """The Job controller gives every Job up."""
+        for (plural, _, _), job in list(self.kubernetes.objects.items()):
+            if plural == "jobs":
+                job["status"] = {"failed": 1, "conditions": [{"type": "Failed", "status": "True", "reason": reason}]}
+                self.kubernetes.put("jobs", job)
+
+    def collect_garbage(self) -> None:
+        """The garbage collector: Jobs without their run, pods without their Job."""
+        uids = {body["metadata"]["uid"] for body in self.kubernetes.objects.values()}
+        for (plural, ns, name), body in list(self.kubernetes.objects.items()):
+            if plural == "jobs" and body["metadata"]["ownerReferences"][0]["uid"] not in uids:
+                self.kubernetes.remove("jobs", ns, name)
+        for (plural, ns, name), _ in list(self.kubernetes.objects.items()):
+            if plural == "pods" and ("jobs", ns, name.removesuffix("-a")) not in self.kubernetes.objects:
+                self.kubernetes.remove("pods", ns, name)
+
+    def pass_time(self, seconds: float) -> None:
+        """Let the clock go on."""
+        self.time += timedelta(seconds=seconds)
+
+    def record(self, uid: str) -> StoredRun:
+        """The record of the run of this UID."""
+        row = next(row for row in self.records.rows.values() if row["object_uid"] == uid)
+        return replace(StoredRun.from_row(row))
+
+    def _stamp(self) -> str:
+        return self.time.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def _pod_status(self, phase: str, state: dict[str, Any]) -> dict[str, Any]:
+        return {"phase": phase, "containerStatuses": [{"name": names.RUNNER_CONTAINER, "state": state}]}

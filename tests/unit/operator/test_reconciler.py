@@ -1,0 +1,212 @@
+"""The reconciler over an API server in memory: one run's life, its ends, and a crash at every call."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from pipeline_core.lifecycle.phases import Phase
+from pipeline_core.outcome import Outcome
+from pipeline_operator.kube import KubeUnavailableError
+from support.operator_world import World
+
+GOOD = Outcome(status="succeeded", records_processed=42)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def conditions(world: World) -> dict[str, tuple[str, str]]:
+    return {c["type"]: (c["status"], c["reason"]) for c in world.status()["conditions"]}
+
+
+async def test_a_run_goes_from_its_manifest_to_completed(world: World) -> None:
+    uid = world.apply()
+    await world.reconcile(uid)
+    assert world.status()["phase"] == "Validating"
+    assert conditions(world) == {"Admitted": ("True", "Admitted"), "Succeeded": ("Unknown", "Starting")}
+    world.pass_time(2)
+    world.start_pods()
+    await world.reconcile(uid)
+    assert world.status()["phase"] == "Running"
+    world.pass_time(42)
+    world.end_pods(GOOD)
+    await world.reconcile(uid)
+    status = world.status()
+    assert (status["phase"], status["recordsProcessed"], status["duration"]) == ("Completed", 42, "42s")
+    assert (status["progress"], status["attempts"]) == (100, 1)
+    assert conditions(world) == {"Admitted": ("True", "Admitted"), "Succeeded": ("True", "Completed")}
+    record = world.record(uid)
+    assert (record.phase, record.records_processed, record.error_message) == (Phase.COMPLETED, 42, None)
+    assert record.parameters == {"date": "2026-11-21"}
+
+
+async def test_a_run_costs_one_job_and_at_most_three_status_writes(world: World) -> None:
+    uid = world.apply()
+    await world.reconcile(uid)
+    world.start_pods()
+    for _ in range(3):
+        await world.reconcile(uid)
+    world.end_pods(GOOD)
+    for _ in range(3):
+        await world.reconcile(uid)
+    writes = [method for method, _ in world.kubernetes.writes()]
+    assert writes.count("POST") == 1
+    assert writes.count("PATCH") == 3
+
+
+async def test_a_refused_run_fails_with_the_words_of_the_specification_and_has_a_record(world: World) -> None:
+    uid = world.apply(provider="azure")
+    await world.reconcile(uid)
+    assert (world.status()["phase"], world.status()["message"]) == ("Failed", "Unknown provider: azure")
+    assert conditions(world) == {"Admitted": ("False", "UnknownProvider"), "Succeeded": ("False", "Rejected")}
+    record = world.record(uid)
+    assert (record.phase, record.error_message, record.started_at) == (Phase.FAILED, "Unknown provider: azure", None)
+    assert not any(path.endswith("/jobs") for _, path in world.kubernetes.calls)
+
+
+async def test_an_organization_without_the_integration_is_refused(world: World) -> None:
+    await world.reconcile(world.apply(org="globex"))
+    assert world.status()["message"] == "gcp integration not active"
+
+
+async def test_cancelling_ends_only_when_job_and_pods_are_gone(world: World) -> None:
+    uid = world.apply()
+    await world.reconcile(uid)
+    world.start_pods()
+    await world.reconcile(uid)
+    world.run()["spec"]["cancel"] = True
+    world.kubernetes.put("pipelineruns", world.run())
+    await world.reconcile(uid)
+    assert not [key for key in world.kubernetes.objects if key[0] == "jobs"]
+    await world.reconcile(uid)
+    assert world.status()["phase"] == "Running"
+    world.collect_garbage()
+    await world.reconcile(uid)
+    assert world.status()["phase"] == "Cancelled"
+    assert world.record(uid).phase is Phase.CANCELLED
+
+
+async def test_a_run_cancelled_before_it_started_never_gets_a_job(world: World) -> None:
+    uid = world.apply(cancel=True)
+    await world.reconcile(uid)
+    assert world.status()["phase"] == "Cancelled"
+    assert not any(path.endswith("/jobs") for method, path in world.kubernetes.calls if method == "POST")
+
+
+async def test_a_deleted_run_is_recorded_as_cancelled_once_nothing_of_it_runs(world: World) -> None:
+    uid = world.apply()
+    await world.reconcile(uid)
+    world.start_pods()
+    await world.reconcile(uid)
+    world.kubernetes.remove("pipelineruns", "default", "billing")
+    assert await world.reconcile(uid) == 1.0
+    assert world.record(uid).phase is Phase.RUNNING
+    world.collect_garbage()
+    await world.reconcile(uid)
+    assert world.record(uid).phase is Phase.CANCELLED
+
+
+async def test_a_failed_job_fails_the_run_with_the_runners_words(world: World) -> None:
+    uid = world.apply()
+    await world.reconcile(uid)
+    world.start_pods()
+    world.end_pods(Outcome(status="failed", error="ExternalBQExtractor: table not found"), exit_code=78, reason="Error")
+    world.fail_jobs("PodFailurePolicy")
+    await world.reconcile(uid)
+    assert world.status()["message"] == "ExternalBQExtractor: table not found"
+    assert world.record(uid).error_message == "ExternalBQExtractor: table not found"
+
+
+async def test_a_foreign_job_of_the_same_name_is_neither_used_nor_deleted(world: World) -> None:
+    uid = world.apply(runId="run_given")
+    world.kubernetes.put("jobs", {"metadata": {"name": "run-given"}, "spec": {}})
+    await world.reconcile(uid)
+    assert world.status()["phase"] == "Failed"
+    assert "isn't this run's" in world.status()["message"]
+    assert ("jobs", "default", "run-given") in world.kubernetes.objects
+
+
+async def test_two_objects_cannot_share_a_run_id(world: World) -> None:
+    first = world.apply("first", runId="run_given")
+    await world.reconcile(first)
+    second = world.apply("second", runId="run_given")
+    await world.reconcile(second)
+    assert world.status("second")["message"] == "run id run_given belongs to another run"
+    assert world.status("first")["phase"] == "Validating"
+    assert world.record(first).phase is not Phase.FAILED
+
+
+async def test_a_finished_run_is_deleted_when_its_time_to_live_is_over(world: World) -> None:
+    uid = world.apply(ttlSecondsAfterFinished=60)
+    await world.reconcile(uid)
+    world.start_pods()
+    world.end_pods(GOOD)
+    await world.reconcile(uid)
+    assert await world.reconcile(uid) == pytest.approx(60)
+    world.pass_time(60)
+    await world.reconcile(uid)
+    assert ("pipelineruns", "default", "billing") not in world.kubernetes.objects
+
+
+async def live(world: World, uid: str) -> Iterator[None] | None:
+    """One run's life in turns; every turn may crash and is then simply taken again."""
+    await world.reconcile(uid)
+    world.start_pods()
+    await world.reconcile(uid)
+    world.end_pods(GOOD)
+    for _ in range(3):
+        await world.reconcile(uid)
+    return None
+
+
+class Crash(BaseException):
+    """The process is gone."""
+
+
+async def count_calls() -> int:
+    world = World()
+    await live(world, world.apply())
+    return len(world.kubernetes.calls)
+
+
+@pytest.mark.parametrize("answer_lost", [False, True])
+@pytest.mark.parametrize("kind", [Crash, KubeUnavailableError])
+async def test_a_crash_or_an_error_at_any_call_changes_nothing_of_the_end(kind: type, answer_lost: bool) -> None:
+    calls = await count_calls()
+    assert calls >= 5
+    for nth in range(1, calls + 1):
+        world = World()
+        uid = world.apply()
+
+        def fault(_method: str, _path: str, nth: int = nth, world: World = world) -> None:
+            if len(world.kubernetes.calls) == nth:
+                raise kind("at call")
+
+        setattr(world.kubernetes, "after" if answer_lost else "before", fault)
+        for _ in range(2):
+            try:
+                await live(world, uid)
+            except (Crash, KubeUnavailableError):
+                world.start_operator()
+        assert world.status()["phase"] == "Completed", nth
+        assert world.record(uid).phase is Phase.COMPLETED
+        assert len([key for key in world.kubernetes.objects if key[0] == "jobs"]) == 1
+        jobs = [path for method, path in world.kubernetes.writes() if method == "POST" and path.endswith("/jobs")]
+        assert len(jobs) <= 2
+
+
+async def test_records_that_fail_hold_the_run_back_and_nothing_is_started_unrecorded(world: World) -> None:
+    uid = world.apply()
+
+    def fault(method: str) -> None:
+        raise ConnectionError(method)
+
+    world.records.fault = fault
+    with pytest.raises(ConnectionError):
+        await world.reconcile(uid)
+    assert not [key for key in world.kubernetes.objects if key[0] == "jobs"]
+    world.records.fault = lambda method: None
+    await world.reconcile(uid)
+    assert world.status()["phase"] == "Validating"
