@@ -3,19 +3,60 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 
-PYTHON ?= python3
-VENV := .venv
-BIN := $(VENV)/bin
-STAMP := $(VENV)/.made-from-lock
-LOCKS := operator runner dev-services
+BIN := .venv/bin
+VENV := .venv/.made
+EXTRAS := operator runner dev-services
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-	--no-emit-index-url --no-emit-find-links pyproject.toml
+	--no-emit-index-url --no-emit-find-links
+SOURCES := core operator runner cli local tests
+# Pass more to pytest: make test ARGS='-k billing'
+ARGS ?=
 
 .PHONY: help quickstart test test-full lint format bench lock sync clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-lock: $(STAMP) ## renew the lock files from pyproject.toml
-	$(COMPILE) --all-extras --output-file locks/dev.txt
-	for extra in $(LOCKS); do $(COMPILE) --extra $$extra --constraint locks/dev.txt --output-file locks/$$extra.txt; done
+$(VENV): locks/bootstrap.txt locks/dev.txt pyproject.toml local/make-venv
+	@local/make-venv
+	@touch $@
+
+quickstart: $(VENV) ## a cluster, the operator, a billing export in, cost rows out
+	@$(BIN)/pipelines quickstart
+
+test: lint ## the checks and the tests of every kind: a smoke of each, on a real cluster too
+	@$(BIN)/python -m pytest -m 'not full' $(ARGS)
+
+test-full: lint ## all tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV) ## style, types, imports, configs
+	@$(BIN)/ruff check --quiet $(SOURCES)
+	@$(BIN)/ruff format --quiet --check $(SOURCES)
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/pipelines validate configs
+
+format: $(VENV) ## put the sources into their form
+	@$(BIN)/ruff check --quiet --fix $(SOURCES)
+	@$(BIN)/ruff format --quiet $(SOURCES)
+
+bench: $(VENV) ## figures, each beside its baseline
+	@$(BIN)/python -m pytest -p no:cacheprovider --quiet --capture=no tests/bench/bench_*.py $(ARGS)
+
+lock: $(VENV) ## renew the lock files from pyproject.toml
+	$(COMPILE) pyproject.toml --all-extras --output-file locks/dev.txt
+	for extra in $(EXTRAS); do \
+	  $(COMPILE) pyproject.toml --extra $$extra --constraint locks/dev.txt --output-file locks/$$extra.txt; \
+	done
+	grep -hE '^uv==' locks/dev.txt | tr -d '\\ ' | $(COMPILE) --no-annotate - --output-file locks/bootstrap.txt
+
+sync: ## copy crds/ and configs/ into the chart
+	rm -rf charts/pipelines/files/crds charts/pipelines/files/configs
+	cp -r crds charts/pipelines/files/crds
+	cp -r configs charts/pipelines/files/configs
+
+clean: ## take the local cluster down and remove what the targets made
+	@if [ -x $(BIN)/pipelines ]; then $(BIN)/pipelines local down; fi
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +

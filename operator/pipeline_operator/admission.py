@@ -2,10 +2,9 @@
 
 from typing import Protocol
 
-from pipeline_core.resolve import RunRequest, resolve_run
-
 from pipeline_core.catalog import CatalogWatcher
 from pipeline_core.lifecycle.observed import Run
+from pipeline_core.resolve import RunRequest, resolve_run
 from pipeline_core.run_document import RunDocument
 from pipeline_core.store.integrations import Integration
 

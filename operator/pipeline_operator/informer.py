@@ -4,8 +4,10 @@ The only module that imports kopf. There are event handlers alone: no finalizers
 """
 
 import asyncio
+import logging
 import os
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,57 +16,96 @@ import kopf
 
 from pipeline_operator import names
 from pipeline_operator.cache import Cache
+from pipeline_operator.kube import Json
 
 # Where Kubernetes mounts a pod's service account.
 _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 # The kubelet renews the mounted token; it is read again this often.
 _TOKEN_READ_AGAIN = timedelta(minutes=10)
+# kopf waits up to five seconds for its own tasks.
+_STOP_SECONDS = 8.0
+
+
+class WatchEndedError(Exception):
+    """The watches have ended by themselves: nothing may go on blind."""
 
 
 class Informer:
-    """Watches the runs, and the Jobs and pods made for them; `wake` is called with the UID of a run that has news."""
+    """Watches the runs, and the Jobs and pods made for them; `wake` is called with the UID of a run that has news.
+
+    kopf gets a thread and an event loop of its own: it takes over a main thread's signals, and when it ends it cancels
+    every task of its loop that is younger than itself. What it sees is handed to the caller's loop, in order.
+    """
 
     def __init__(self, cache: Cache, wake: Callable[[str], None], namespaces: Sequence[str]) -> None:
         self._cache = cache
         self._wake = wake
         self._namespaces = namespaces
-        self._registry = kopf.OperatorRegistry()
-        self.ready = asyncio.Event()
-        self._register()
+        self._loop = asyncio.get_running_loop()
+        self._ready = threading.Event()
+        self._stop = threading.Event()
+        # A line for each event of each object would bury a run's story.
+        logging.getLogger("kopf").setLevel(logging.WARNING)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the watches have started."""
+        return self._ready.is_set()
 
     async def run(self) -> None:
-        """Watch until cancelled."""
-        await kopf.operator(
-            registry=self._registry,
-            settings=_settings(),
-            standalone=True,
-            clusterwide=not self._namespaces,
-            namespaces=list(self._namespaces),
-            ready_flag=self.ready,
+        """Watch until cancelled. Raises WatchEndedError, or kopf's own error, if the watches end before that."""
+        watching = self._loop.run_in_executor(None, self._watch)
+        try:
+            await asyncio.shield(watching)
+        except asyncio.CancelledError:
+            self._stop.set()
+            await asyncio.wait([watching], timeout=_STOP_SECONDS)
+            raise
+        raise WatchEndedError("the watches have ended")
+
+    def _watch(self) -> None:
+        """In a thread of its own."""
+        registry = kopf.OperatorRegistry()
+        self._register(registry)
+        asyncio.run(
+            kopf.operator(
+                registry=registry,
+                settings=_settings(),
+                standalone=True,
+                clusterwide=not self._namespaces,
+                namespaces=list(self._namespaces),
+                ready_flag=self._ready,
+                stop_flag=self._stop,
+            )
         )
 
-    def _register(self) -> None:
-        registry = self._registry
+    def _register(self, registry: kopf.OperatorRegistry) -> None:
         kopf.on.login(registry=registry)(_login)
-        kopf.on.event(names.GROUP, names.VERSION, names.RUNS, registry=registry)(self._on_run)
-        kopf.on.event("batch", "v1", "jobs", registry=registry)(self._on_job)
-        kopf.on.event("", "v1", "pods", registry=registry)(self._on_pod)
+        kopf.on.event(names.GROUP, names.VERSION, names.RUNS, registry=registry)(self._seen(self._on_run))
+        kopf.on.event("batch", "v1", "jobs", registry=registry)(self._seen(self._on_job))
+        kopf.on.event("", "v1", "pods", registry=registry)(self._seen(self._on_pod))
 
-    async def _on_run(self, type: str | None, event: Any, **_: Any) -> None:  # noqa: A002 - kopf's name
-        body = event["object"]
+    def _seen(self, handle: Callable[[Json, bool], None]) -> Callable[..., Coroutine[Any, Any, None]]:
+        async def handler(type: str | None, event: Any, **_: Any) -> None:  # noqa: A002 - kopf's name
+            self._loop.call_soon_threadsafe(handle, event["object"], type == "DELETED")
+
+        handler.__name__ = handle.__name__
+        return handler
+
+    def _on_run(self, body: Json, gone: bool) -> None:
         uid = body["metadata"]["uid"]
-        if type == "DELETED":
+        if gone:
             self._cache.drop_run(uid)
         else:
             self._cache.put_run(body)
         self._wake(uid)
 
-    async def _on_job(self, type: str | None, event: Any, **_: Any) -> None:  # noqa: A002
-        if uid := self._cache.put_job(event["object"], gone=type == "DELETED"):
+    def _on_job(self, body: Json, gone: bool) -> None:
+        if uid := self._cache.put_job(body, gone=gone):
             self._wake(uid)
 
-    async def _on_pod(self, type: str | None, event: Any, **_: Any) -> None:  # noqa: A002
-        if uid := self._cache.put_pod(event["object"], gone=type == "DELETED"):
+    def _on_pod(self, body: Json, gone: bool) -> None:
+        if uid := self._cache.put_pod(body, gone=gone):
             self._wake(uid)
 
 

@@ -110,7 +110,7 @@ class Operator:
 
     def _ready(self) -> bool:
         # A standby is ready too: it takes over, and an upgrade must not wait for it.
-        return not self._leading or self.informer.ready.is_set()
+        return not self._leading or self.informer.is_ready
 
     def _accept_progress(self, run_id: str, progress: object) -> bool:
         uid = self.cache.put_progress(run_id, progress)  # type: ignore[arg-type]
@@ -152,9 +152,9 @@ def main() -> int:
         _log.error("can't start", error=str(error))
         return 2
     except BaseExceptionGroup as errors:
-        lost, others = errors.split(LeaseLostError)
+        _, others = errors.split(LeaseLostError)
         if others is not None:
             raise others from None
-        _log.error("leadership lost", error=str(lost))
+        _log.error("leadership lost", error=str(errors.exceptions[0]))
         return 1
     return 0

@@ -18,7 +18,7 @@ class WorkQueue:
     """Keys that are due now or later. `now` is a monotonic clock in seconds, the event loop's by default."""
 
     def __init__(self, now: Callable[[], float] | None = None) -> None:
-        self._now = now or asyncio.get_running_loop().time
+        self._now: Callable[[], float] = now or asyncio.get_running_loop().time
         self._heap: list[tuple[float, int, str]] = []
         self._due: dict[str, float] = {}
         self._working: set[str] = set()
@@ -73,7 +73,7 @@ class WorkQueue:
     def failed(self, key: str) -> float:
         """The work on `key` failed: it is due again after a backoff, whose seconds are returned."""
         failures = self._failures[key] = self._failures.get(key, 0) + 1
-        backoff = min(_BACKOFF_MAX, _BACKOFF_FIRST * 2 ** min(failures - 1, 16))
+        backoff = min(_BACKOFF_MAX, _BACKOFF_FIRST * 2.0 ** min(failures - 1, 16))
         backoff *= random.uniform(0.8, 1.2)  # noqa: S311 - spreads retries, keeps no secret
         # News that came meanwhile doesn't cut the backoff short: it would fail again.
         self._again.pop(key, None)
@@ -82,7 +82,8 @@ class WorkQueue:
 
     def oldest_age(self) -> float:
         """How long, in seconds, the most overdue key has been waiting for a worker; 0 if none is."""
-        return self._now() - min(self._due.values(), default=self._now())
+        now = self._now()
+        return now - min(self._due.values(), default=now)
 
     def _release(self, key: str, again_in: float | None) -> None:
         self._working.discard(key)

@@ -1,0 +1,69 @@
+"""Wrong values are refused before anything is installed, with words that name the value and say what to do."""
+
+from typing import Any
+
+import pytest
+
+from support.chart import LOCAL, REQUIRED, merged, render_error
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"env": ""}, ["env: set it to the installation's environment, such as --set env=prod"]),
+        ({"env": "Prod"}, ["'/env'", "'Prod' does not match pattern '^[a-z0-9]{0,16}$'"]),
+        ({"env": 7}, ["'/env'", "want string"]),
+        ({"bigquery": {"project": ""}}, ["bigquery.project: set it to the Google Cloud project"]),
+        ({"bigquery": {"credentials": "key"}}, ["'/bigquery/credentials'", "'default', 'anonymous'"]),
+        (
+            {"bigquery": {"credentials": "anonymous", "keySecret": {"name": "key"}}},
+            ["bigquery.keySecret.name: leave it empty with bigquery.credentials=anonymous"],
+        ),
+        ({"database": {"existingSecret": ""}}, ["database.existingSecret: name a Secret", "devServices.enabled=true"]),
+        ({"database": {"url": "postgresql://u:p@h/d"}}, ["'/database'", "'url' not allowed"]),
+        ({"devServices": {"enabled": True}}, ["database.existingSecret: leave it empty with devServices.enabled=true"]),
+        ({"replicas": 2}, ["'replicas' not allowed"]),
+        ({"operator": {"replicas": "2"}}, ["'/operator/replicas'", "want integer"]),
+        ({"operator": {"port": 70000}}, ["'/operator/port'", "maximum"]),
+        ({"operator": {"logLevel": "loud"}}, ["'/operator/logLevel'", "'DEBUG', 'INFO', 'WARNING', 'ERROR'"]),
+        ({"operator": {"env": [{"value": "x"}]}}, ["'/operator/env/0'", "missing property 'name'"]),
+        ({"watch": {"namespaces": ["Team_A"]}}, ["'/watch/namespaces/0'", "'Team_A'"]),
+        ({"watch": {"namespaces": "team-a"}}, ["'/watch/namespaces'", "want array"]),
+        ({"image": {"operator": {"tag": "a b"}}}, ["'/image/operator/tag'"]),
+        ({"image": {"operator": {"digest": "abc"}}}, ["'/image/operator/digest'"]),
+        (
+            {"catalog": {"files": {"../billing.yml": "x"}}},
+            ['catalog.files: "../billing.yml" must be a path within the catalog'],
+        ),
+        (
+            {"catalog": {"files": {"gcp/cost/billing.yml": {"pipeline": 1}}}},
+            ["'/catalog/files/gcp~1cost~1billing.yml'"],
+        ),
+        ({"kubernetesService": {"host": "127.0.0.1"}}, ["kubernetesService.port: set it together with"]),
+    ],
+)
+def test_values_are_refused(changes: dict[str, Any], words: list[str]) -> None:
+    message = render_error(merged(REQUIRED, changes))
+    for word in words:
+        assert word in message
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"operator": {"replicas": 2}}, ["operator.replicas, exporter.replicas: must be 1 with hostNetwork=true"]),
+        ({"exporter": {"replicas": 2}}, ["operator.replicas, exporter.replicas: must be 1 with hostNetwork=true"]),
+        (
+            {"devServices": {"persistence": {"type": "hostPath"}}},
+            ["devServices.persistence.hostPath: set it to an absolute folder of the node"],
+        ),
+        ({"devServices": {"persistence": {"hostPath": "data"}}}, ["'/devServices/persistence/hostPath'"]),
+        ({"devServices": {"ports": {"postgres": 0}}}, ["'/devServices/ports/postgres'"]),
+    ],
+)
+def test_local_values_are_refused(changes: dict[str, Any], words: list[str]) -> None:
+    message = render_error(merged(LOCAL, changes))
+    for word in words:
+        assert word in message

@@ -1,0 +1,286 @@
+"""Broken catalogs are refused, and each error names file, line and field."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline_core.catalog import CatalogInvalidError, load_catalog
+from pipeline_core.catalog.yaml_document import MAX_BYTES
+from pipeline_core.errors import ConfigInvalidError
+
+BILLING = "gcp/cost/billing.yml"
+
+
+def problems_of(root: Path) -> list[str]:
+    with pytest.raises(CatalogInvalidError) as error:
+        load_catalog(root)
+    assert isinstance(error.value, ConfigInvalidError)
+    assert error.value.reason == "ConfigInvalid"
+    return [str(problem) for problem in error.value.problems]
+
+
+REQUIRED = [
+    ("  name: gcp_billing\n", 1, "pipeline.name"),
+    ("  provider: gcp\n", 1, "pipeline.provider"),
+    ("  domain: cost\n", 1, "pipeline.domain"),
+    ("  class: ExternalBQExtractor\n", 8, "processor.class"),
+    ("  module: src.core.processors.gcp.external_bq_extractor\n", 8, "processor.module"),
+    ('  dataset: "{{org_slug}}_{{env}}"\n', 18, "target.dataset"),
+    ("  table: gcp_billing_costs\n", 18, "target.table"),
+]
+
+
+@pytest.mark.parametrize(("line", "near", "field"), REQUIRED, ids=[field for _, _, field in REQUIRED])
+def test_each_of_the_seven_fields_is_required(billing_with, line, near, field):
+    assert problems_of(billing_with(line, "")) == [f"{BILLING}:{near}: {field}: required, but missing"]
+
+
+# What is written instead of what; the line and field of the error; a part of its message.
+BROKEN = [
+    ('version: "1.0"', "version: 1.0", 6, "pipeline.version", "expected a string, got 1.0: put quotes around it"),
+    ('version: "1.0"', "verzion: x", 6, "pipeline.verzion", "unknown field; known here: name, provider, domain"),
+    ("name: gcp_billing\n", "name: GCP Billing\n", 2, "pipeline.name", "'GCP Billing' doesn't match ^[a-z]"),
+    ("provider: gcp\n", "provider: openai\n", 4, "pipeline.provider", "'openai' doesn't match the folder, 'gcp'"),
+    ("domain: cost\n", "domain: usage\n", 5, "pipeline.domain", "'usage' doesn't match the folder, 'cost'"),
+    ("src.core.processors.gcp.external_bq_extractor", "os.path", 10, "processor.module", "'os.path' isn't a module of"),
+    (
+        "src.core.processors.gcp.external_bq_extractor",
+        "src.core.processors.",
+        10,
+        "processor.module",
+        "allowed package",
+    ),
+    (
+        "src.core.processors.gcp.external_bq_extractor",
+        "src.core.processors...os",
+        10,
+        "processor.module",
+        "it must begin with one of: src.core.processors., pipeline_runner.processors.",
+    ),
+    ("ExternalBQExtractor", "__import__('os')", 9, "processor.class", "doesn't match"),
+    ("{{org_slug}}_{{env}}", "other_{{env}}", 20, "target.dataset", 'must be "{{org_slug}}_{{env}}", got'),
+    ("{{org_slug}}_{{env}}", "{{org_slug}}_{{env}}_x", 20, "target.dataset", "must be"),
+    ("table: gcp_billing_costs", "table: a.b", 21, "target.table", "'a.b' isn't the name of a BigQuery table"),
+    ("table: gcp_billing_costs", 'table: "{{date}}`; DROP"', 21, "target.table", "isn't the name of a BigQuery table"),
+    ("table: gcp_billing_costs", "table: a\n  project: x", 22, "target.project", "unknown field; known here: type"),
+    ("{{billing_dataset_id}}", "{{biling_dataset_id}}", 14, "source.dataset", "unknown variable 'biling_dataset_id'"),
+    ("{{billing_dataset_id}}", "{{billing_dataset_id}", 14, "source.dataset", "malformed template at"),
+    ('"{{billing_dataset_id}}"', "{{billing_dataset_id}}", 14, "source.dataset", "put quotes around a template"),
+    ("table: gcp_billing_export", "table: t\n  colour: red", 16, "source.colour", "known here: type, project, dataset"),
+    ("table: gcp_billing_export", "table: t\n  read: fast", 16, "source.read", "expected 'auto', 'query' or 'storage'"),
+    ('default: "{{yesterday}}"', 'default: "{{nope}}"', 27, "parameters.date.default", "unknown variable 'nope'"),
+    (
+        'default: "{{yesterday}}"',
+        'default: "{{billing_project_id}}"',
+        27,
+        "parameters.date.default",
+        "unknown variable 'billing_project_id'; known here: org_slug, env, date",
+    ),
+    (
+        'default: "{{yesterday}}"',
+        "default: 2026-02-30",
+        27,
+        "parameters.date.default",
+        "expected a day of the calendar",
+    ),
+    ('default: "{{yesterday}}"', "default: [1]", 27, "parameters.date.default", "expected a string, a number, or true"),
+    (
+        '    type: string\n    required: false\n    default: "{{yesterday}}"',
+        '    type: string\n    required: true\n    default: "{{yesterday}}"',
+        24,
+        "parameters.date",
+        "leave one of the two out",
+    ),
+    (
+        '    type: string\n    required: false\n    default: "{{yesterday}}"',
+        "    type: integer",
+        25,
+        "parameters.date.type",
+        "date is a date by its name",
+    ),
+    (
+        '    type: string\n    required: false\n    default: "{{yesterday}}"',
+        "    type: text",
+        25,
+        "parameters.date.type",
+        "expected 'string', 'integer', 'number', 'boolean' or 'date', got 'text'",
+    ),
+    ("  end_date:", "  Last-Day:", 31, "parameters.Last-Day", "doesn't match"),
+    ("  end_date:", "  last_day:", 23, "parameters", "start_date and end_date belong together"),
+    ('"0 */6 * * *"', '"* * * * * *"', 36, "schedule.default_cron", "expected five fields"),
+    ('"0 */6 * * *"', '"61 * * * *"', 36, "schedule.default_cron", "out of range"),
+    ('"0 */6 * * *"', '"0 0 30 2 *"', 36, "schedule.default_cron", "isn't a cron expression that ever fires"),
+    ('"0 */6 * * *"', '"R R * * *"', 36, "schedule.default_cron", "isn't a cron expression"),
+    ("enabled: true", "enabled: yes", 37, "schedule.enabled", "expected true or false, got 'yes'"),
+    ("  enabled: true", "timeout_seconds: 0", 37, "timeout_seconds", "greater than or equal to 1, got 0"),
+    ("  enabled: true", "timeout_seconds: 90s", 37, "timeout_seconds", "expected an integer, got '90s'"),
+    ("  enabled: true", "retry: {max_retries: 99}", 37, "retry.max_retries", "less than or equal to 10, got 99"),
+    ("  enabled: true", "retry: 3", 37, "retry", "expected a mapping, got 3"),
+    ("  enabled: true", "enabeld: true", 37, "enabeld", "unknown field; known here: pipeline, processor, source"),
+    ("  enabled: true", "  enabled: true\n  enabled: false", 38, "schedule.enabled", "the key is already on line 37"),
+    (
+        "  enabled: true",
+        "  enabled: !!python/name:os.system ''",
+        37,
+        "schedule.enabled",
+        "can hold (python/name:os.system)",
+    ),
+    ("  enabled: true", "<<: {a: 1}", 37, "<<", "merge keys aren't allowed"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "line", "field", "message"), BROKEN, ids=lambda value: str(value)[:40])
+def test_a_broken_field_is_named_with_its_line(folder, old, new, line, field, message):
+    text = (folder.root / BILLING).read_text()
+    assert old in text
+    folder.write(BILLING, text.replace(old, new, 1))
+    problems = problems_of(folder.root)
+    assert any(p.startswith(f"{BILLING}:{line}: {field}: ") and message in p for p in problems), problems
+
+
+UNREADABLE = [
+    (b"", 1, "the file is empty"),
+    (b"# nothing\n", 1, "the file is empty"),
+    (b"just text", 1, "expected a mapping, got 'just text'"),
+    (b"pipeline:\n  name: [a\nb: }", 3, "broken YAML: "),
+    (b"pipeline:\n\tname: a", 2, "broken YAML: "),
+    (b"a: 1\n--- \nb: 2", 2, "broken YAML: "),
+    (b"a: *nothing", 1, "found undefined alias"),
+    (b"a: 1\nb: \xff\xfe", 2, "not UTF-8: byte 0xff"),
+    (b"a: 1\nb: \x00", 2, "broken YAML: character U+0000 isn't allowed"),
+    (b'a: "\\U00110000"', 1, "broken YAML: "),
+    (b"a: " + b"[" * 100 + b"]" * 100, 1, "nested deeper than 20 levels"),
+    (b"[" * 100_000, 1, "nested deeper than 20 levels"),
+    (b"a: &a [*a]", 1, "nested deeper than 20 levels"),
+    (b"a: " + b"9" * 5_000, 1, "isn't a value that a config can hold (int)"),
+    (b"a: 1e999", 1, "isn't a value that a config can hold (float)"),
+    (b"a: .nan", 1, "isn't a value that a config can hold (float)"),
+    (b'? "a\\nb"\n: 1', 1, "can't be a key"),
+    (b"a: " + b"x" * MAX_BYTES, 1, f"a config has at most {MAX_BYTES}"),
+]
+
+
+@pytest.mark.parametrize(("content", "line", "message"), UNREADABLE, ids=[message for _, _, message in UNREADABLE])
+def test_a_file_that_is_no_config_is_named_with_the_line(folder, content, line, message):
+    folder.write(BILLING, content)
+    problems = problems_of(folder.root)
+    assert any(p.startswith(f"{BILLING}:{line}: ") and message in p for p in problems), problems
+    assert all(len(problem) < 500 for problem in problems)
+
+
+def test_aliases_that_multiply_are_stopped_early(folder):
+    bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
+    bomb += "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 10))
+    folder.write(BILLING, bomb)
+    started = time.monotonic()
+    assert any("more than 10000 values, aliases expanded" in problem for problem in problems_of(folder.root))
+    assert time.monotonic() - started < 5
+
+
+def test_all_problems_of_all_files_are_told_at_once(folder):
+    folder.edit_billing("domain: cost\n  version", "domain: 7\n  verzion")
+    folder.write("system/providers.yml", "providers:\n  gcp: {display_name: G, credential_kind: magic}\n")
+    folder.write_smallest("gcp/cost/other.yml", provider="gcp", domain="usage", name="other")
+    problems = problems_of(folder.root)
+    assert [problem.split(": ")[0] for problem in problems] == [
+        f"{BILLING}:5",
+        f"{BILLING}:6",
+        "gcp/cost/other.yml:4",
+        "system/providers.yml:2",
+    ]
+    with pytest.raises(CatalogInvalidError, match=r"pipeline\.verzion.*providers\.gcp\.credential_kind"):
+        load_catalog(folder.root)
+
+
+def test_a_long_list_of_problems_is_cut_in_the_message_but_kept_in_full(folder):
+    folder.write(BILLING, "".join(f"field_{n}: 1\n" for n in range(40)))
+    with pytest.raises(CatalogInvalidError) as error:
+        load_catalog(folder.root)
+    assert len(error.value.problems) == 43
+    assert str(error.value).endswith("; and 38 more")
+
+
+MISPLACED = [
+    ("billing.yml", "expected {provider}/{domain}/{pipeline}.yml"),
+    ("gcp/cost/billing.yaml", "the name of a config ends in .yml"),
+    ("gcp/cost/My-Billing.yml", "each part of the path must match"),
+    ("system/plans.yml", "nothing reads this file"),
+    ("gcp/cost/deep/billing.yml", "folders go no deeper than {provider}/{domain}"),
+]
+
+
+@pytest.mark.parametrize(("path", "message"), MISPLACED)
+def test_a_file_in_the_wrong_place_is_refused(folder, path, message):
+    folder.write(path, "a: 1")
+    assert any(message in problem for problem in problems_of(folder.root))
+
+
+def test_a_provider_that_is_not_registered_is_refused(folder):
+    folder.write_smallest("azure/cost/billing.yml", provider="azure", domain="cost", name="azure_billing")
+    expected = "pipeline.provider: unknown provider 'azure'; system/providers.yml has: anthropic, demo, gcp"
+    assert problems_of(folder.root) == [f"azure/cost/billing.yml:3: {expected}"]
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [("gcp/billing.yml", "other"), ("gcp/cost/other.yml", "billing"), ("gcp/cost/other.yml", "gcp_billing")],
+    ids=["the same stem", "a name that is another's stem", "the same name"],
+)
+def test_two_configs_of_one_name_are_refused(folder, path, name):
+    folder.write_smallest(path, provider="gcp", domain="cost", name=name)
+    (problem,) = problems_of(folder.root)
+    assert "is already the name of gcp/" in problem
+
+
+PROVIDERS = [
+    ("gcp: {credential_kind: none}", "providers.gcp.display_name: required"),
+    ("gcp: {display_name: G, credential_kind: none, settings: {date: {}}}", "settings.date: a built-in variable"),
+    ("G-C-P: {display_name: G, credential_kind: none}", "providers.G-C-P: 'G-C-P' doesn't match"),
+    ("gcp: {display_name: G, credential_kind: none, integration_required: 1}", "expected true or false, got 1"),
+    ("gcp: {display_name: G, credential_kind: none, region: eu}", "known here: display_name, credential_kind"),
+]
+
+
+@pytest.mark.parametrize(("entry", "message"), PROVIDERS)
+def test_a_broken_registry_is_told(folder, entry, message):
+    folder.write("system/providers.yml", f"providers:\n  {entry}\n")
+    assert any(
+        problem.startswith("system/providers.yml:2: ") and message in problem for problem in problems_of(folder.root)
+    )
+
+
+def test_a_missing_registry_and_a_missing_folder_are_told(folder, tmp_path):
+    (folder.root / "system/providers.yml").unlink()
+    assert any("system/providers.yml:1: the file is missing" in problem for problem in problems_of(folder.root))
+    (problem,) = problems_of(tmp_path / "nowhere")
+    assert "can't be read: No such file or directory" in problem
+
+
+def test_what_is_no_file_is_refused_instead_of_waited_for(folder):
+    os.mkfifo(folder.root / "gcp/cost/pipe.yml")
+    assert problems_of(folder.root) == ["gcp/cost/pipe.yml:1: not a regular file"]
+
+
+def test_a_link_that_goes_round_is_refused(folder):
+    (folder.root / "gcp/cost/round").symlink_to(folder.root)
+    assert problems_of(folder.root) == ["gcp/cost/round:1: folders go no deeper than {provider}/{domain}"]
+
+
+def test_without_declared_settings_any_variable_may_be_one(folder):
+    more = 'source: {type: bigquery, project: "{{their_project}}", dataset: a, table: b}\n'
+    folder.write_smallest("anthropic/cost/a.yml", provider="anthropic", domain="cost", name="a", more=more)
+    assert load_catalog(folder.root).get("anthropic", "cost", "a")
+
+
+def test_a_source_of_another_type_keeps_its_own_fields(folder):
+    more = 'source: {type: http, url: "https://api.example.com/{{date}}", group_by: [model], limit: null}\n'
+    folder.write_smallest("anthropic/cost/a.yml", provider="anthropic", domain="cost", name="a", more=more)
+    document = load_catalog(folder.root).get("anthropic", "cost", "a").content.to_document()
+    assert document["source"] == {
+        "type": "http",
+        "url": "https://api.example.com/{{date}}",
+        "group_by": ["model"],
+        "limit": None,
+    }

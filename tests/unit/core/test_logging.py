@@ -1,0 +1,118 @@
+"""Logs are JSON lines on standard error, of libraries too, and never hold a credential."""
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+
+from pipeline_core.logging import configure_logging
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    root, hook = logging.getLogger(), sys.excepthook
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:], sys.excepthook = handlers, hook
+    root.setLevel(level)
+    logging.captureWarnings(capture=False)
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    return [json.loads(line) for line in captured.err.splitlines()]
+
+
+def test_our_lines_and_a_librarys_have_the_same_shape(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("info", "exporter")
+    structlog.contextvars.bind_contextvars(run_id="run_1")
+    structlog.get_logger("ours").info("exported", rows=3)
+    logging.getLogger("theirs").warning("%s of %d", "one", 2)
+    ours, theirs = lines(capsys)
+    assert (ours["event"], ours["rows"], ours["logger"], ours["level"]) == ("exported", 3, "ours", "info")
+    assert (theirs["event"], theirs["logger"], theirs["level"]) == ("one of 2", "theirs", "warning")
+    for line in (ours, theirs):
+        assert (line["component"], line["run_id"]) == ("exporter", "run_1")
+        assert line["timestamp"].endswith("Z")
+
+
+def test_the_level_holds_for_all(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("WARNING", "x")
+    structlog.get_logger("ours").info("no")
+    logging.getLogger("theirs").info("no")
+    assert lines(capsys) == []
+
+
+def test_an_unknown_level_is_refused() -> None:
+    with pytest.raises(ValueError, match="'loud'"):
+        configure_logging("loud", "x")
+
+
+SECRETS = [
+    "postgresql://pipelines:hunter2-hunter2@db:5432/x",
+    "Authorization: Bearer hunter2-hunter2",
+    "{'api_key': 'x', 'password': 'hunter2-hunter2'}",
+    "password=hunter2-hunter2 host=db",
+    '{"token": "hunter2-hunter2"}',
+    "client_secret: hunter2-hunter2",
+    "sk-ant-hunter2-hunter2-hunter2",
+    "-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----",
+]
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_no_credential_comes_through(capsys: pytest.CaptureFixture[str], secret: str) -> None:
+    configure_logging("info", "x")
+    log = structlog.get_logger("ours")
+    log.info(secret)
+    log.info("event", progress_token="hunter2", nested={"api_key": "hunter2"})
+    log.info("event", value=secret, nested={"list": [secret]}, error=ValueError(secret))
+    logging.getLogger("theirs").error("failed: %s", secret)
+    try:
+        raise ValueError(secret)
+    except ValueError:
+        log.exception("failed")
+        logging.getLogger("theirs").exception("failed")
+    captured = capsys.readouterr().err
+    assert "hunter2" not in captured
+    assert len(captured.splitlines()) == 6
+
+
+@pytest.mark.parametrize(
+    "text", ["Pipeline not found: a/b/c", "table a:b.c", "http://127.0.0.1:8080/x?y=z", "at 10:30"]
+)
+def test_plain_text_stays(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    configure_logging("info", "x")
+    structlog.get_logger("ours").info(text)
+    assert lines(capsys)[0]["event"] == text
+
+
+def test_a_traceback_has_no_values_of_variables(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("info", "x")
+
+    def fail(local: str) -> None:
+        raise RuntimeError
+
+    try:
+        fail("hunter" + "2")
+    except RuntimeError:
+        structlog.get_logger("ours").exception("failed")
+    (line,) = lines(capsys)
+    assert "RuntimeError" in line["exception"]
+    assert "hunter2" not in line["exception"]
+
+
+def test_what_nobody_caught_is_a_line_as_well(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("info", "x")
+    error = RuntimeError("over")
+    sys.excepthook(RuntimeError, error, None)
+    (line,) = lines(capsys)
+    assert (line["level"], line["logger"]) == ("critical", "uncaught")
+    assert "over" in line["exception"]
