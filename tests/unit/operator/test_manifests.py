@@ -1,0 +1,93 @@
+"""The run's Job: one pod at a time, no token, restricted, and everything the runner needs."""
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from pipeline_core.lifecycle.observed import Run, RunSpec
+from pipeline_core.run_document import RUN_DOCUMENT_ANNOTATION, RunDocument
+from pipeline_operator.manifests import Manifest, build_job
+from pipeline_operator.settings import RunnerTemplate
+
+T0 = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
+RUN = Run(
+    "runs", "billing", "uid-1", "run_1", "7", 1, T0, RunSpec("acme", "gcp", "cost", "billing", schedule="nightly")
+)
+DOCUMENT = RunDocument(
+    run_id="run_1",
+    org_slug="acme",
+    env="dev",
+    provider="gcp",
+    domain="cost",
+    pipeline="billing",
+    logical_time=T0,
+    parameters={"date": "2026-11-21"},
+    config={"processor": {"class": "X", "module": "m"}},
+    timeout_seconds=600,
+    max_retries=2,
+)
+TEMPLATE = RunnerTemplate(
+    image="r:1", resources={"limits": {"memory": "512Mi"}}, env=[{"name": "PIPELINES_BIGQUERY_PROJECT", "value": "p"}]
+)
+
+
+@pytest.fixture
+def job() -> Manifest:
+    return build_job(RUN, DOCUMENT, TEMPLATE, progress=("http://operator/progress", "token"))
+
+
+def test_it_is_owned_by_its_run_and_named_after_its_id(job: Manifest) -> None:
+    assert (job["metadata"]["name"], job["metadata"]["namespace"]) == ("run-1", "runs")
+    (owner,) = job["metadata"]["ownerReferences"]
+    assert (owner["kind"], owner["uid"], owner["controller"]) == ("PipelineRun", "uid-1", True)
+
+
+def test_job_and_pod_carry_the_labels_that_others_rely_on(job: Manifest) -> None:
+    expected = {
+        "pipelines.dev/org": "acme",
+        "pipelines.dev/provider": "gcp",
+        "pipelines.dev/run-id": "run_1",
+        "pipelines.dev/schedule": "nightly",
+    }
+    assert expected.items() <= job["metadata"]["labels"].items()
+    assert expected.items() <= job["spec"]["template"]["metadata"]["labels"].items()
+
+
+def test_a_disruption_is_ignored_before_exit_codes_are_looked_at(job: Manifest) -> None:
+    first, second = job["spec"]["podFailurePolicy"]["rules"]
+    assert (first["action"], first["onPodConditions"][0]["type"]) == ("Ignore", "DisruptionTarget")
+    assert (second["action"], second["onExitCodes"]["values"]) == ("FailJob", [65, 70, 78])
+    assert job["spec"]["podReplacementPolicy"] == "Failed"
+    assert (job["spec"]["backoffLimit"], job["spec"]["activeDeadlineSeconds"]) == (2, 600)
+
+
+def test_the_document_rides_on_the_pod_and_reaches_the_container_as_a_file(job: Manifest) -> None:
+    template = job["spec"]["template"]
+    document = json.loads(template["metadata"]["annotations"][RUN_DOCUMENT_ANNOTATION])
+    assert RunDocument.model_validate(document) == DOCUMENT
+    volume = template["spec"]["volumes"][0]["downwardAPI"]["items"][0]
+    assert volume == {
+        "path": "run.json",
+        "fieldRef": {"fieldPath": f"metadata.annotations['{RUN_DOCUMENT_ANNOTATION}']"},
+    }
+    assert template["spec"]["containers"][0]["volumeMounts"][0]["mountPath"] == "/etc/pipelines"
+
+
+def test_the_pod_is_restricted_and_has_no_token(job: Manifest) -> None:
+    pod = job["spec"]["template"]["spec"]
+    container = pod["containers"][0]
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["enableServiceLinks"] is False
+    assert pod["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert "hostNetwork" not in pod
+
+
+def test_without_a_progress_address_no_token_is_given(job: Manifest) -> None:
+    def names(manifest: Manifest) -> set[str]:
+        return {entry["name"] for entry in manifest["spec"]["template"]["spec"]["containers"][0]["env"]}
+
+    assert {"PIPELINES_PROGRESS_URL", "PIPELINES_PROGRESS_TOKEN", "POD_UID"} <= names(job)
+    assert "PIPELINES_PROGRESS_TOKEN" not in names(build_job(RUN, DOCUMENT, TEMPLATE, progress=None))
