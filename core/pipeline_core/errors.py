@@ -39,6 +39,12 @@ class PipelineNotFoundError(PipelinesError):
         super().__init__(f"Pipeline not found: {provider}/{domain}/{pipeline}")
 
 
+class RequestInvalidError(PipelinesError):
+    """A run was asked for with an identifier, a time or a limit that can't be; the message names the field."""
+
+    reason = "RequestInvalid"
+
+
 class ParametersInvalidError(PipelinesError):
     """A parameter is unknown, missing, of the wrong type, or contradicts another."""
 

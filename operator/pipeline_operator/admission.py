@@ -7,6 +7,7 @@ from pipeline_core.lifecycle.observed import Run
 from pipeline_core.resolve import RunRequest, resolve_run
 from pipeline_core.run_document import RunDocument
 from pipeline_core.store.integrations import Integration
+from pipeline_operator import metrics
 
 
 class IntegrationStore(Protocol):
@@ -43,5 +44,7 @@ class Admission:
             timeout_seconds=spec.timeout_seconds,
             max_retries=spec.max_retries,
         )
+        catalog = self._catalog.current()
+        metrics.CATALOG_INVALID.set(self._catalog.error is not None)
         settings = integration.settings if integration is not None and integration.is_active else None
-        return resolve_run(self._catalog.current(), request, env=self._env, integration=settings)
+        return resolve_run(catalog, request, env=self._env, integration=settings)

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import sys
+from contextlib import closing
 
 import structlog
 from prometheus_client import REGISTRY
@@ -33,20 +34,19 @@ async def run(settings: ExporterSettings, bigquery_settings: BigQuerySettings) -
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     # One connection for the turn, one for the announcement and the metric.
     engine = create_engine(settings.database_url.get_secret_value(), pool_size=2, max_overflow=0)
-    client = await asyncio.to_thread(bigquery_client, bigquery_settings)
-    target = RecordTables(client, settings.records_dataset)
-    exporter = Exporter(Outbox(engine), target, settings, ExporterMetrics(REGISTRY))
-    log.info("exporter started", dataset=settings.records_dataset, interval=settings.export_interval)
-    try:
-        async with asyncio.TaskGroup() as group:
-            server = group.create_task(
-                serve(settings.http_host, settings.http_port, healthy=exporter.unhealthy, ready=exporter.unready)
-            )
-            await exporter.run(stop)
-            server.cancel()
-    finally:
-        await engine.dispose()
-        client.close()  # type: ignore[no-untyped-call]
+    with closing(await asyncio.to_thread(bigquery_client, bigquery_settings)) as client:
+        target = RecordTables(client, settings.records_dataset)
+        exporter = Exporter(Outbox(engine), target, settings, ExporterMetrics(REGISTRY))
+        log.info("exporter started", dataset=settings.records_dataset, interval=settings.export_interval)
+        try:
+            async with asyncio.TaskGroup() as group:
+                server = group.create_task(
+                    serve(settings.http_host, settings.http_port, healthy=exporter.unhealthy, ready=exporter.unready)
+                )
+                await exporter.run(stop)
+                server.cancel()
+        finally:
+            await engine.dispose()
     log.info("exporter stopped")
 
 

@@ -116,8 +116,8 @@ class Exporter:
             more = await self.export_once()
         except Exception as error:
             return self._note_failure(error)
-        if self._trouble:
-            log.info("export works", after=self._trouble)
+        if self._failures:
+            log.info("export works again", after=self._trouble)
         self._trouble, self._failures = None, 0
         return 0.0 if more else self._settings.export_poll
 

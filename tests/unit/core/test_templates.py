@@ -1,6 +1,7 @@
 """Templates resolve strictly, over parsed values, typed, and once."""
 
 from datetime import UTC, datetime, timedelta, timezone
+from time import tzset
 
 import pytest
 
@@ -92,6 +93,16 @@ def test_depth_and_size_are_bounded():
         resolve({"a": "{{" * 100_000})
 
 
+@pytest.fixture
+def tokyo(monkeypatch):
+    """The machine's own zone is another than UTC."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Asia/Tokyo")
+        tzset()
+        yield
+    tzset()
+
+
 def variables_at(time: datetime) -> dict[str, str]:
     return built_in_variables(org_slug="acme", env="dev", run_id="run_1", logical_time=time)
 
@@ -120,5 +131,5 @@ def test_built_ins_are_zero_padded_strings():
     ],
     ids=["leap day", "new year", "still yesterday in UTC", "already tomorrow in UTC"],
 )
-def test_days_are_those_of_utc(time, date, yesterday):
+def test_days_are_those_of_utc(time, date, yesterday, tokyo):
     assert (variables_at(time)["date"], variables_at(time)["yesterday"]) == (date, yesterday)

@@ -1,0 +1,83 @@
+"""The types of single fields in configs: patterns, and rules that need more than a pattern."""
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated
+
+from croniter import CroniterError, croniter
+from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo
+
+from pipeline_core.identifiers import NAME
+from pipeline_core.templates import BUILT_INS
+from pipeline_core.wording import shorten
+
+# Where processors live. The first is how the specification spells it; the runner's package is where they really are.
+SPECIFIED_PROCESSORS = "src.core.processors."
+RUNNER_PROCESSORS = "pipeline_runner.processors."
+
+_DATASET = re.compile(r"\{\{\s*org_slug\s*\}\}_\{\{\s*env\s*\}\}")
+_MODULE = re.compile(r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)*")
+_CRON_FIELD = re.compile(
+    r"(?:[0-9*/,#-]|\bL|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|sun|mon|tue|wed|thu|fri|sat)+", re.IGNORECASE
+)
+# Any time would do: whether an expression ever fires doesn't hang on where the search begins.
+_CRON_PROBE = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+def _check_module(module: str, info: ValidationInfo) -> str:
+    further: Sequence[str] = (info.context or {}).get("processor_prefixes", ())
+    allowed = (RUNNER_PROCESSORS, *further)
+    real = (
+        RUNNER_PROCESSORS + module.removeprefix(SPECIFIED_PROCESSORS)
+        if module.startswith(SPECIFIED_PROCESSORS)
+        else module
+    )
+    if not _MODULE.fullmatch(real) or not real.startswith(allowed):
+        expected = ", ".join((SPECIFIED_PROCESSORS, *allowed))
+        raise ValueError(
+            f"{shorten(module)} isn't a module of an allowed package; it must begin with one of: {expected}"
+        )
+    return real
+
+
+def _check_dataset(dataset: str) -> str:
+    # Anything else would let a config write into another organization's dataset.
+    if not _DATASET.fullmatch(dataset):
+        raise ValueError(f'must be "{{{{org_slug}}}}_{{{{env}}}}", got {shorten(dataset)}')
+    return "{{org_slug}}_{{env}}"
+
+
+def _check_setting_name(name: str) -> str:
+    if name in BUILT_INS:
+        raise ValueError("a built-in variable has this name, so a setting can't")
+    return name
+
+
+def check_cron(expression: str) -> str:
+    """Check a cron expression of five fields that fires at some time. Raises ValueError otherwise."""
+    parts = expression.split()
+    if len(parts) != 5:
+        raise ValueError(
+            f"expected five fields (minute hour day month weekday), got {len(parts)}: {shorten(expression)}"
+        )
+    try:
+        if all(_CRON_FIELD.fullmatch(part) for part in parts):
+            croniter(" ".join(parts), _CRON_PROBE).get_next(datetime)
+            return expression
+    except (CroniterError, ValueError, KeyError, AttributeError) as error:
+        raise ValueError(f"{shorten(expression)} isn't a cron expression that ever fires: {error}") from None
+    raise ValueError(f"{shorten(expression)} isn't a cron expression")
+
+
+Name = Annotated[str, StringConstraints(pattern=f"^{NAME.pattern}$")]
+SettingName = Annotated[Name, AfterValidator(_check_setting_name)]
+Text = Annotated[str, Field(min_length=1, max_length=1_000)]
+ClassName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=200)]
+ModuleName = Annotated[str, Field(max_length=500), AfterValidator(_check_module)]
+# A column, or a field within one: `cost`, `credits.amount`.
+Column = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$", max_length=300)
+]
+TargetDataset = Annotated[str, AfterValidator(_check_dataset)]
+Cron = Annotated[str, Field(max_length=200), AfterValidator(check_cron)]
