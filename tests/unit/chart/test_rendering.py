@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from pipeline_operator.settings import RunnerTemplate
 from support.chart import (
     CHART,
     LOCAL,
@@ -265,7 +266,7 @@ def test_a_bigquery_key_is_mounted_where_it_is_used() -> None:
         "name": "bigquery-key",
         "secret": {
             "secretName": "bigquery",
-            "defaultMode": 0o440,
+            "defaultMode": 0o444,
             "items": [{"key": "sa.json", "path": "key.json"}],
         },
     }
@@ -280,12 +281,14 @@ def test_a_bigquery_key_is_mounted_where_it_is_used() -> None:
     assert expected not in operator["volumes"], "the operator never speaks to BigQuery"
 
 
-def test_the_runner_template_has_what_the_operator_reads(required: Rendering) -> None:
+def test_the_operator_understands_the_runner_template(rendering: Rendering) -> None:
+    template = rendering.runner_template()
+    assert RunnerTemplate.model_validate(template).model_dump() == template
+
+
+def test_the_least_runner_template(required: Rendering) -> None:
     template = required.runner_template()
-    assert template.keys() == {
-        *("image", "imagePullPolicy", "imagePullSecrets", "serviceAccountName", "hostNetwork", "resources"),
-        *("nodeSelector", "tolerations", "labels", "annotations", "env", "volumes", "volumeMounts"),
-    }
+    assert template.keys() == RunnerTemplate.model_fields.keys()
     assert template["image"] == "localhost/pipelines-runner:0.1.0"
     for name in ("imagePullSecrets", "tolerations", "volumes", "volumeMounts"):
         assert template[name] == []

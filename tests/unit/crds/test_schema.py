@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from pipeline_core import identifiers
+from pipeline_core.lifecycle.observed import DEFAULT_TTL
 from pipeline_core.lifecycle.phases import Phase
 
 CRDS = Path(__file__).parents[3] / "crds"
@@ -135,6 +136,10 @@ def test_phases_are_those_of_the_code() -> None:
     assert of_run("status")["phase"]["enum"] == [phase.value for phase in Phase]
     outcomes = root("pipelineschedules.yaml")["properties"]["status"]["properties"]["lastOutcome"]["enum"]
     assert outcomes == [phase.value for phase in Phase if phase.is_final]
+
+
+def test_the_time_that_a_finished_run_stays_is_that_of_the_code() -> None:
+    assert of_run("spec")["ttlSecondsAfterFinished"]["default"] == DEFAULT_TTL.total_seconds()
 
 
 def test_a_schedule_says_of_its_runs_what_a_run_says() -> None:

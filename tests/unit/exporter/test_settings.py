@@ -3,6 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
+from pipeline_operator.exporter.__main__ import main
 from pipeline_operator.exporter.settings import ExporterSettings
 
 
@@ -28,3 +29,23 @@ def test_a_value_out_of_bounds_is_refused_by_name(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv(f"PIPELINES_{name}", value)
     with pytest.raises(ValidationError, match=name.lower()):
         ExporterSettings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("PIPELINES_EXPORT_INTERVAL", "99", "export_interval"),
+        ("PIPELINES_BIGQUERY_PROJECT", "", "project"),
+        ("PIPELINES_LOG_LEVEL", "loud", "'loud'"),
+    ],
+)
+def test_the_process_ends_with_the_field_that_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv("PIPELINES_DATABASE_URL", "postgresql://u:hunter2@h/d")
+    monkeypatch.setenv("PIPELINES_BIGQUERY_PROJECT", "p")
+    monkeypatch.setenv(name, value)
+    assert main() == 78
+    errors = capsys.readouterr().err
+    assert said in errors
+    assert "hunter2" not in errors

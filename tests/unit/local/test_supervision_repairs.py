@@ -112,6 +112,7 @@ def test_a_component_that_ends_is_named_with_its_log(supervisor: Supervisor) -> 
     )
     with pytest.raises(LocalError, match=r"(?s)sh (does not come up: ended\nno such disk|could not be started)"):
         supervisor.bring_up([failing])
+    supervisor.end(["sh"])
 
 
 def test_a_missing_program_is_named(supervisor: Supervisor) -> None:

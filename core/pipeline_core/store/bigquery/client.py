@@ -10,7 +10,7 @@ from pipeline_core.settings import BigQuerySettings
 
 def credentials(settings: BigQuerySettings) -> Credentials | None:
     """The credentials to pass to Google's clients; None lets them find the application default ones."""
-    return AnonymousCredentials() if settings.credentials == "anonymous" else None  # type: ignore[no-untyped-call]
+    return AnonymousCredentials() if settings.credentials == "anonymous" else None
 
 
 def bigquery_client(settings: BigQuerySettings) -> bigquery.Client:
@@ -22,5 +22,5 @@ def bigquery_client(settings: BigQuerySettings) -> bigquery.Client:
         project=settings.project,
         location=settings.location,
         credentials=credentials(settings),
-        client_info=ClientInfo(user_agent=f"pipelines/{__version__}"),  # type: ignore[no-untyped-call]
+        client_info=ClientInfo(user_agent=f"pipelines/{__version__}"),
     )
