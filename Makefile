@@ -8,7 +8,7 @@ VENV := .venv/.made
 EXTRAS := operator runner dev-services
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-index-url --no-emit-find-links
-SOURCES := core operator runner cli local tests
+SOURCES := core operator runner cli local charts tests
 # Pass more to pytest: make test ARGS='-k billing'
 ARGS ?=
 
@@ -36,6 +36,7 @@ lint: $(VENV) ## style, types, imports, configs
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/pipelines validate configs
+	@$(BIN)/python charts/sync.py --check
 
 format: $(VENV) ## put the sources into their form
 	@$(BIN)/ruff check --quiet --fix $(SOURCES)
@@ -51,10 +52,8 @@ lock: $(VENV) ## renew the lock files from pyproject.toml
 	done
 	grep -hE '^uv==' locks/dev.txt | tr -d '\\ ' | $(COMPILE) --no-annotate - --output-file locks/bootstrap.txt
 
-sync: ## copy crds/ and configs/ into the chart
-	rm -rf charts/pipelines/files/crds charts/pipelines/files/configs
-	cp -r crds charts/pipelines/files/crds
-	cp -r configs charts/pipelines/files/configs
+sync: $(VENV) ## copy crds/ and configs/ into the chart, and renew its table of values
+	@$(BIN)/python charts/sync.py
 
 clean: ## take the local cluster down and remove what the targets made
 	@if [ -x $(BIN)/pipelines ]; then $(BIN)/pipelines local down; fi

@@ -1,6 +1,7 @@
 """Reconciles one run: gather what is known, decide, carry it out, until nothing is left to do now."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import structlog
@@ -144,6 +145,8 @@ class Reconciler:
             return
         await self._cluster.delete_job(run.namespace, entry.job.name, entry.job.uid)
         metrics.API_WRITES.labels("delete").inc()
+        # Until the watch shows the same, or news in between would delete it once more.
+        entry.job = replace(entry.job, deleting=True)
         _log.info("job deleted", run_id=run.run_id, job=entry.job.name, message=action.message)
         await self._events.emit(run, "Stopping", f"Deleted Job {entry.job.name}: {action.message}")
 

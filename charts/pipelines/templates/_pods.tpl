@@ -1,0 +1,145 @@
+{{/* Parts of pods, the same for every workload of the chart. */}}
+
+{{/* Where a pod's files may be written: nowhere but in its volumes. Refuses root and every capability. */}}
+{{- define "pipelines.podSecurityContext" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{- define "pipelines.containerSecurityContext" -}}
+allowPrivilegeEscalation: false
+privileged: false
+readOnlyRootFilesystem: true
+runAsNonRoot: true
+capabilities:
+  drop: [ALL]
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{/* An HTTP probe; it names a host only where the server listens on loopback, since restricted namespaces refuse it. */}}
+{{- define "pipelines.httpProbe" -}}
+httpGet:
+  path: {{ .path }}
+  port: http
+  {{- if .root.Values.hostNetwork }}
+  host: 127.0.0.1
+  {{- end }}
+{{- end -}}
+
+{{/* The fields of a pod that all workloads share: network, pull secrets, security, placement. */}}
+{{- define "pipelines.podFields" -}}
+{{- $workload := index .root.Values .component -}}
+{{- if .root.Values.hostNetwork }}
+hostNetwork: true
+{{- end }}
+enableServiceLinks: false
+{{- with .root.Values.image.pullSecrets }}
+imagePullSecrets: {{- toYaml . | nindent 2 }}
+{{- end }}
+securityContext: {{- include "pipelines.podSecurityContext" . | nindent 2 }}
+{{- with $workload.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $workload.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $workload.affinity }}
+affinity: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $workload.topologySpreadConstraints }}
+topologySpreadConstraints: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $workload.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- end -}}
+
+{{/* How a new version replaces the old one: it stands by until the old one has gone. Two pods of one port can't share a
+     node's network, so there the old one goes first. */}}
+{{- define "pipelines.strategy" -}}
+{{- if .Values.hostNetwork -}}
+type: Recreate
+{{- else -}}
+type: RollingUpdate
+rollingUpdate:
+  maxSurge: 1
+  maxUnavailable: 0
+{{- end -}}
+{{- end -}}
+
+{{- define "pipelines.databaseEnv" -}}
+- name: PIPELINES_DATABASE_URL
+  valueFrom:
+    secretKeyRef:
+      name: {{ include "pipelines.databaseSecretName" . }}
+      key: {{ include "pipelines.databaseSecretKey" . }}
+{{- end -}}
+
+{{/* How BigQuery is reached, for the exporter and the runner. */}}
+{{- define "pipelines.bigqueryEnv" -}}
+{{- $values := .Values.bigquery -}}
+{{- $emulator := $values.emulatorHost -}}
+{{- $storage := $values.storageEndpoint -}}
+{{- $credentials := $values.credentials | default "default" -}}
+{{- if .Values.devServices.enabled -}}
+{{- $host := include "pipelines.host" (dict "root" . "component" "dev-services") -}}
+{{- $emulator = $emulator | default (printf "http://%s:%v" $host .Values.devServices.ports.bigquery) -}}
+{{- $storage = $storage | default (printf "http://%s:%v" $host .Values.devServices.ports.bigqueryGrpc) -}}
+{{- $credentials = $values.credentials | default "anonymous" -}}
+{{- end -}}
+- name: PIPELINES_BIGQUERY_PROJECT
+  value: {{ $values.project | quote }}
+- name: PIPELINES_BIGQUERY_LOCATION
+  value: {{ $values.location | quote }}
+- name: PIPELINES_BIGQUERY_CREDENTIALS
+  value: {{ $credentials | quote }}
+{{- with $emulator }}
+- name: BIGQUERY_EMULATOR_HOST
+  value: {{ . | quote }}
+{{- end }}
+{{- with $storage }}
+- name: PIPELINES_BIGQUERY_STORAGE_ENDPOINT
+  value: {{ . | quote }}
+{{- end }}
+{{- if $values.keySecret.name }}
+- name: GOOGLE_APPLICATION_CREDENTIALS
+  value: /etc/pipelines/bigquery/key.json
+{{- end }}
+{{- end -}}
+
+{{- define "pipelines.bigqueryKeyVolume" -}}
+name: bigquery-key
+secret:
+  secretName: {{ .Values.bigquery.keySecret.name }}
+  # Readable by all of the pod: the container doesn't run as root, to whom the file belongs.
+  defaultMode: 0444
+  items:
+    - key: {{ .Values.bigquery.keySecret.key }}
+      path: key.json
+{{- end -}}
+
+{{- define "pipelines.bigqueryKeyMount" -}}
+name: bigquery-key
+mountPath: /etc/pipelines/bigquery
+readOnly: true
+{{- end -}}
+
+{{/* Brings the database's tables up to date before the container starts; two at once wait for each other. */}}
+{{- define "pipelines.migrate" -}}
+name: migrate
+image: {{ include "pipelines.image" (dict "root" . "name" "operator") }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+command: [python3, -m, pipeline_core.store.migrate]
+env: {{- include "pipelines.databaseEnv" . | nindent 2 }}
+securityContext: {{- include "pipelines.containerSecurityContext" . | nindent 2 }}
+resources: {{- toYaml .Values.operator.resources | nindent 2 }}
+volumeMounts:
+  - name: tmp
+    mountPath: /tmp
+{{- end -}}

@@ -1,0 +1,28 @@
+{{/* What the operator may do where runs are; nothing about Secrets or ConfigMaps. */}}
+{{- define "pipelines.operatorRules" -}}
+- apiGroups: [pipelines.dev]
+  resources: [pipelineruns]
+  verbs: [get, list, watch, delete]
+- apiGroups: [pipelines.dev]
+  resources: [pipelineschedules]
+  verbs: [get, list, watch]
+- apiGroups: [pipelines.dev]
+  resources: [pipelineruns/status, pipelineschedules/status]
+  verbs: [patch]
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, list, watch, create, delete]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch, delete]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [create, patch]
+{{- end -}}
+
+{{/* The operator's ServiceAccount as the subject of a binding. */}}
+{{- define "pipelines.operatorSubject" -}}
+kind: ServiceAccount
+name: {{ include "pipelines.serviceAccountName" (dict "root" . "component" "operator") }}
+namespace: {{ .Release.Namespace }}
+{{- end -}}

@@ -1,0 +1,33 @@
+{{/* What the schema can't say: values that depend on each other, each with the way out. */}}
+{{- define "pipelines.validate" -}}
+{{- if not .Values.env -}}
+{{- fail "env: set it to the installation's environment, such as --set env=prod; datasets are named {organization}_{env}" -}}
+{{- end -}}
+{{- if not .Values.bigquery.project -}}
+{{- fail "bigquery.project: set it to the Google Cloud project that holds the organizations' datasets" -}}
+{{- end -}}
+{{- if and (not .Values.devServices.enabled) (not .Values.database.existingSecret) -}}
+{{- fail "database.existingSecret: name a Secret that holds the PostgreSQL URL under the key database.existingSecretKey, or set devServices.enabled=true to try things out" -}}
+{{- end -}}
+{{- if and .Values.devServices.enabled .Values.database.existingSecret -}}
+{{- fail "database.existingSecret: leave it empty with devServices.enabled=true, which bring a database of their own" -}}
+{{- end -}}
+{{- if and .Values.bigquery.keySecret.name (eq .Values.bigquery.credentials "anonymous") -}}
+{{- fail "bigquery.keySecret.name: leave it empty with bigquery.credentials=anonymous" -}}
+{{- end -}}
+{{- if and .Values.hostNetwork (or (gt (int .Values.operator.replicas) 1) (gt (int .Values.exporter.replicas) 1)) -}}
+{{- fail "operator.replicas, exporter.replicas: must be 1 with hostNetwork=true, where two pods can't listen on one port" -}}
+{{- end -}}
+{{- if and .Values.kubernetesService.host (not .Values.kubernetesService.port) -}}
+{{- fail "kubernetesService.port: set it together with kubernetesService.host" -}}
+{{- end -}}
+{{- range $path, $_ := .Values.catalog.files -}}
+{{- if not (regexMatch `^[a-z][a-z0-9_]*(/[a-z][a-z0-9_]*){1,2}\.yml$` $path) -}}
+{{- fail (printf "catalog.files: %q must be a path within the catalog, such as gcp/cost/billing.yml" $path) -}}
+{{- end -}}
+{{- end -}}
+{{- $persistence := .Values.devServices.persistence -}}
+{{- if and (eq $persistence.type "hostPath") (not $persistence.hostPath) -}}
+{{- fail "devServices.persistence.hostPath: set it to an absolute folder of the node for devServices.persistence.type=hostPath" -}}
+{{- end -}}
+{{- end -}}
