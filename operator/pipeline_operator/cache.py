@@ -51,10 +51,6 @@ class Cache:
         """Every run that has an object."""
         return (entry.run for entry in list(self._entries.values()) if entry.run is not None)
 
-    def uid_of(self, run_id: str) -> str | None:
-        """The UID of the first object seen with this run id."""
-        return self._by_run_id.get(run_id)
-
     def put_run(self, body: Body) -> str:
         """A PipelineRun as seen or as answered by a write; returns its UID."""
         run = parse_run(body)

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Never
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
@@ -19,7 +18,7 @@ async def serve(
     ready: Check,
     extra_routes: Iterable[web.AbstractRouteDef] = (),
     registry: CollectorRegistry = REGISTRY,
-) -> Never:
+) -> None:
     """Serve /healthz, /readyz, /metrics and `extra_routes` on `host:port` until cancelled.
 
     The checks are called on the event loop for each probe, so they must be quick; what they return becomes the body of
@@ -43,8 +42,7 @@ async def serve(
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()
-        while True:
-            await asyncio.sleep(3600)
+        await asyncio.Event().wait()
     finally:
         await runner.cleanup()
 

@@ -42,17 +42,11 @@ class WorkQueue:
         heapq.heappush(self._heap, (due, next(self._sequence), key))
         self._wake.set()
 
-    def discard(self, key: str) -> None:
-        """Forget a key's delays and failures; one being worked on is finished."""
-        self._due.pop(key, None)
-        self._again.pop(key, None)
-        self._failures.pop(key, None)
-
     async def get(self) -> str:
         """Wait for the next due key and mark it as being worked on; `done` or `failed` must follow."""
         while True:
             while self._heap and self._due.get(self._heap[0][2]) != self._heap[0][0]:
-                heapq.heappop(self._heap)  # overtaken by an earlier time, or discarded
+                heapq.heappop(self._heap)  # overtaken by an earlier time
             delay = self._heap[0][0] - self._now() if self._heap else None
             if delay is not None and delay <= 0:
                 _, _, key = heapq.heappop(self._heap)

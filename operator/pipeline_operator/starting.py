@@ -60,8 +60,11 @@ class Starting:
         try:
             document = await self._admission.admit(run)
             stored = await self._records.begin(new_record(run, dict(document.parameters), document.pipeline))
-        except StoreUnavailableError:
-            raise  # not a refusal: the run waits until PostgreSQL answers
+        except StoreUnavailableError as error:
+            # Not a refusal: the run waits until PostgreSQL answers, and nothing is started unrecorded.
+            waiting = status.condition("Admitted", "Unknown", error.reason, str(error), run.generation)
+            await self._wait(run, Phase.PENDING, Reason.PENDING, f"Waiting for PostgreSQL: {error}", waiting)
+            raise
         except RunIdTakenError as error:
             await self._refuse_without_record(run, error)
             return
@@ -89,12 +92,19 @@ class Starting:
                 message = f"The API server refused the run's Job: {error.message}"
                 await self._ending.finish(run, Finish(Phase.FAILED, Reason.JOB_REFUSED, message))
                 return
+            # A quota of the namespace, a webhook, a missing right: it may pass, and the object says what it waits for.
+            message = f"The run's Job can't be created: {error.message}"
+            await self._wait(run, Phase.VALIDATING, Reason.STARTING, message, status.admitted(run))
             raise
         # crash here: the next pass is answered AlreadyExists and finds its own Job.
         metrics.API_WRITES.labels("job").inc()
         self._cache.put_job(job)
         _log.info("job created", run_id=run.run_id, org=run.spec.org, job=manifest["metadata"]["name"])
         await self._events.emit(run, "Started", f"Created Job {manifest['metadata']['name']}")
+
+    async def _wait(self, run: Run, phase: Phase, reason: Reason, message: str, admitted: status.Status) -> None:
+        conditions = [admitted, status.succeeded(run, phase, reason, message)]
+        await self._writer.write(run, status.build_status(run, phase, conditions, message=message))
 
     async def _adopt(self, run: Run) -> None:
         """The Job's name is taken: by this run's own Job (a lost answer), or by something else."""

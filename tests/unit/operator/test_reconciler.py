@@ -1,12 +1,11 @@
 """The reconciler over an API server in memory: one run's life, its ends, and a crash at every call."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.outcome import Outcome
-from pipeline_operator.kube import KubeUnavailableError
+from pipeline_core.store.errors import StoreUnavailableError
+from pipeline_operator.kube import KubeError, KubeUnavailableError
 from support.operator_world import World
 
 GOOD = Outcome(status="succeeded", records_processed=42)
@@ -150,7 +149,7 @@ async def test_a_finished_run_is_deleted_when_its_time_to_live_is_over(world: Wo
     assert ("pipelineruns", "default", "billing") not in world.kubernetes.objects
 
 
-async def live(world: World, uid: str) -> Iterator[None] | None:
+async def live(world: World, uid: str) -> None:
     """One run's life in turns; every turn may crash and is then simply taken again."""
     await world.reconcile(uid)
     world.start_pods()
@@ -158,7 +157,6 @@ async def live(world: World, uid: str) -> Iterator[None] | None:
     world.end_pods(GOOD)
     for _ in range(3):
         await world.reconcile(uid)
-    return None
 
 
 class Crash(BaseException):
@@ -197,16 +195,52 @@ async def test_a_crash_or_an_error_at_any_call_changes_nothing_of_the_end(kind: 
         assert len(jobs) <= 2
 
 
-async def test_records_that_fail_hold_the_run_back_and_nothing_is_started_unrecorded(world: World) -> None:
+async def test_without_postgresql_a_run_waits_says_so_and_nothing_is_started_unrecorded(world: World) -> None:
     uid = world.apply()
 
-    def fault(method: str) -> None:
-        raise ConnectionError(method)
+    def away(_method: str) -> None:
+        raise StoreUnavailableError("connection refused")
 
-    world.records.fault = fault
-    with pytest.raises(ConnectionError):
-        await world.reconcile(uid)
-    assert not [key for key in world.kubernetes.objects if key[0] == "jobs"]
+    world.records.fault = away
+    for _ in range(2):
+        with pytest.raises(StoreUnavailableError):
+            await world.reconcile(uid)
+    assert (world.status()["phase"], world.status()["message"]) == (
+        "Pending",
+        "Waiting for PostgreSQL: connection refused",
+    )
+    assert conditions(world)["Admitted"] == ("Unknown", "StoreUnavailable")
+    assert [method for method, _ in world.kubernetes.writes()] == ["PATCH"]
     world.records.fault = lambda method: None
     await world.reconcile(uid)
     assert world.status()["phase"] == "Validating"
+    assert conditions(world)["Admitted"] == ("True", "Admitted")
+
+
+async def test_a_job_that_the_namespace_has_no_room_for_is_waited_for_and_said(world: World) -> None:
+    uid = world.apply()
+
+    def full(method: str, path: str) -> None:
+        if method == "POST" and path.endswith("/jobs"):
+            raise KubeError(403, "Forbidden", "exceeded quota: pods")
+
+    world.kubernetes.before = full
+    with pytest.raises(KubeError):
+        await world.reconcile(uid)
+    assert world.status()["message"] == "The run's Job can't be created: exceeded quota: pods"
+    world.kubernetes.before = lambda method, path: None
+    await world.reconcile(uid)
+    assert world.status()["message"] == "Waiting for the runner to start"
+
+
+async def test_a_job_that_the_api_server_never_takes_fails_the_run(world: World) -> None:
+    uid = world.apply()
+
+    def refuse(method: str, path: str) -> None:
+        if method == "POST" and path.endswith("/jobs"):
+            raise KubeError(422, "Invalid", "spec.template: too long")
+
+    world.kubernetes.before = refuse
+    await world.reconcile(uid)
+    assert world.status()["phase"] == "Failed"
+    assert "too long" in world.record(uid).error_message
