@@ -103,6 +103,7 @@ class Starting:
         await self._events.emit(run, "Started", f"Created Job {manifest['metadata']['name']}")
 
     async def _wait(self, run: Run, phase: Phase, reason: Reason, message: str, admitted: status.Status) -> None:
+        phase = max(phase, run.status.phase or phase, key=lambda each: each.rank)
         conditions = [admitted, status.succeeded(run, phase, reason, message)]
         await self._writer.write(run, status.build_status(run, phase, conditions, message=message))
 

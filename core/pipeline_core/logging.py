@@ -1,0 +1,105 @@
+"""Logs as one JSON object a line on standard error, for our own lines and those of the libraries alike.
+
+Whatever is logged, tracebacks included, passes a filter for credentials: the last line of defence, since no part should
+log one.
+"""
+
+import logging
+import re
+import sys
+from types import TracebackType
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+_REDACTED = "[redacted]"
+_NAMES = r"(?:password|passwd|secret|token|api[_-]?key)"
+_CREDENTIAL_FIELD = re.compile(rf"(?i)(?:^|_){_NAMES}$")
+_CREDENTIALS = (
+    (re.compile(r"(?<=://)[^/\s:@]*:[^/\s]*(?=@)"), _REDACTED),  # postgresql://user:password@host
+    (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}"), rf"\1 {_REDACTED}"),
+    # password=…, "token": "…", client_secret: …
+    (re.compile(rf"(?i)({_NAMES})([\"']?\s*[=:]\s*)(?:\"[^\"]*\"|'[^']*'|[^\s,;&)}}]+)"), rf"\1\2{_REDACTED}"),
+    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)", re.DOTALL), _REDACTED),
+    (re.compile(r"\b(?:sk-(?:ant-|proj-|admin-)?|ya29\.)[A-Za-z0-9_-]{16,}"), _REDACTED),  # OpenAI, Anthropic, Google
+)
+
+
+def configure_logging(level: str, component: str) -> None:
+    """Route structlog and the standard library to standard error as JSON; `component` is in each line.
+
+    `level` is a name such as `info`. Raises ValueError for one that doesn't exist. Fields bound with
+    structlog.contextvars.bind_contextvars, such as run_id, are in the lines of that task.
+    """
+    number = logging.getLevelNamesMapping().get(level.upper())
+    if number is None:
+        raise ValueError(f"log level {level!r} isn't one of debug, info, warning, error, critical")
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _component(component),
+        structlog.processors.StackInfoRenderer(),
+        structlog.processors.format_exc_info,  # text of the traceback, without the values of variables
+        redact,
+    ]
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(ensure_ascii=False, default=str),
+            ],
+        )
+    )
+    logging.basicConfig(level=number, handlers=[handler], force=True)
+    logging.captureWarnings(capture=True)
+    structlog.configure(
+        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    sys.excepthook = _log_uncaught
+
+
+def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """A structlog processor: every text in the line without credentials."""
+    for key, value in event.items():
+        if key not in ("_record", "_from_structlog"):
+            event[key] = _REDACTED if _CREDENTIAL_FIELD.search(key) else _redacted(value)
+    return event
+
+
+def _redacted(value: object) -> object:
+    if isinstance(value, str):
+        for pattern, replacement in _CREDENTIALS:
+            value = pattern.sub(replacement, value)
+        return value
+    if isinstance(value, dict):
+        return {
+            key: _REDACTED if _CREDENTIAL_FIELD.search(str(key)) else _redacted(each) for key, each in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [_redacted(each) for each in value]
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return _redacted(str(value))
+
+
+def _component(component: str) -> Processor:
+    def add(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        event.setdefault("component", component)
+        return event
+
+    return add
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+        return
+    logging.getLogger("uncaught").critical("process ended by an error", exc_info=(kind, error, trace))

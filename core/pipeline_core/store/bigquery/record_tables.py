@@ -1,0 +1,111 @@
+"""The dataset of records in BigQuery: makes its tables and merges runs into them. Blocking: to be used on a thread."""
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import TimeoutError as JobTimeoutError
+
+from google.api_core.exceptions import GoogleAPICallError, NotFound
+from google.cloud import bigquery
+
+from pipeline_core.store.bigquery.record_schema import RUNS, SCHEDULES, merge_statement, runs_parameter, schema
+from pipeline_core.store.runs import StoredRun
+
+# A statement runs at most this long, by BigQuery's own clock; we wait a little longer for it to say so.
+_JOB_SECONDS = 90
+_WAIT_SECONDS = 120
+_REQUEST_SECONDS = 30
+
+
+class TableMismatchError(Exception):
+    """A table is there already with a column of another type; the message names table, column and both types."""
+
+
+class RecordTables:
+    """`pipeline_runs` and `pipeline_schedules` in one dataset of the client's project and location.
+
+    Methods raise google.api_core's GoogleAPICallError or google.auth's errors when BigQuery refuses or is away.
+    """
+
+    def __init__(self, client: bigquery.Client, dataset: str = "organizations") -> None:
+        self._client = client
+        self._dataset = bigquery.DatasetReference(client.project, dataset)
+
+    def ensure(self) -> None:
+        """Make the dataset and the tables that are missing, and add missing columns; nothing is ever dropped.
+
+        Raises TableMismatchError if a column of another type stands in the way.
+        """
+        dataset = bigquery.Dataset(self._dataset)
+        dataset.location = self._client.location
+        self._client.create_dataset(dataset, exists_ok=True, timeout=_REQUEST_SECONDS)
+        self._ensure_table(RUNS, bigquery.TimePartitioning(bigquery.TimePartitioningType.DAY, field="created_at"))
+        self._ensure_table(SCHEDULES, None)
+
+    def merge_runs(self, runs: Sequence[StoredRun], job_id: str) -> None:
+        """Bring the rows of these runs (each once) to their present state, in one statement; repeating it is harmless.
+
+        Raises GoogleAPICallError when it failed, BadRequest if no repetition will help; JobTimeoutError when its end
+        isn't known: `settle` it then.
+        """
+        created = [run.created_at for run in runs]
+        job = self._client.query(
+            merge_statement(str(self._dataset.table(RUNS)), min(created), max(created)),
+            job_id=job_id,
+            job_retry=None,  # a failed job's id can't be used again; the exporter repeats with another
+            job_config=bigquery.QueryJobConfig(
+                query_parameters=[runs_parameter(runs)],
+                job_timeout_ms=_JOB_SECONDS * 1000,
+                labels={"app": "pipelines", "component": "exporter"},
+            ),
+            timeout=_REQUEST_SECONDS,
+        )
+        job.result(timeout=_WAIT_SECONDS)
+
+    def settle(self, job_id: str) -> None:
+        """Return when this job isn't running, however it ended, or if it never arrived.
+
+        Raises JobTimeoutError when it still runs after its limit.
+        """
+        try:
+            job = self._client.get_job(job_id, timeout=_REQUEST_SECONDS)
+        except NotFound:
+            return
+        try:
+            job.result(timeout=_WAIT_SECONDS)
+        except GoogleAPICallError:
+            # It failed, or asking did. Ask once more: only an answer lets us go on.
+            if not job.done(timeout=_REQUEST_SECONDS):
+                raise JobTimeoutError(f"job {job_id} still runs") from None
+
+    def _ensure_table(self, name: str, partitioning: bigquery.TimePartitioning | None) -> None:
+        reference = self._dataset.table(name)
+        try:
+            table = self._client.get_table(reference, timeout=_REQUEST_SECONDS)
+        except NotFound:
+            made = bigquery.Table(reference, schema=schema(name))
+            made.time_partitioning = partitioning
+            made.clustering_fields = ["org_slug"]
+            table = self._client.create_table(made, exists_ok=True, timeout=_REQUEST_SECONDS)
+        for column in _missing_columns(table, schema(name)):
+            # A statement each, which is idempotent, so that two exporters can't overwrite each other's schema.
+            options = f"OPTIONS (description = {json.dumps(column.description, ensure_ascii=False)})"
+            statement = (
+                f"ALTER TABLE `{reference}` ADD COLUMN IF NOT EXISTS {column.name} {column.field_type} {options}"
+            )
+            self._client.query_and_wait(statement, api_timeout=_REQUEST_SECONDS, wait_timeout=_WAIT_SECONDS)
+
+
+def _missing_columns(table: bigquery.Table, expected: Sequence[bigquery.SchemaField]) -> list[bigquery.SchemaField]:
+    """The columns that the table lacks. They become nullable, since BigQuery adds no other to a table."""
+    there = {field.name.lower(): field for field in table.schema}
+    missing = []
+    for field in expected:
+        found = there.get(field.name)
+        if found is None:
+            missing.append(field)
+        elif found.field_type != field.field_type or found.mode == "REPEATED":
+            kind = f"{found.mode} {found.field_type}" if found.mode == "REPEATED" else found.field_type
+            raise TableMismatchError(
+                f"{table.reference}: column {field.name} is {kind}, {field.field_type} is expected"
+            )
+    return missing

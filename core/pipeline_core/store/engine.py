@@ -1,0 +1,95 @@
+"""Connects to PostgreSQL in a way that works behind a transaction pooler.
+
+A transaction pooler hands each transaction any server connection, so nothing may outlive a transaction: no prepared
+statements, no SET, no session-level lock, no LISTEN, and no start-up options, which poolers refuse. Time limits are
+therefore kept on the client: for each transaction, and for a peer that went silent by TCP's own timers.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from pipeline_core.store.errors import StoreUnavailableError
+
+# libpq's parameters: a server that vanished without a word is given up in about 30 s instead of hours.
+CONNECT_ARGS: dict[str, object] = {
+    "prepare_threshold": None,
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 30_000,
+}
+# Dialect options: the hstore look-up is one more query for each connection, for a type that nothing uses.
+DIALECT_ARGS: dict[str, object] = {"use_native_hstore": False}
+
+TRANSACTION_SECONDS = 15.0
+
+
+def driver_url(url: str) -> URL:
+    """The address for SQLAlchemy with the psycopg driver, from `postgresql://user:password@host:port/database`.
+
+    Raises ValueError, without the address since it holds a password, if it isn't one of PostgreSQL.
+    """
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        parsed = None
+    if parsed is None or parsed.get_backend_name() not in ("postgresql", "postgres"):
+        raise ValueError("the database's address isn't of the form postgresql://user:password@host:port/database")
+    return parsed.set(drivername="postgresql+psycopg")
+
+
+def create_engine(url: str, *, pool_size: int = 5, max_overflow: int = 5) -> AsyncEngine:
+    """An engine with a pool of at most `pool_size + max_overflow` connections; it connects when first used.
+
+    Raises ValueError if `url` isn't an address of PostgreSQL.
+    """
+    return create_async_engine(
+        driver_url(url),
+        connect_args=CONNECT_ARGS,
+        pool_size=pool_size,
+        max_overflow=max_overflow,
+        pool_timeout=10,
+        pool_pre_ping=True,  # after a restart of the server the first caller meets a fresh connection, not an error
+        pool_recycle=1800,
+        hide_parameters=True,  # values stay out of error messages
+        **DIALECT_ARGS,
+    )
+
+
+@asynccontextmanager
+async def transaction(engine: AsyncEngine, *, seconds: float = TRANSACTION_SECONDS) -> AsyncIterator[AsyncConnection]:
+    """A connection in a transaction, committed at the end, within `seconds` in all.
+
+    Raises StoreUnavailableError where trying again later may work; the caller can't know then whether the transaction
+    was committed. Other errors of the database are defects and pass through.
+    """
+    try:
+        async with asyncio.timeout(seconds) as limit, engine.begin() as connection:
+            yield connection
+    except TimeoutError as error:
+        if not limit.expired():
+            raise  # the caller's own, raised within the block
+        raise StoreUnavailableError(f"PostgreSQL didn't answer within {seconds:g} s") from error
+    except PoolTimeoutError as error:
+        raise StoreUnavailableError("all connections to PostgreSQL are in use") from error
+    except DBAPIError as error:
+        if not is_unavailability(error):
+            raise
+        raise StoreUnavailableError(f"PostgreSQL is unavailable: {first_line(error)}") from error
+
+
+def is_unavailability(error: DBAPIError) -> bool:
+    """Whether the server's state is the cause, not the statement: refused, shutting down, deadlock, cancelled, full."""
+    return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
+
+
+def first_line(error: DBAPIError) -> str:
+    """The driver's message without statement, parameters and hints; libpq never puts a password in it."""
+    return str(error.orig).strip().split("\n", 1)[0]

@@ -1,0 +1,96 @@
+"""What each organization set up for each provider: settings for templates, and whether it is in use."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Self
+
+from sqlalchemy import RowMapping, func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from pipeline_core import identifiers
+from pipeline_core.store.engine import transaction
+from pipeline_core.store.tables import org_integrations
+
+ACTIVE = "ACTIVE"
+
+
+@dataclass(frozen=True, slots=True)
+class Integration:
+    """One organization's integration with one provider; `settings` are variables of templates, and no secrets."""
+
+    org_slug: str
+    provider: str
+    settings: Mapping[str, str]
+    status: str
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def is_active(self) -> bool:
+        """Whether runs may use it."""
+        return self.status.upper() == ACTIVE
+
+    @classmethod
+    def from_row(cls, row: RowMapping) -> Self:
+        """Read a row of `org_integrations`."""
+        times = {name: row[name].astimezone(UTC) for name in ("created_at", "updated_at")}
+        return cls(**{**row, **times})
+
+
+class Integrations:
+    """Reads and writes `org_integrations`. Every method raises StoreUnavailableError when PostgreSQL is away."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def get(self, org_slug: str, provider: str) -> Integration | None:
+        """The organization's integration with the provider, if it has one."""
+        query = select(org_integrations).where(
+            org_integrations.c.org_slug == org_slug, org_integrations.c.provider == provider
+        )
+        async with transaction(self._engine) as connection:
+            row = (await connection.execute(query)).mappings().one_or_none()
+        return None if row is None else Integration.from_row(row)
+
+    async def set(
+        self, org_slug: str, provider: str, settings: Mapping[str, str], *, status: str = ACTIVE
+    ) -> Integration:
+        """Store an integration, in place of the one there may be.
+
+        Raises ValueError, naming the field, if the organization, the provider or a setting isn't well formed.
+        """
+        _check(org_slug, provider, settings)
+        values = {"settings": dict(settings), "status": status}
+        statement = (
+            insert(org_integrations)
+            .values(org_slug=org_slug, provider=provider, **values)
+            .on_conflict_do_update(
+                index_elements=[org_integrations.c.org_slug, org_integrations.c.provider],
+                set_={**values, "updated_at": func.now()},
+            )
+            .returning(org_integrations)
+        )
+        async with transaction(self._engine) as connection:
+            return Integration.from_row((await connection.execute(statement)).mappings().one())
+
+    async def list(self, org_slug: str) -> list[Integration]:
+        """The organization's integrations, by provider."""
+        query = select(org_integrations).where(org_integrations.c.org_slug == org_slug)
+        async with transaction(self._engine) as connection:
+            rows = (await connection.execute(query.order_by(org_integrations.c.provider))).mappings()
+            return [Integration.from_row(row) for row in rows]
+
+
+def _check(org_slug: str, provider: str, settings: Mapping[str, str]) -> None:
+    if not identifiers.ORG_SLUG.fullmatch(org_slug):
+        raise ValueError(f"org_slug {org_slug!r} isn't of the form {identifiers.ORG_SLUG.pattern}")
+    for field, name in (("provider", provider), *(("setting", key) for key in settings)):
+        if not identifiers.NAME.fullmatch(name):
+            raise ValueError(f"{field} {name!r} isn't of the form {identifiers.NAME.pattern}")
+    for name, value in settings.items():
+        if not isinstance(value, str):
+            raise ValueError(f"setting {name} is of type {type(value).__name__}, a string is expected")  # noqa: TRY004
+        if "\x00" in value:
+            raise ValueError(f"setting {name} holds a NUL character")

@@ -1,0 +1,173 @@
+"""The records of runs: begun once, advanced, finished once, listed by organization.
+
+Every change reads the row under its lock and writes what a pure function of it says (`changes`), so that reports from
+several parts, late or twice, end in the same record.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from sqlalchemy import func, literal, select, tuple_, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from pipeline_core.lifecycle.phases import Phase
+from pipeline_core.store import changes
+from pipeline_core.store.engine import transaction
+from pipeline_core.store.errors import RunIdTakenError, RunNotRecordedError
+from pipeline_core.store.runs import HistoryCursor, NewRun, StoredRun
+from pipeline_core.store.tables import run_record
+
+
+class RunRecords:
+    """Reads and writes `run_record`. Every method raises StoreUnavailableError when PostgreSQL is away."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def begin(self, record: NewRun) -> StoredRun:
+        """Record a pending run, or return the one already recorded under this id: asking twice changes nothing.
+
+        Raises RunIdTakenError if the id belongs to another organization or another object.
+        """
+        statement = insert(run_record).values(changes.begun(record)).on_conflict_do_nothing().returning(run_record)
+        async with transaction(self._engine) as connection:
+            row = (await connection.execute(statement)).mappings().one_or_none()
+            if row is not None:
+                return StoredRun.from_row(row)
+            stored = await _locked(connection, record.run_id)
+            if stored.org_slug != record.org_slug:
+                raise RunIdTakenError(record.run_id)
+            if record.object_uid is None or stored.object_uid == record.object_uid:
+                return stored
+            if stored.object_uid is not None:
+                raise RunIdTakenError(record.run_id)
+            return await _write(
+                connection,
+                stored.run_id,
+                {
+                    "object_namespace": record.object_namespace,
+                    "object_name": record.object_name,
+                    "object_uid": record.object_uid,
+                },
+            )
+
+    async def advance(
+        self,
+        run_id: str,
+        *,
+        phase: Phase,
+        at: datetime,
+        started_at: datetime | None = None,
+        progress: int | None = None,
+        attempts: int | None = None,
+        job_name: str | None = None,
+        message: str | None = None,
+    ) -> bool:
+        """Bring a live run's record forward; phases passed over are recorded too. Returns whether anything changed.
+
+        An earlier phase than the recorded one, or any report after the end, moves nothing back. `progress` is 0 to
+        100. Raises RunNotRecordedError if the run was never begun, ValueError if `phase` is final.
+        """
+        _, changed = await self._change(
+            run_id,
+            lambda run: changes.advanced(
+                run,
+                phase=phase,
+                at=at,
+                started_at=started_at,
+                progress=progress,
+                attempts=attempts,
+                job_name=job_name,
+                message=message,
+            ),
+        )
+        return changed
+
+    async def finish(
+        self,
+        run_id: str,
+        *,
+        phase: Phase,
+        at: datetime,
+        records_processed: int | None = None,
+        error_message: str | None = None,
+        attempts: int | None = None,
+        message: str | None = None,
+        started_at: datetime | None = None,
+    ) -> StoredRun:
+        """End a run's record and return it; where it has ended already, return that end unchanged.
+
+        Raises RunNotRecordedError if the run was never begun, ValueError if `phase` isn't final.
+        """
+        stored, _ = await self._change(
+            run_id,
+            lambda run: changes.finished(
+                run,
+                phase=phase,
+                at=at,
+                records_processed=records_processed,
+                error_message=error_message,
+                attempts=attempts,
+                message=message,
+                started_at=started_at,
+            ),
+        )
+        return stored
+
+    async def get(self, run_id: str, *, org_slug: str | None = None) -> StoredRun | None:
+        """The record of a run, if it is there, and belongs to `org_slug` where one is given."""
+        query = select(run_record).where(run_record.c.run_id == run_id)
+        if org_slug is not None:
+            query = query.where(run_record.c.org_slug == org_slug)
+        async with transaction(self._engine) as connection:
+            row = (await connection.execute(query)).mappings().one_or_none()
+        return None if row is None else StoredRun.from_row(row)
+
+    async def history(
+        self, org_slug: str, *, provider: str | None = None, limit: int = 50, before: HistoryCursor | None = None
+    ) -> list[StoredRun]:
+        """An organization's runs, newest first, at most `limit`; the next page is `before` the last one's cursor."""
+        query = select(run_record).where(run_record.c.org_slug == org_slug)
+        if provider is not None:
+            query = query.where(run_record.c.provider == provider)
+        if before is not None:
+            position = tuple_(run_record.c.created_at, run_record.c.run_id)
+            query = query.where(position < tuple_(literal(before.created_at), literal(before.run_id)))
+        query = query.order_by(run_record.c.created_at.desc(), run_record.c.run_id.desc()).limit(limit)
+        async with transaction(self._engine) as connection:
+            return [StoredRun.from_row(row) for row in (await connection.execute(query)).mappings()]
+
+    async def unfinished(self, *, after: str | None = None, limit: int = 500) -> list[StoredRun]:
+        """Runs of all organizations that haven't ended, by run id, `after` the last one of the previous page."""
+        query = select(run_record).where(run_record.c.completed_at.is_(None))
+        if after is not None:
+            query = query.where(run_record.c.run_id > after)
+        query = query.order_by(run_record.c.run_id).limit(limit)
+        async with transaction(self._engine) as connection:
+            return [StoredRun.from_row(row) for row in (await connection.execute(query)).mappings()]
+
+    async def _change(self, run_id: str, decide: Callable[[StoredRun], changes.Columns]) -> tuple[StoredRun, bool]:
+        async with transaction(self._engine) as connection:
+            stored = await _locked(connection, run_id)
+            columns = decide(stored)
+            if not columns:
+                return stored, False
+            return await _write(connection, run_id, columns), True
+
+
+async def _locked(connection: AsyncConnection, run_id: str) -> StoredRun:
+    query = select(run_record).where(run_record.c.run_id == run_id).with_for_update()
+    row = (await connection.execute(query)).mappings().one_or_none()
+    if row is None:
+        raise RunNotRecordedError(run_id)
+    return StoredRun.from_row(row)
+
+
+async def _write(connection: AsyncConnection, run_id: str, columns: changes.Columns) -> StoredRun:
+    values = dict(columns)
+    if "revision" in columns:
+        # The outbox: since when BigQuery hasn't heard of this run's oldest change.
+        values["unexported_since"] = func.coalesce(run_record.c.unexported_since, func.clock_timestamp())
+    statement = update(run_record).where(run_record.c.run_id == run_id).values(values).returning(run_record)
+    return StoredRun.from_row((await connection.execute(statement)).mappings().one())

@@ -1,0 +1,41 @@
+"""Fresh databases for tests, copied from a migrated one: 30 ms each instead of a migration."""
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from psycopg import sql
+
+from pipeline_core.store.migrate import migrate
+
+TEMPLATE = "migrated"
+_numbers = itertools.count(1)
+
+
+def with_database(url: str, name: str) -> str:
+    """The address of another database of the same server."""
+    return f"{url.rpartition('/')[0]}/{name}"
+
+
+def make_template(server_url: str) -> None:
+    """Make the database that `fresh_database` copies."""
+    _execute(server_url, sql.SQL("CREATE DATABASE {}").format(sql.Identifier(TEMPLATE)))
+    migrate(with_database(server_url, TEMPLATE))
+
+
+@contextmanager
+def fresh_database(server_url: str, *, template: str | None = TEMPLATE) -> Iterator[str]:
+    """The address of a database of its own, dropped at the end; empty where `template` is None."""
+    name = sql.Identifier(f"test_{next(_numbers)}")
+    source = sql.Identifier(template or "template0")
+    _execute(server_url, sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(name, source))
+    try:
+        yield with_database(server_url, name.as_string().strip('"'))
+    finally:
+        _execute(server_url, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+
+
+def _execute(url: str, statement: sql.Composed) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(statement)
