@@ -1,0 +1,103 @@
+"""The quick start's steps, in their order."""
+
+import asyncio
+import os
+import shlex
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+from google.cloud import bigquery
+from rich.console import Console
+
+from pipeline_core import identifiers
+from pipeline_core.settings import BigQuerySettings
+from pipeline_core.store.bigquery.client import bigquery_client
+from pipeline_core.store.engine import create_engine
+from pipeline_core.store.integrations import Integrations
+from pipeline_local import progress
+from pipeline_local.backends import Backend
+from pipeline_local.forwarding import forward_command, reachable
+from pipeline_local.images_content import checkout
+from pipeline_local.install import ENV, NAMESPACE
+from pipeline_local.kubectl import Kubectl
+from pipeline_local.paths import Paths
+from pipeline_local.quickstart import checks, results, run, source
+from pipeline_local.quickstart.export import DAYS, billing_export
+from pipeline_local.setup import set_up
+from pipeline_local.state import State
+
+ORG = "acme"
+PROVIDER = "gcp"
+
+
+def tour(console: Console) -> None:
+    """Go through all of it. Raises LocalError where anything isn't as promised."""
+    begun = time.monotonic()
+    paths = Paths.from_environment()
+    state = State(paths.state)
+    kubectl = Kubectl(paths, NAMESPACE)
+    last_day = datetime.now(UTC).date() - timedelta(days=1)
+    checks.check_machine(paths)
+    with ThreadPoolExecutor(1) as background, progress.reporter(console) as reporter:
+        export = background.submit(billing_export, last_day)
+        backend = set_up(paths, state, reporter)
+    with reachable(backend, kubectl, state):
+        # for Google's client and our settings, as `pipelines local env` does for a shell
+        os.environ.update(state.exports)
+        client = bigquery_client(BigQuerySettings())
+        with progress.reporter(console) as reporter:
+            with reporter.step("Loading a billing export into the customer's project"):
+                source.load(client, export.result())
+            with reporter.step(f"Preparing the organization {ORG}"):
+                prepare(client, state.exports["PIPELINES_DATABASE_URL"], ORG)
+        document = run.manifest(checkout(), last_day - timedelta(days=DAYS - 1), last_day)
+        run.apply_anew(kubectl, document, paths.state / "quickstart.yaml", console)
+        finished = run.follow(kubectl, document["metadata"]["name"], console)
+        results.show_and_check(kubectl, client, finished, console)
+    passed = int(time.monotonic() - begun)
+    console.print(f"\nAll figures agree. It took {passed // 60}:{passed % 60:02d} minutes.", highlight=False)
+    _say_what_next(console, backend, kubectl, state, last_day)
+
+
+def prepare(client: bigquery.Client, database_url: str, org: str) -> None:
+    """Give the organization its dataset, and tell the installation where its billing export is."""
+    dataset = bigquery.DatasetReference(client.project, identifiers.dataset_name(org, ENV))
+    client.create_dataset(dataset, exists_ok=True, timeout=60)
+    asyncio.run(integrate(database_url, org, source.SETTINGS))
+
+
+async def integrate(database_url: str, org: str, settings: Mapping[str, str]) -> None:
+    """Store the organization's integration with Google Cloud."""
+    engine = create_engine(database_url)
+    try:
+        await Integrations(engine).set(org, PROVIDER, settings)
+    finally:
+        await engine.dispose()
+
+
+def _say_what_next(console: Console, backend: Backend, kubectl: Kubectl, state: State, last_day: date) -> None:
+    pipelines = _shown(checkout() / ".venv" / "bin" / "pipelines")
+    steps = {
+        f'eval "$({pipelines} local env)"': "kubectl, helm and pipelines for this cluster",
+        "kubectl get plr": "the runs",
+        "kubectl apply -f examples/run-gcp-billing.yaml": "copy yesterday once more",
+        "kubectl describe plr gcp-billing-acme": "what happened to it",
+        "kubectl logs -l pipelines.dev/org=acme --tail=20": "what its runner said",
+        f"{pipelines} run gcp/cost/billing --local --org acme --date {last_day} --dry-run": "",
+        f"{pipelines} local down": "end it; data and caches are kept",
+    }
+    if backend.name != "embedded":
+        steps = {f"{shlex.join(forward_command(kubectl, state))} &": "reach the dev services"} | steps
+    lines = (f"  {command:<52}{f'# {meaning}' if meaning else ''}".rstrip() for command, meaning in steps.items())
+    console.print("\n".join(("\nWhat to try next:", *lines)), markup=False, highlight=False, soft_wrap=True)
+
+
+def _shown(path: Path) -> str:
+    """A path as a person in the checkout would write it."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

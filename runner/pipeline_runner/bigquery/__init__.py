@@ -1,0 +1,1 @@
+"""What the processors share around BigQuery: stage, check, publish."""

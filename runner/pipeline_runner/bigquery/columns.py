@@ -1,0 +1,107 @@
+"""Schemas as plain values: the columns of a source, those wanted in the target, and how an existing target grows."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+from pipeline_runner.errors import ConfigError, DataError
+
+# The REST interface and SQL have two names for some types: ours, then SQL's.
+_SQL_NAMES = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL", "RECORD": "STRUCT"}
+_CANONICAL = {sql: name for name, sql in _SQL_NAMES.items()} | {"DECIMAL": "NUMERIC", "BIGDECIMAL": "BIGNUMERIC"}
+_SCALARS = frozenset(
+    {"STRING", "BYTES", "INTEGER", "FLOAT", "NUMERIC", "BIGNUMERIC", "BOOLEAN", "TIMESTAMP", "DATE", "TIME"}
+    | {"DATETIME", "GEOGRAPHY", "JSON", "INTERVAL"}
+)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column or field. Modes are relaxed: what is REQUIRED in the source today may be NULL tomorrow."""
+
+    name: str
+    type: str
+    repeated: bool = False
+    fields: tuple["Column", ...] = ()
+    description: str = ""
+
+    @classmethod
+    def from_api(cls, field: Mapping[str, Any], path: str = "") -> Self:
+        """Read a field of the REST interface. Raises ConfigError for a type that can't be copied."""
+        here = f"{path}{field['name']}"
+        type_ = _CANONICAL.get(field["type"].upper(), field["type"].upper())
+        if type_ != "RECORD" and type_ not in _SCALARS:
+            raise ConfigError(f"column {here} has the type {field['type']}, which can't be copied")
+        children = tuple(cls.from_api(each, f"{here}.") for each in field.get("fields", ()))
+        repeated = field.get("mode", "NULLABLE").upper() == "REPEATED"
+        return cls(field["name"], type_, repeated, children, field.get("description") or "")
+
+    def to_api(self) -> dict[str, Any]:
+        """The field as the REST interface writes it."""
+        field: dict[str, Any] = {"name": self.name, "type": self.type}
+        field["mode"] = "REPEATED" if self.repeated else "NULLABLE"
+        if self.description:
+            field["description"] = self.description
+        if self.fields:
+            field["fields"] = [each.to_api() for each in self.fields]
+        return field
+
+    @property
+    def sql_type(self) -> str:
+        """The type in SQL, such as ARRAY<STRUCT<`name` STRING, `amount` NUMERIC>>."""
+        name = _SQL_NAMES.get(self.type, self.type)
+        if self.type == "RECORD":
+            name += f"<{', '.join(f'`{each.name}` {each.sql_type}' for each in self.fields)}>"
+        return f"ARRAY<{name}>" if self.repeated else name
+
+    @property
+    def kind(self) -> str:
+        """The type as people name it: REPEATED RECORD, FLOAT."""
+        return f"REPEATED {self.type}" if self.repeated else self.type
+
+    def same_shape(self, other: "Column") -> bool:
+        """Whether a value of one can stand in the other as it is: same types and names, in the same order."""
+        return (
+            (self.type, self.repeated, self.name.lower()) == (other.type, other.repeated, other.name.lower())
+            and len(self.fields) == len(other.fields)
+            and all(mine.same_shape(theirs) for mine, theirs in zip(self.fields, other.fields, strict=True))
+        )
+
+
+def by_name(columns: Iterable[Column]) -> dict[str, Column]:
+    """Columns by lower-case name: BigQuery's names ignore case."""
+    return {column.name.lower(): column for column in columns}
+
+
+def leaves(columns: Iterable[Column], path: tuple[Column, ...] = ()) -> Iterator[tuple[Column, ...]]:
+    """Every column that isn't a record, as the chain of columns that leads to it."""
+    for column in columns:
+        here = (*path, column)
+        if column.type == "RECORD":
+            yield from leaves(column.fields, here)
+        else:
+            yield here
+
+
+def dotted(path: Iterable[Column]) -> str:
+    """The name of a leaf as people write it: credits.amount."""
+    return ".".join(column.name for column in path)
+
+
+def merge(existing: tuple[Column, ...], wanted: tuple[Column, ...], where: str = "") -> tuple[Column, ...]:
+    """The existing columns in their order, grown by the wanted ones that are new, records inside included.
+
+    Raises DataError where a column has another type than the wanted one, naming it and both types.
+    """
+    pending = by_name(wanted)
+    merged = []
+    for column in existing:
+        new = pending.pop(column.name.lower(), None)
+        if new is None:
+            merged.append(column)
+            continue
+        path = f"{where}{column.name}"
+        if (new.type, new.repeated) != (column.type, column.repeated):
+            raise DataError(f"the target's column {path} is {column.kind}, but the source's is now {new.kind}")
+        merged.append(replace(column, fields=merge(column.fields, new.fields, f"{path}.")))
+    return (*merged, *pending.values())

@@ -1,0 +1,92 @@
+"""Says what a failure of BigQuery means for the run: try again, a person must act, or the data is at fault."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import requests
+from google.api_core import exceptions as api
+from google.auth import exceptions as auth
+
+from pipeline_runner.errors import ConfigError, DataError, ProcessorError, TransientError
+
+# Reasons as in https://cloud.google.com/bigquery/docs/error-messages.
+_TRANSIENT_REASONS = frozenset(
+    {"backendError", "internalError", "jobBackendError", "jobInternalError", "jobRateLimitExceeded"}
+    | {"rateLimitExceeded", "quotaExceeded", "tableUnavailable", "timeout"}
+)
+_CONFIG_REASONS = frozenset(
+    {"accessDenied", "notFound", "billingNotEnabled", "billingTierLimitExceeded", "bytesBilledLimitExceeded", "blocked"}
+    | {"responseTooLarge", "stopped", "invalidUser", "policyViolation"}
+)
+# BigQuery cancels one of two transactions that change the same table, with the reason of a wrong query.
+_CONFLICTS = ("due to concurrent update", "transaction conflict", "conflict on tuple", "write-write conflict")
+_SERVER_AWAY = (
+    requests.exceptions.ConnectionError,
+    requests.exceptions.Timeout,
+    requests.exceptions.ChunkedEncodingError,
+    ConnectionError,
+    TimeoutError,
+)
+_MAX_LENGTH = 1_000
+
+
+def job_error(what: str, result: dict[str, str]) -> ProcessorError:
+    """The error of a job that ended with this `errorResult`."""
+    reason, message = result.get("reason", ""), result.get("message", "")
+    kind: type[ProcessorError] = DataError
+    if reason in _TRANSIENT_REASONS or is_conflict(message):
+        kind = TransientError
+    elif reason in _CONFIG_REASONS:
+        kind = ConfigError
+    return kind(f"{what}: {_short(message)}")
+
+
+def is_conflict(message: str) -> bool:
+    """Whether a statement was cancelled because another one changed the same table."""
+    return any(phrase in message.lower() for phrase in _CONFLICTS)
+
+
+@contextmanager
+def explained(what: str, *, right: str = "") -> Iterator[None]:
+    """Turn errors of Google's clients into ours; `what` was to be done, and `right` says which rights that takes."""
+    try:
+        yield
+    except ProcessorError:
+        raise
+    except api.RetryError as error:
+        raise TransientError(f"{what}: {_short(str(error.cause or error))}") from error
+    except api.GoogleAPICallError as error:
+        raise _of_call(what, right, error) from error
+    except auth.DefaultCredentialsError as error:
+        raise ConfigError(f"{what}: there are no credentials for BigQuery: {_short(str(error))}") from error
+    except auth.GoogleAuthError as error:
+        kind = TransientError if getattr(error, "retryable", False) else ConfigError
+        raise kind(f"{what}: BigQuery's credentials can't be used: {_short(str(error))}") from error
+    except _SERVER_AWAY as error:
+        raise TransientError(f"{what}: BigQuery can't be reached: {_short(str(error))}") from error
+
+
+def _of_call(what: str, right: str, error: api.GoogleAPICallError) -> ProcessorError:
+    message = _short(error.message or str(error))
+    if _reasons(error) & _TRANSIENT_REASONS or is_conflict(message):
+        return TransientError(f"{what}: {message}")
+    match error:
+        case api.Forbidden() | api.Unauthorized():
+            needed = f"; it takes {right}" if right else ""
+            return ConfigError(f"{what}: permission denied{needed}. BigQuery says: {message}")
+        case api.NotFound():
+            return ConfigError(f"{what}: not found. BigQuery says: {message}")
+        case api.TooManyRequests() | api.ServerError() | api.PreconditionFailed() | api.Aborted() | api.Cancelled():
+            return TransientError(f"{what}: {message}")
+        case _:
+            return DataError(f"{what}: {message}")
+
+
+def _reasons(error: api.GoogleAPICallError) -> set[str]:
+    return {str(each.get("reason")) for each in error.errors if isinstance(each, dict)}
+
+
+def _short(message: str) -> str:
+    """The first paragraph: what follows repeats the query or the job's id."""
+    first = message.strip().split("\n\n")[0].replace("\n", " ")
+    return first if len(first) <= _MAX_LENGTH else f"{first[:_MAX_LENGTH]} …"

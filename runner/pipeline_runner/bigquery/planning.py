@@ -1,0 +1,112 @@
+"""Decides what a copy will do, from a look at both ends, before anything is written; and tells it to people."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pipeline_runner.bigquery import sql
+from pipeline_runner.bigquery.columns import Column, by_name, dotted, leaves, merge
+from pipeline_runner.bigquery.config import CopyConfig
+from pipeline_runner.bigquery.library import bigquery
+from pipeline_runner.bigquery.money import exact
+from pipeline_runner.bigquery.publishing import WRITE_RIGHT, Target
+from pipeline_runner.bigquery.source import READ_RIGHT, Source, find_source
+from pipeline_runner.bigquery.staging import Copy
+from pipeline_runner.bigquery.warehouse import Warehouse
+from pipeline_runner.bigquery.window import Window
+from pipeline_runner.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do; `existing` is the target as it stands, None if it is to be made."""
+
+    source: Source
+    target: Target
+    existing: bigquery.Table | None
+    copy: Copy
+    by_query: bool
+
+    @property
+    def column_names(self) -> list[str]:
+        """The target's columns that the source fills."""
+        return [name for name, _ in sql.copied_columns(self.source.columns, self.copy.columns)]
+
+
+async def make_plan(
+    warehouse: Warehouse,
+    config: CopyConfig,
+    window: Window,
+    *,
+    time_column: str,
+    cluster_by: frozenset[str],
+    narrowed: Callable[[Source, Window], str],
+) -> Plan:
+    """Look at both ends of a copy.
+
+    `time_column` serves where the config names none; the columns of `cluster_by` that exist order a new target's
+    rows; `narrowed` yields a further condition on the source, or nothing. Raises ConfigError or DataError where the
+    copy can't be made.
+    """
+    dataset = f"{warehouse.settings.project}.{config.target.dataset}"
+    location = await warehouse.dataset_location(dataset)
+    source = await find_source(warehouse, config.source.name, config.source.time_column or time_column)
+    by_query = _by_query(config.source.read or "auto", source, location)
+    wanted = exact(source.columns, config.target.numeric or ())
+    name = f"{dataset}.{config.target.table}"
+    existing = await warehouse.table(name, what="target table", right=WRITE_RIGHT)
+    clustered = tuple(column.name for column in wanted if column.name in cluster_by)
+    condition = " AND ".join(filter(None, (source.condition(window), narrowed(source, window))))
+    copy = Copy(source, condition, wanted, merge(_columns(existing), wanted), location)
+    return Plan(source, Target(name, source.time, location, clustered), existing, copy, by_query)
+
+
+async def describe(warehouse: Warehouse, plan: Plan, window: Window) -> dict[str, str]:
+    """What a run would read, write and replace, as labels and texts. Nothing is written."""
+    source, copy, target = plan.source, plan.copy, plan.target
+    count = f"SELECT COUNT(*) AS n FROM {sql.quoted(source.name)} AS s WHERE {copy.condition}"  # noqa: S608
+    what = f"counting the rows of source table {source.name}"
+    (found,) = await warehouse.query("preview_source", count, location=source.location, what=what, right=READ_RIGHT)
+    values = ", ".join(value for _, value in sql.copied_columns(source.columns, copy.columns))
+    select = f"SELECT {values} FROM {sql.quoted(source.name)} AS s WHERE {copy.condition}"  # noqa: S608
+    size = await warehouse.query_bytes(select, location=source.location, what=what, right=READ_RIGHT)
+    way = "a query, within BigQuery" if plan.by_query else "the Storage Read API, through this process"
+    standing = "the table is new"
+    if plan.existing is not None:
+        inside = window.contains(sql.quoted(target.time.name), target.time.type)
+        statement = f"SELECT COUNT(*) AS n FROM {sql.quoted(target.name)} WHERE {inside}"  # noqa: S608
+        what = f"counting the rows of {target.name}"
+        (there,) = await warehouse.query("preview_target", statement, location=target.location, what=what)
+        standing = f"{there['n']:,} rows of these days"
+    known = by_name(_columns(plan.existing))
+    added = [each.name for each in copy.columns if each.name.lower() not in known] if plan.existing else []
+    return {
+        "read": f"{source.name} ({source.location}), by {way}",
+        "days": f"{window} (UTC, by {source.time.name})",
+        "rows": f"{found['n']:,}, a scan of {size:,} bytes",
+        "write": f"{target.name} ({target.location})",
+        "replace": standing,
+        "new columns": ", ".join(added) or ("all" if plan.existing is None else "none"),
+        "FLOAT to NUMERIC": ", ".join(_converted(source.columns, copy.wanted)) or "none",
+    }
+
+
+def _converted(source: tuple[Column, ...], wanted: tuple[Column, ...]) -> list[str]:
+    pairs = zip(leaves(source), leaves(wanted), strict=True)
+    return [dotted(new) for old, new in pairs if old[-1].type != new[-1].type]
+
+
+def _columns(table: bigquery.Table | None) -> tuple[Column, ...]:
+    return tuple(Column.from_api(field.to_api_repr()) for field in table.schema) if table else ()
+
+
+def _by_query(wish: str, source: Source, location: str) -> bool:
+    same_place = source.location.upper() == location.upper()
+    if wish == "query" and not same_place:
+        raise ConfigError(
+            f"source.read is query, but {source.name} is in {source.location} and the target in {location}: "
+            "a query works within one location; set it to auto or storage"
+        )
+    by_query = wish == "query" or (wish == "auto" and same_place)
+    if not by_query and not source.is_table:
+        raise ConfigError(f"{source.name} isn't a plain table; only a query within one location can read it")
+    return by_query

@@ -1,0 +1,164 @@
+"""Brings a window of the source into a staging table that has the target's columns, and checks what arrived.
+
+Nothing here touches the target. Where source and target are in one location, one query moves the rows and none passes
+through this process. Otherwise the Storage Read API brings them, unchanged, into a raw table beside the target; then
+the very same query converts them from there, so both ways give the same rows to the last digit.
+"""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import structlog
+
+from pipeline_runner.bigquery import sql
+from pipeline_runner.bigquery.columns import Column, dotted, leaves
+from pipeline_runner.bigquery.failures import explained
+from pipeline_runner.bigquery.library import bigquery
+from pipeline_runner.bigquery.source import READ_RIGHT, Source
+from pipeline_runner.bigquery.threads import in_thread
+from pipeline_runner.bigquery.warehouse import Row, Warehouse
+from pipeline_runner.errors import DataError, TransientError
+
+_log = structlog.get_logger(__name__)
+
+# Staging tables are dropped at the end of a run; one whose runner was killed goes by itself.
+STAGING_LIFETIME = timedelta(hours=24)
+
+
+@dataclass(frozen=True)
+class Copy:
+    """What is to be copied: rows of `source` that meet `condition`, in the shape of `columns`.
+
+    `location` is the target's. `wanted` are the source's columns with their money made exact.
+    """
+
+    source: Source
+    condition: str
+    wanted: tuple[Column, ...]
+    columns: tuple[Column, ...]
+    location: str
+
+    @property
+    def money(self) -> tuple[str, ...]:
+        """The leaves that are compared by sum: NUMERIC in the target, FLOAT or NUMERIC in the source."""
+        return tuple(dotted(path) for path in leaves(self.wanted) if path[-1].type == "NUMERIC")
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Rows and sums of one side."""
+
+    at: datetime
+    rows: int
+    sums: tuple[Decimal, ...]
+
+    @classmethod
+    def read(cls, row: Row, money: tuple[str, ...], what: str) -> "Counted":
+        """Read a row of sql.statistics. Raises DataError for amounts that no NUMERIC can hold."""
+        for number, name in enumerate(money):
+            if bad := row[f"bad_{number}"]:
+                raise DataError(f"{what}: column {name} has {bad} values that are no amounts (NaN, infinite or ≥ 1e29)")
+        sums = tuple(Decimal(row[f"sum_{number}"] or 0) for number in range(len(money)))
+        return cls(row["at"], row["row_count"], sums)
+
+
+class Staging:
+    """The staging tables of one attempt at one run; `project.dataset` is the target's."""
+
+    def __init__(self, warehouse: Warehouse, dataset: str, suffix: str) -> None:
+        self._warehouse = warehouse
+        # Named by run and pod: a pod that was thought dead can't write into its successor's table.
+        self.table = f"{dataset}._staging_{suffix}"
+        self._raw = f"{dataset}._raw_{suffix}"
+        self._made: list[str] = []
+        self._stop = threading.Event()
+
+    async def by_query(self, copy: Copy) -> Counted:
+        """Copy server-side; source and target must be in one location."""
+        source = copy.source
+        # Rows come into a source at any time, so both reads are of one moment: that of the first, where the source
+        # is a table. Views have no snapshots: a change in between shows as a difference, and the run is tried again.
+        now = " FOR SYSTEM_TIME AS OF CURRENT_TIMESTAMP()" if source.is_table else ""
+        origin = f"{sql.quoted(source.name)} AS s{{at}}\nWHERE {copy.condition}"
+        what = f"source table {source.name}"
+        expected = await self._count("count", copy, source.columns, origin.format(at=now), what)
+        at = f" FOR SYSTEM_TIME AS OF TIMESTAMP '{expected.at.astimezone(UTC).isoformat(sep=' ')}'" if now else ""
+        await self._convert(copy, origin.format(at=at))
+        return await self._checked(copy, expected)
+
+    async def by_storage(self, copy: Copy, on_rows: Callable[[int], None]) -> Counted:
+        """Read by the Storage Read API, load beside the target, convert there; `on_rows` hears the rows so far."""
+        from pipeline_runner.bigquery import storage_read  # imports pyarrow and grpc: only where they are needed
+
+        source = copy.source
+        storage_read.check_readable(source.columns)
+        await self._create(self._raw, source.columns)
+        right = f"{READ_RIGHT}, and bigquery.readsessions.create on {self._warehouse.settings.project}"
+        condition = copy.condition.replace("s.`", "`")
+        parts = storage_read.read_parts(self._warehouse.settings, source.path, source.columns, condition, self._stop)
+        rows, number = 0, 0
+        while True:
+            with explained(f"reading source table {source.name}", right=right):
+                part = await in_thread(lambda: next(parts, None))
+            if part is None:
+                break
+            number += 1
+            await self._warehouse.load_parquet(
+                f"load{number}", part.file, self._raw, source.columns, location=copy.location
+            )
+            rows += part.rows
+            on_rows(rows)
+        origin = f"{sql.quoted(self._raw)} AS s"
+        expected = await self._count("count", copy, source.columns, origin, f"source table {source.name}")
+        if expected.rows != rows:
+            raise TransientError(f"{rows} rows were read from {source.name}, but {expected.rows} were loaded")
+        await self._convert(copy, origin)
+        return await self._checked(copy, expected)
+
+    async def drop(self) -> None:
+        """Drop what was made; called at the end, whatever happened."""
+        self._stop.set()
+        while self._made:
+            await self._warehouse.drop_table(self._made[-1])
+            self._made.pop()
+
+    async def _create(self, name: str, columns: tuple[Column, ...]) -> None:
+        table = bigquery.Table(name, [bigquery.SchemaField.from_api_repr(each.to_api()) for each in columns])
+        table.expires = datetime.now(UTC) + STAGING_LIFETIME
+        self._made.append(name)
+        # crash here: the table expires by itself, and the next attempt's has another name
+        await self._warehouse.create_table(table, exists_ok=True)
+
+    async def _convert(self, copy: Copy, origin: str) -> None:
+        await self._create(self.table, copy.columns)
+        values = sql.copied_columns(copy.source.columns, copy.columns)
+        statement = sql.insert(self.table, values, origin)
+        await self._warehouse.query(
+            "stage", statement, location=copy.location, what=f"copying {copy.source.name}", right=READ_RIGHT
+        )
+
+    async def _count(self, step: str, copy: Copy, columns: tuple[Column, ...], origin: str, what: str) -> Counted:
+        statement = sql.statistics(columns, copy.money, origin)
+        rows: list[Any] = await self._warehouse.query(
+            step, statement, location=copy.location, what=f"counting the rows of {what}", right=READ_RIGHT
+        )
+        return Counted.read(rows[0], copy.money, what)
+
+    async def _checked(self, copy: Copy, expected: Counted) -> Counted:
+        """Compare what was staged with the source: rows, and each sum to the last digit."""
+        staged = await self._count("check", copy, copy.wanted, f"{sql.quoted(self.table)} AS s", "the staging table")
+        differing = [
+            f"sum of {name} {there} at the source, {here} staged"
+            for name, there, here in zip(copy.money, expected.sums, staged.sums, strict=True)
+            if there != here
+        ]
+        if staged.rows != expected.rows:
+            differing.insert(0, f"{expected.rows} rows at the source, {staged.rows} staged")
+        if differing:
+            raise TransientError(f"staging differs from {copy.source.name}: {'; '.join(differing)}")
+        _log.info("staged", rows=staged.rows, sums={n: str(v) for n, v in zip(copy.money, staged.sums, strict=True)})
+        return staged

@@ -1,0 +1,150 @@
+"""Reads a table by the Storage Read API into Parquet files of bounded size. Blocking; to be used on a thread.
+
+Memory doesn't grow with the rows: Arrow batches go to a temporary file as they come, and one file at a time exists.
+"""
+
+import ctypes
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO
+from urllib.parse import urlsplit
+
+import grpc  # type: ignore[import-untyped]
+import pyarrow
+from google.cloud.bigquery_storage_v1 import BigQueryReadClient, types
+from google.cloud.bigquery_storage_v1.services.big_query_read.transports import BigQueryReadGrpcTransport
+from pyarrow import parquet
+
+from pipeline_core.settings import BigQuerySettings
+from pipeline_runner.bigquery.columns import Column, dotted, leaves
+from pipeline_runner.bigquery.library import credentials
+from pipeline_runner.errors import ConfigError
+
+# A load job takes one file, and a table 1,500 load jobs a day: files of this size allow about 190 GB a run.
+PART_BYTES = 128 * 1024 * 1024
+_ROW_GROUP_BYTES = 4 * 1024 * 1024
+_ROW_GROUP_ROWS = 50_000
+# BigQuery's messages stay well below this; a batch larger than it is refused rather than taken into memory.
+_MESSAGE_BYTES = 64 * 1024 * 1024
+_REQUEST_SECONDS = 60.0
+# Read one after the other. One would do for BigQuery; the stand-in sends a stream of up to 65,536 rows as one message.
+_STREAMS = 10
+_M_ARENA_MAX = -8  # malloc.h
+# What Parquet can't bring back into a column of the same type.
+_NOT_BY_FILE = frozenset({"GEOGRAPHY", "INTERVAL", "JSON"})
+
+
+@dataclass(frozen=True)
+class Part:
+    """One Parquet file, open for reading, and its rows. It is gone when the next one is asked for."""
+
+    file: IO[bytes]
+    rows: int
+
+
+def check_readable(columns: tuple[Column, ...]) -> None:
+    """Raise ConfigError for a column that only a query can copy."""
+    for path in leaves(columns):
+        if path[-1].type in _NOT_BY_FILE:
+            raise ConfigError(
+                f"column {dotted(path)} is {path[-1].type}, which the Storage Read API can't bring over; "
+                "set source.read to query, with the source in the location of the target"
+            )
+
+
+def read_parts(
+    settings: BigQuerySettings, path: str, columns: tuple[Column, ...], condition: str, stop: threading.Event,
+    *, part_bytes: int = PART_BYTES,
+) -> Iterator[Part]:  # fmt: skip
+    """The rows of one snapshot, taken now, that meet the condition, as Parquet files of about `part_bytes`.
+
+    Ends early when `stop` is set. Raises google.api_core's GoogleAPICallError when the read fails.
+    """
+    _share_arenas()
+    with _client(settings) as client:
+        session = client.create_read_session(
+            parent=f"projects/{settings.project}",
+            read_session=types.ReadSession(
+                table=path,
+                data_format=types.DataFormat.ARROW,
+                read_options=types.ReadSession.TableReadOptions(
+                    selected_fields=[column.name for column in columns], row_restriction=condition
+                ),
+            ),
+            max_stream_count=_STREAMS,
+            timeout=_REQUEST_SECONDS,
+        )
+        batches = _batches(client, session, stop)
+        for first in batches:
+            with tempfile.TemporaryFile(prefix="part-") as file:
+                rows = _write_part(file, first, batches, part_bytes)
+                file.seek(0)
+                if not stop.is_set():
+                    yield Part(file, rows)
+
+
+def _batches(
+    client: BigQueryReadClient, session: types.ReadSession, stop: threading.Event
+) -> Iterator[pyarrow.RecordBatch]:
+    schema = pyarrow.ipc.read_schema(pyarrow.py_buffer(session.arrow_schema.serialized_schema))
+    for stream in session.streams:
+        # The client reconnects by itself where a stream breaks, at the row where it was.
+        for message in client.read_rows(stream.name):
+            if stop.is_set():
+                return
+            if message.row_count:
+                content = pyarrow.py_buffer(message.arrow_record_batch.serialized_record_batch)
+                yield pyarrow.ipc.read_record_batch(content, schema)
+
+
+def _write_part(
+    file: IO[bytes], first: pyarrow.RecordBatch, batches: Iterator[pyarrow.RecordBatch], part_bytes: int
+) -> int:
+    schema = first.schema
+    rows = 0
+    with parquet.ParquetWriter(file, schema, compression="zstd", use_dictionary=True) as writer:
+        batch: pyarrow.RecordBatch | None = first
+        while batch is not None:
+            for start in range(0, batch.num_rows, size := _slice_rows(batch)):
+                writer.write_batch(batch.slice(start, size))
+            rows += batch.num_rows
+            # Compressed rows fill a file far later than their size in memory would.
+            batch = next(batches, None) if file.tell() < part_bytes else None
+    return rows
+
+
+def _slice_rows(batch: pyarrow.RecordBatch) -> int:
+    """Rows of a row group: so many that it stays within both bounds."""
+    bytes_a_row: int = max(1, batch.nbytes // batch.num_rows)
+    return max(1, min(_ROW_GROUP_ROWS, _ROW_GROUP_BYTES // bytes_a_row))
+
+
+def _share_arenas() -> None:
+    """Have glibc's malloc share two arenas among all threads.
+
+    By default each of gRPC's threads gets its own, and each keeps what the largest messages took: memory would creep
+    up with the number of messages (measured: 325 MB instead of 260 MB after 1.5 million rows).
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have no such thing
+    if mallopt is not None:
+        mallopt(_M_ARENA_MAX, 2)
+
+
+@contextmanager
+def _client(settings: BigQuerySettings) -> Iterator[BigQueryReadClient]:
+    """A client whose channel follows the endpoint's scheme: without TLS for http://."""
+    endpoint = settings.storage_endpoint
+    if endpoint.startswith("http://"):
+        options = [("grpc.max_receive_message_length", _MESSAGE_BYTES)]
+        transport = BigQueryReadGrpcTransport(channel=grpc.insecure_channel(urlsplit(endpoint).netloc, options=options))
+        client = BigQueryReadClient(transport=transport)
+    else:
+        host = endpoint.removeprefix("https://")
+        client = BigQueryReadClient(
+            credentials=credentials(settings), client_options={"api_endpoint": host} if host else None
+        )
+    with client:
+        yield client

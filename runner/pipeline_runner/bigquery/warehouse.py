@@ -1,0 +1,192 @@
+"""BigQuery for one run: tables and jobs, awaited without blocking, with names that a repeated step finds again."""
+
+import asyncio
+import random
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import IO, Any
+
+import structlog
+from google.api_core.exceptions import Conflict, NotFound
+
+from pipeline_core.settings import BigQuerySettings
+from pipeline_runner.bigquery.columns import Column
+from pipeline_runner.bigquery.failures import explained, job_error
+from pipeline_runner.bigquery.library import bigquery, bigquery_client
+from pipeline_runner.bigquery.threads import in_thread
+from pipeline_runner.errors import TransientError
+
+_log = structlog.get_logger(__name__)
+
+REQUEST_SECONDS = 30.0
+_UPLOAD_SECONDS = 120.0
+# How long one call is tried again by Google's client, and how long we try a failed job again before the Job does.
+_RETRY = bigquery.DEFAULT_RETRY.with_timeout(90.0)
+_ATTEMPTS = 4
+_POLL_SECONDS = (0.05, 2.0)
+_LABEL = re.compile(r"[^a-z0-9_-]")
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Whose steps these are: the run, and the pod that makes this attempt at it, which fences off a zombie."""
+
+    org_slug: str
+    run_id: str
+    attempt: str
+
+    def job_id(self, step: str, number: int) -> str:
+        """The id of a step's job; a failed job's id can't be used again, so each try has its number."""
+        return f"{self.run_id}_{step}_{self.attempt}_{number}"
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """For BigQuery's bill: which organization and run a job worked for."""
+        values = {"pipelines-org": self.org_slug, "pipelines-run-id": self.run_id}
+        return {key: _LABEL.sub("_", value.lower())[:63] for key, value in values.items()}
+
+
+class Warehouse:
+    """Tables and jobs in the installation's project. Methods raise TransientError, ConfigError or DataError."""
+
+    def __init__(self, settings: BigQuerySettings, identity: Identity, *, max_bytes_billed: int | None = None) -> None:
+        with explained("connecting to BigQuery"):
+            self.client = bigquery_client(settings)
+        self.settings = settings
+        self._identity = identity
+        self._max_bytes_billed = max_bytes_billed
+        self._running: tuple[str, str] | None = None
+
+    async def dataset_location(self, dataset: str) -> str:
+        """Where a dataset is."""
+        with explained(f"dataset {dataset}", right=f"bigquery.datasets.get on {dataset}"):
+            found = await in_thread(lambda: self.client.get_dataset(dataset, retry=_RETRY, timeout=REQUEST_SECONDS))
+        return found.location or self.settings.location
+
+    async def table(self, name: str, *, what: str, right: str) -> bigquery.Table | None:
+        """A table's description, None if there is no such table."""
+        with explained(f"{what} {name}", right=right):
+            try:
+                return await in_thread(lambda: self.client.get_table(name, retry=_RETRY, timeout=REQUEST_SECONDS))
+            except NotFound:
+                return None
+
+    async def create_table(self, table: bigquery.Table, *, exists_ok: bool = False) -> None:
+        """Make a table."""
+        right = f"bigquery.tables.create on {table.project}.{table.dataset_id}"
+        with explained(f"making table {table.full_table_id or table.reference}", right=right):
+            await in_thread(lambda: self.client.create_table(table, exists_ok, retry=_RETRY, timeout=REQUEST_SECONDS))
+
+    async def update_schema(self, table: bigquery.Table, columns: tuple[Column, ...]) -> None:
+        """Give a table a larger schema; refused (transient) if somebody changed it since it was read."""
+        table.schema = [bigquery.SchemaField.from_api_repr(column.to_api()) for column in columns]
+        with explained(f"adding columns to {table.reference}", right="bigquery.tables.update"):
+            await in_thread(lambda: self.client.update_table(table, ["schema"], retry=_RETRY, timeout=REQUEST_SECONDS))
+
+    async def drop_table(self, name: str) -> None:
+        """Drop a table; harmless if it isn't there."""
+        with explained(f"dropping {name}", right="bigquery.tables.delete"):
+            await in_thread(lambda: self.client.delete_table(name, not_found_ok=True, timeout=REQUEST_SECONDS))
+
+    async def query(self, step: str, sql: str, *, location: str, what: str, right: str = "") -> list[Row]:
+        """Run statements as one job and return the (few) rows of the last one."""
+        config = bigquery.QueryJobConfig(labels=self._identity.labels, maximum_bytes_billed=self._max_bytes_billed)
+
+        def start(job_id: str) -> bigquery.QueryJob:
+            return self.client.query(
+                sql, config, job_id, location=location, retry=_RETRY, timeout=REQUEST_SECONDS, job_retry=None
+            )
+
+        job = await self._job(step, start, location, what, right)
+        with explained(what, right=right):
+            return await in_thread(
+                lambda: [dict(row) for row in job.result(retry=_RETRY, timeout=REQUEST_SECONDS, job_retry=None)]
+            )
+
+    async def query_bytes(self, sql: str, *, location: str, what: str, right: str = "") -> int:
+        """How many bytes a query would read; nothing runs."""
+        config = bigquery.QueryJobConfig(dry_run=True, use_query_cache=False)
+        with explained(what, right=right):
+            job = await in_thread(lambda: self.client.query(sql, config, location=location, timeout=REQUEST_SECONDS))
+        return int(job.total_bytes_processed or 0)
+
+    async def load_parquet(self, step: str, part: IO[bytes], destination: str, columns: tuple[Column, ...],
+                           *, location: str) -> None:  # fmt: skip
+        """Append one Parquet file to a table."""
+        options = bigquery.ParquetOptions()
+        options.enable_list_inference = True  # lists become plain arrays, not records named list.element
+        config = bigquery.LoadJobConfig(
+            labels=self._identity.labels,
+            source_format=bigquery.SourceFormat.PARQUET,
+            schema=[bigquery.SchemaField.from_api_repr(column.to_api()) for column in columns],
+            write_disposition=bigquery.WriteDisposition.WRITE_APPEND,
+            create_disposition=bigquery.CreateDisposition.CREATE_NEVER,
+            parquet_options=options,
+        )
+
+        def start(job_id: str) -> bigquery.LoadJob:
+            # Without a size this takes the resumable upload, which sends again only what was lost.
+            return self.client.load_table_from_file(
+                part, destination, rewind=True, job_id=job_id, location=location, job_config=config,
+                timeout=_UPLOAD_SECONDS,
+            )  # fmt: skip
+
+        right = f"bigquery.jobs.create and bigquery.tables.updateData on {destination}"
+        await self._job(step, start, location, f"loading {destination}", right)
+
+    async def stop(self) -> None:
+        """Cancel the job that was running when this run was told to stop, and wait until it is over."""
+        if self._running is None:
+            return
+        job_id, location = self._running
+        with explained("cancelling a job"):
+            try:
+                job = await in_thread(
+                    lambda: self.client.cancel_job(job_id, location=location, timeout=REQUEST_SECONDS)
+                )
+                await self._finished(job)
+            except NotFound:
+                return  # it hadn't begun
+
+    async def _job(
+        self, step: str, start: Callable[[str], bigquery.job._AsyncJob], location: str, what: str, right: str
+    ) -> Any:
+        """Run a job to its end, again under another id when it failed for a passing reason."""
+        number = 1
+        for attempt in range(1, _ATTEMPTS + 1):
+            job_id = self._identity.job_id(step, number)
+            self._running = (job_id, location)
+            try:
+                with explained(what, right=right):
+                    job = await in_thread(partial(self._start, start, job_id, location))
+                    await self._finished(job)
+                if not job.error_result:
+                    self._running = None
+                    return job
+                # Only a job that has failed gets a successor: one that we lost sight of may still be at work.
+                number += 1
+                raise job_error(what, job.error_result)
+            except TransientError as error:
+                if attempt == _ATTEMPTS:
+                    raise
+                _log.warning("a job failed, trying again", step=step, attempt=attempt, error=str(error))
+                await asyncio.sleep(random.uniform(0.5, 1.0) * 2**attempt)  # noqa: S311
+        raise AssertionError("unreachable")
+
+    def _start(self, start: Callable[[str], bigquery.job._AsyncJob], job_id: str, location: str) -> Any:
+        try:
+            return start(job_id)
+        except Conflict:
+            # Our first request got through and its answer was lost: that job is this step.
+            return self.client.get_job(job_id, location=location, retry=_RETRY, timeout=REQUEST_SECONDS)
+
+    async def _finished(self, job: Any) -> None:
+        wait, longest = _POLL_SECONDS
+        while job.state != "DONE":
+            await asyncio.sleep(wait)
+            wait = min(wait * 1.5, longest)
+            await in_thread(lambda: job.reload(retry=_RETRY, timeout=REQUEST_SECONDS))

@@ -1,0 +1,1 @@
+"""The processors: each extracts, transforms and loads one kind of source."""

@@ -1,0 +1,37 @@
+"""Settings of the runner's process, from the environment."""
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from pipeline_core.outcome import TERMINATION_MESSAGE_PATH
+from pipeline_core.run_document import RUN_DOCUMENT_PATH
+
+
+class RunnerSettings(BaseSettings):
+    """`PIPELINES_*`: where the run document is, where the outcome goes, and who hears of the progress."""
+
+    model_config = SettingsConfigDict(env_prefix="PIPELINES_", extra="ignore", env_ignore_empty=True)
+
+    run_document: Path = Path(RUN_DOCUMENT_PATH)
+    termination_log: Path = Path(TERMINATION_MESSAGE_PATH)
+    progress_url: str | None = Field(default=None, pattern="^https?://")
+    progress_token: SecretStr | None = None
+    log_level: str = "info"
+
+
+class PodSettings(BaseSettings):
+    """`POD_UID`: which pod this is, through the downward API; empty outside of a cluster."""
+
+    model_config = SettingsConfigDict(env_prefix="POD_", extra="ignore")
+
+    uid: str = ""
+
+
+class QueryLimits(BaseSettings):
+    """`PIPELINES_BIGQUERY_MAX_BYTES_BILLED`: BigQuery refuses a query that would read more; no limit by default."""
+
+    model_config = SettingsConfigDict(env_prefix="PIPELINES_BIGQUERY_", extra="ignore", env_ignore_empty=True)
+
+    max_bytes_billed: int | None = Field(default=None, gt=0)

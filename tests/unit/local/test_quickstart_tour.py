@@ -1,0 +1,111 @@
+"""The quick start's own decisions: what the machine must have, which run it makes, what counts as equal."""
+
+import subprocess
+import sys
+import threading
+from datetime import date
+from decimal import Decimal
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from pipeline_cli.main import app
+from pipeline_core.catalog import load_catalog
+from pipeline_local.errors import LocalError
+from pipeline_local.quickstart import checks, run, source, tour
+from pipeline_local.quickstart.results import Sums, differences
+from pipeline_local.quickstart.run import _objects
+from pipeline_local.quickstart.view import view
+from pipeline_local.setup import _at_once
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.mark.parametrize(
+    ("memory", "disk", "words"),
+    [(8.0, 50.0, None), (8.0, None, None), (2.0, 50.0, "GiB of memory"), (8.0, 3.0, "GiB of free disk")],
+)
+def test_a_machine_that_is_too_small_hears_what_it_lacks(memory: float, disk: float | None, words: str | None) -> None:
+    problem = checks.shortage(memory, disk)
+    assert (problem is None) if words is None else (words in str(problem))
+
+
+def test_the_run_is_the_example_with_the_days_of_the_export() -> None:
+    document = run.manifest(ROOT, date(2026, 11, 12), date(2026, 11, 21))
+    assert document["kind"] == "PipelineRun"
+    assert document["spec"]["org"] == tour.ORG
+    assert document["spec"]["parameters"] == {"start_date": "2026-11-12", "end_date": "2026-11-21"}
+
+
+def test_the_integration_sets_what_the_catalog_asks_for() -> None:
+    declared = load_catalog(ROOT / "configs").providers[tour.PROVIDER].settings
+    assert declared is not None
+    assert source.SETTINGS.keys() == declared.keys()
+
+
+def test_days_differ_by_their_last_digit_or_by_being_on_one_side_only() -> None:
+    same, other = Sums(1, Decimal("0.1"), Decimal(0)), Sums(1, Decimal("0.100000001"), Decimal(0))
+    first, second, third = date(2026, 11, 1), date(2026, 11, 2), date(2026, 11, 3)
+    assert differences({first: same}, {first: same}) == []
+    assert differences({first: same, second: same}, {first: other, third: same}) == [first, second, third]
+
+
+def test_a_watch_is_read_object_by_object() -> None:
+    lines = ["{\n", '  "status": {\n', '    "phase": "Running"\n', "  }\n", "}\n", "{\n", "}\n", "{\n"]
+    assert list(_objects(lines)) == [{"status": {"phase": "Running"}}, {}]
+
+
+def test_without_a_terminal_each_change_is_a_line() -> None:
+    console = Console(file=StringIO(), force_terminal=False)
+    with view(console) as shown:
+        shown.show("Running", 5, None)
+        shown.show("Completed", 100, 59_241)
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert [line.split()[2] for line in lines] == ["Running", "Completed"]
+    assert lines[1].endswith("100 %  59,241 records")
+
+
+def test_the_first_failure_is_raised_without_waiting_for_the_other() -> None:
+    release = threading.Event()
+
+    def fail() -> None:
+        raise LocalError("no room")
+
+    try:
+        with pytest.raises(LocalError, match="no room"):
+            _at_once(lambda: release.wait(30), fail)
+    finally:
+        release.set()
+
+
+def test_both_results_are_given_in_order() -> None:
+    assert _at_once(lambda: 1, lambda: "two") == (1, "two")
+
+
+def test_an_error_is_a_sentence_and_the_exit_code_is_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Console) -> None:
+        raise LocalError("the run ended as Failed")
+
+    monkeypatch.setattr(tour, "tour", fail)
+    result = CliRunner().invoke(app, ["quickstart"])
+    assert (result.exit_code, result.output.strip()) == (1, "error: the run ended as Failed")
+
+
+def test_an_interrupt_is_a_sentence_and_the_exit_code_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_: Console) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tour, "tour", interrupt)
+    result = CliRunner().invoke(app, ["quickstart"])
+    assert result.exit_code == 130
+    assert "goes on from here" in result.output
+
+
+def test_the_command_line_loads_no_data_libraries_before_the_quick_start() -> None:
+    heavy = {"numpy", "pyarrow", "google.cloud.bigquery"}
+    code = f"import sys, pipeline_cli.main; print(*sorted({heavy} & set(sys.modules)))"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert loaded.strip() == ""

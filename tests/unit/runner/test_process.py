@@ -1,0 +1,199 @@
+"""The runner's process always says how it ended: by its exit code, and by an outcome in the termination log."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline_core.outcome import Outcome
+
+PROCESSOR = """
+import asyncio, os, sys, time, types
+from pipeline_runner.errors import ConfigError, DataError, TransientError
+from pipeline_runner.processors.base import BaseProcessor, ProcessorResult
+
+class Fake(BaseProcessor):
+    async def extract(self, parameters):
+        {extract}
+    async def load(self, data):
+        {load}
+    async def close(self):
+        print("closed", flush=True)
+
+module = types.ModuleType("pipeline_runner.processors.fake")
+module.Fake = Fake
+sys.modules[module.__name__] = module
+from pipeline_runner.__main__ import main
+sys.exit(main())
+"""
+
+
+class Runner:
+    def __init__(self, folder: Path) -> None:
+        self.document = folder / "run.json"
+        self.log = folder / "termination-log"
+        self.environment = {**os.environ, "PIPELINES_RUN_DOCUMENT": str(self.document)}
+        self.environment["PIPELINES_TERMINATION_LOG"] = str(self.log)
+
+    def write(self, **changes: object) -> None:
+        document: dict[str, object] = {
+            "run_id": "run_ab12", "org_slug": "acme", "env": "test", "provider": "gcp", "domain": "cost",
+            "pipeline": "billing", "logical_time": "2026-11-22T00:00:00Z", "parameters": {}, "timeout_seconds": 60,
+            "max_retries": 0, "config": {
+                "processor": {"class": "Fake", "module": "pipeline_runner.processors.fake"},
+                "target": {"dataset": "acme_test", "table": "t"},
+            },
+        }  # fmt: skip
+        self.document.write_text(json.dumps(document | changes))
+
+    def start(self, extract: str, load: str = "return ProcessorResult(3)") -> subprocess.Popen[str]:
+        program = PROCESSOR.format(extract=extract, load=load)
+        return subprocess.Popen(
+            [sys.executable, "-c", program], env=self.environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    def outcome(self) -> Outcome:
+        outcome = Outcome.from_message(self.log.read_text())
+        assert outcome is not None
+        return outcome
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> Runner:
+    made = Runner(tmp_path)
+    made.write()
+    return made
+
+
+def test_success_is_0_with_records_and_stages(runner: Runner) -> None:
+    process = runner.start("return None")
+    output, errors = process.communicate(timeout=30)
+    assert (process.returncode, output) == (0, "closed\n")
+    outcome = runner.outcome()
+    assert (outcome.status, outcome.records_processed, outcome.error) == ("succeeded", 3, None)
+    assert set(outcome.stages) == {"validate", "extract", "transform", "load"}
+    lines = [json.loads(line) for line in errors.splitlines()]
+    assert lines
+    assert all(line["run_id"] == "run_ab12" for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("extract", "load", "code", "error"),
+    [
+        ("raise TransientError('BigQuery is away')", "pass", 75, "Fake: BigQuery is away"),
+        ("raise ConfigError('no such table')", "pass", 78, "Fake: no such table"),
+        ("raise DataError('a column changed')", "pass", 65, "Fake: a column changed"),
+        ("raise ValueError('what')", "pass", 70, "Fake: ValueError: what"),
+        ("raise MemoryError", "pass", 70, "Fake: out of memory"),
+        ("sys.exit(0)", "pass", 70, "Fake: exited with 0 without an outcome"),
+        ("pass", "return {'rows': 3}", 70, "Fake: TypeError: execute() returned dict, expected ProcessorResult"),
+        ("pass", "return ProcessorResult(-1)", 70, "Fake: TypeError: records_processed is -1, expected a whole number"),
+        ("pass", "return ProcessorResult('many')", 70, "Fake: TypeError: records_processed is 'many', expected"),
+    ],
+)
+def test_failures_have_their_codes(runner: Runner, extract: str, load: str, code: int, error: str) -> None:
+    process = runner.start(extract, load)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == code
+    assert output == "closed\n"
+    outcome = runner.outcome()
+    assert outcome.status == "failed"
+    assert (outcome.error or "").startswith(error)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_sigterm_cancels_tidies_up_and_is_143(runner: Runner, tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+    process = runner.start(f"open({str(ready)!r}, 'w').close(); await asyncio.sleep(60)")
+    wait_for(ready.exists)
+    started = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=20)
+    assert (process.returncode, output) == (143, "closed\n")
+    assert time.monotonic() - started < 5
+    assert runner.outcome().status == "terminated"
+
+
+@pytest.mark.full  # it waits for the last resort, 9.5 s
+def test_a_processor_that_blocks_is_left_behind_within_ten_seconds(runner: Runner, tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+    process = runner.start(f"open({str(ready)!r}, 'w').close(); exec('while True: time.sleep(0.05)')")
+    wait_for(ready.exists)
+    started = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert process.returncode == 143
+    assert time.monotonic() - started < 11
+    assert runner.outcome().status == "terminated"
+
+
+@pytest.mark.parametrize("document", ["", "{", "[]", '{"run_id": "run_ab12"}', '{"run_id": "../../etc"}'])
+def test_a_broken_document_is_78(runner: Runner, document: str) -> None:
+    runner.document.write_text(document)
+    process = runner.start("return None")
+    process.communicate(timeout=30)
+    assert process.returncode == 78
+    assert "the run document" in (runner.outcome().error or "")
+
+
+def test_no_document_is_78(runner: Runner) -> None:
+    runner.document.unlink()
+    process = runner.start("return None")
+    process.communicate(timeout=30)
+    assert process.returncode == 78
+
+
+@pytest.mark.parametrize(
+    "processor",
+    [
+        {"class": "Popen", "module": "subprocess"},
+        {"class": "Fake", "module": "pipeline_runner.processors..os"},
+        {"class": "Fake", "module": "pipeline_runner.processors.nothing"},
+        {"class": "BaseException", "module": "pipeline_runner.processors.fake"},
+        None,
+    ],
+)
+def test_what_is_no_processor_is_78(runner: Runner, processor: object) -> None:
+    runner.write(config={"processor": processor, "target": {"dataset": "acme_test"}})
+    process = runner.start("return None")
+    process.communicate(timeout=30)
+    assert process.returncode == 78
+    assert "processor" in (runner.outcome().error or "")
+
+
+def test_another_organizations_dataset_is_78(runner: Runner) -> None:
+    processor = {"class": "Fake", "module": "pipeline_runner.processors.fake"}
+    runner.write(config={"processor": processor, "target": {"dataset": "globex_test"}})
+    process = runner.start("return None")
+    process.communicate(timeout=30)
+    assert process.returncode == 78
+    assert "target.dataset: expected acme_test" in (runner.outcome().error or "")
+
+
+def test_a_log_that_cannot_be_written_leaves_the_code(runner: Runner, tmp_path: Path) -> None:
+    runner.environment["PIPELINES_TERMINATION_LOG"] = str(tmp_path / "no" / "such" / "folder")
+    process = runner.start("raise DataError('bad')")
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 65
+    assert "the outcome can't be written" in errors
+
+
+def test_wrong_settings_are_78(runner: Runner) -> None:
+    runner.environment["PIPELINES_LOG_LEVEL"] = "loud"
+    process = runner.start("return None")
+    process.communicate(timeout=30)
+    assert process.returncode == 78
+    assert "loud" in (runner.outcome().error or "")
