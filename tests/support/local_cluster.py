@@ -39,7 +39,9 @@ def api_client() -> client.ApiClient:
 
 def kubectl(*arguments: str, stdin: str | None = None) -> str:
     """What kubectl prints; raises CalledProcessError, with its message, if it fails."""
-    environment = {"KUBECONFIG": str(Paths.from_environment().kubeconfig)}
+    paths = Paths.from_environment()
+    # kubectl keeps a cache in HOME, and without one in the current folder
+    environment = {"KUBECONFIG": str(paths.kubeconfig), "HOME": str(paths.state)}
     command = [program("kubectl"), *arguments]
     return subprocess.run(
         command, input=stdin, env=environment, check=True, capture_output=True, text=True, timeout=60
