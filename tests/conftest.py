@@ -27,6 +27,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.fixturenames.insert(0, "cluster")  # type: ignore[attr-defined]
             # the first one waits for the cluster, which takes minutes where it has to be built
             item.add_marker(pytest.mark.timeout(300, func_only=True))
+            # where tests run on several processes (--dist loadgroup), one of them has the cluster
+            item.add_marker(pytest.mark.xdist_group("cluster"))
 
 
 def _is_end_to_end(item: pytest.Item) -> bool:

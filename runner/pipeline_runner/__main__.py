@@ -1,11 +1,13 @@
 """The container's process: one run document in, one outcome in the termination message out."""
 
 import asyncio
+import logging
 import os
 import signal
 import sys
 import threading
 from pathlib import Path
+from typing import NoReturn
 
 import structlog
 from pydantic import ValidationError
@@ -25,6 +27,8 @@ _LAST_RESORT_SECONDS = 9.5
 
 def main() -> ExitCode:
     """Run once; the exit code is the outcome's, whether or not the outcome could be written."""
+    # As the first process of a container we would ignore the signal until there is a handler.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(ExitCode.TERMINATED))
     try:
         settings = RunnerSettings()
         configure_logging(settings.log_level, "runner")
@@ -51,13 +55,15 @@ async def _until_stopped(document: RunDocument, progress: Progress, log: Path) -
 
     def stop(_signal: int, _frame: object) -> None:
         # A plain handler, since the loop's own waits for a loop that a processor may be blocking.
-        loop.call_soon_threadsafe(task.cancel)
-        if not watchdog.is_alive():
+        if not stopping.is_set():
+            stopping.set()
+            loop.call_soon_threadsafe(task.cancel)
             watchdog.start()
 
     def give_up() -> None:
         os._exit(_end(log, *terminated(str(document.config.get("processor", {}).get("class", "processor")))))
 
+    stopping = threading.Event()
     watchdog = threading.Timer(_LAST_RESORT_SECONDS, give_up)
     watchdog.daemon = True
     signal.signal(signal.SIGTERM, stop)
@@ -94,5 +100,17 @@ def _readable(error: Exception) -> str:
     return str(error)
 
 
+def run_and_exit() -> NoReturn:
+    """Run once and end the process at once, with its exit code.
+
+    Not by sys.exit: threads that were left behind in the network, gRPC's among them, could hold up the interpreter's
+    own end, or crash in it.
+    """
+    code = main()
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    run_and_exit()

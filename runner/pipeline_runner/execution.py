@@ -17,6 +17,8 @@ _log = structlog.get_logger(__name__)
 
 # How long a cancelled processor may take to stop and tidy up; Kubernetes kills the container after its grace period.
 STOP_SECONDS = 8.0
+# How long any processor may take to tidy up.
+CLOSE_SECONDS = 15.0
 
 Loader = Callable[[dict[str, object]], type[BaseProcessor]]
 
@@ -86,7 +88,8 @@ def _records(result: object) -> int:
 async def _close(processor: BaseProcessor) -> None:
     # What is left behind expires by itself, so a failure here must not hide how the run ended.
     try:
-        await processor.close()
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await processor.close()
     except Exception:
         _log.warning("the processor couldn't tidy up", exc_info=True)
 

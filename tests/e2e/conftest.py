@@ -20,6 +20,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 @pytest.fixture(scope="session")
 def installation(cluster: Installation) -> Installation:
     """The installation, with the export of the ten days up to yesterday in acme's project."""
+    cluster.resume_bigquery()
     source.load(cluster.client, billing_export(cluster.last_day))
     prepare(cluster.client, cluster.database_url, ORG)
     return cluster

@@ -46,12 +46,17 @@ class Column:
             field["fields"] = [each.to_api() for each in self.fields]
         return field
 
-    @property
-    def sql_type(self) -> str:
-        """The type in SQL, such as ARRAY<STRUCT<`name` STRING, `amount` NUMERIC>>."""
+    def sql_type(self, *, defining: bool = False) -> str:
+        """The type in SQL, such as ARRAY<STRUCT<`name` STRING, `amount` NUMERIC>>.
+
+        `defining`: for the definition of a column, with NUMERIC's 38 digits and 9 decimals spelt out. That is the
+        same to BigQuery, but its stand-in would keep three decimals.
+        """
         name = _SQL_NAMES.get(self.type, self.type)
         if self.type == "RECORD":
-            name += f"<{', '.join(f'`{each.name}` {each.sql_type}' for each in self.fields)}>"
+            name += f"<{', '.join(f'`{each.name}` {each.sql_type(defining=defining)}' for each in self.fields)}>"
+        elif defining and self.type == "NUMERIC":
+            name = "NUMERIC(38, 9)"
         return f"ARRAY<{name}>" if self.repeated else name
 
     @property

@@ -79,15 +79,15 @@ class Publisher:
             return
         present = tuple(Column.from_api(field.to_api_repr()) for field in existing.schema)
         known = by_name(present)
-        for column in columns:
+        for number, column in enumerate(columns):
             if column.name.lower() not in known:
                 # One statement each, and no error if another run was quicker.
                 statement = (
                     f"ALTER TABLE {sql.quoted(self._target.name)} "
-                    f"ADD COLUMN IF NOT EXISTS {sql.quoted(column.name)} {column.sql_type}"
+                    f"ADD COLUMN IF NOT EXISTS {sql.quoted(column.name)} {column.sql_type(defining=True)}"
                 )
                 what = f"adding column {column.name} to {self._target.name}"
-                await self._query(f"add_{column.name}", statement, what)
+                await self._query(f"add{number}", statement, what)
         kept = tuple(column for column in columns if column.name.lower() in known)
         if any(not column.same_shape(known[column.name.lower()]) for column in kept):
             # A field within a record can't be added by SQL.

@@ -33,9 +33,9 @@ class Source:
         project, dataset, table = self.name.rsplit(".", 2)
         return f"projects/{project}/datasets/{dataset}/tables/{table}"
 
-    def condition(self, window: Window, alias: str = "s.") -> str:
+    def condition(self, window: Window) -> str:
         """An SQL condition: the row belongs to the window."""
-        return window.contains(f"{alias}{quoted(self.time.name)}", self.time.type)
+        return window.contains(quoted(self.time.name), self.time.type)
 
 
 async def find_source(warehouse: Warehouse, name: str, time_column: str) -> Source:

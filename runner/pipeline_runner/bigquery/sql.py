@@ -53,7 +53,7 @@ def statistics(columns: tuple[Column, ...], money: tuple[str, ...], origin: str)
 def _value(expression: str, origin: Column | None, column: Column, depth: int = 0) -> str:
     """The value of `column` from `expression`, which holds `origin`; None: the source has no such field."""
     if origin is None:
-        return f"CAST({'[]' if column.repeated else 'NULL'} AS {column.sql_type})"
+        return f"CAST({'[]' if column.repeated else 'NULL'} AS {column.sql_type()})"
     if origin.same_shape(column):
         return expression
     if column.repeated:

@@ -21,7 +21,7 @@ from pipeline_runner.bigquery.library import bigquery
 from pipeline_runner.bigquery.source import READ_RIGHT, Source
 from pipeline_runner.bigquery.threads import in_thread
 from pipeline_runner.bigquery.warehouse import Row, Warehouse
-from pipeline_runner.errors import DataError, TransientError
+from pipeline_runner.errors import DataError, ProcessorError, TransientError
 
 _log = structlog.get_logger(__name__)
 
@@ -98,8 +98,9 @@ class Staging:
         storage_read.check_readable(source.columns)
         await self._create(self._raw, source.columns)
         right = f"{READ_RIGHT}, and bigquery.readsessions.create on {self._warehouse.settings.project}"
-        condition = copy.condition.replace("s.`", "`")
-        parts = storage_read.read_parts(self._warehouse.settings, source.path, source.columns, condition, self._stop)
+        parts = storage_read.read_parts(
+            self._warehouse.settings, source.path, source.columns, copy.condition, self._stop
+        )
         rows, number = 0, 0
         while True:
             with explained(f"reading source table {source.name}", right=right):
@@ -122,9 +123,12 @@ class Staging:
     async def drop(self) -> None:
         """Drop what was made; called at the end, whatever happened."""
         self._stop.set()
-        while self._made:
-            await self._warehouse.drop_table(self._made[-1])
-            self._made.pop()
+        made, self._made = self._made, []
+        for name in made:
+            try:
+                await self._warehouse.drop_table(name)
+            except ProcessorError as error:
+                _log.warning("a staging table is left to expire", table=name, error=str(error))
 
     async def _create(self, name: str, columns: tuple[Column, ...]) -> None:
         table = bigquery.Table(name, [bigquery.SchemaField.from_api_repr(each.to_api()) for each in columns])

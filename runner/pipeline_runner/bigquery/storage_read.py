@@ -78,12 +78,13 @@ def read_parts(
             timeout=_REQUEST_SECONDS,
         )
         batches = _batches(client, session, stop)
-        for first in batches:
+        while True:
             with tempfile.TemporaryFile(prefix="part-") as file:
-                rows = _write_part(file, first, batches, part_bytes)
+                rows = _write_part(file, batches, part_bytes)
+                if not rows or stop.is_set():
+                    return
                 file.seek(0)
-                if not stop.is_set():
-                    yield Part(file, rows)
+                yield Part(file, rows)
 
 
 def _batches(
@@ -92,27 +93,33 @@ def _batches(
     schema = pyarrow.ipc.read_schema(pyarrow.py_buffer(session.arrow_schema.serialized_schema))
     for stream in session.streams:
         # The client reconnects by itself where a stream breaks, at the row where it was.
-        for message in client.read_rows(stream.name):
-            if stop.is_set():
-                return
-            if message.row_count:
-                content = pyarrow.py_buffer(message.arrow_record_batch.serialized_record_batch)
-                yield pyarrow.ipc.read_record_batch(content, schema)
+        messages = iter(client.read_rows(stream.name))
+        while not stop.is_set() and (content := next((_content(each) for each in messages), None)) is not None:
+            batch = pyarrow.ipc.read_record_batch(content, schema)
+            if batch.num_rows:
+                yield batch
+            # A message may have many megabytes: none is held while the next one comes in.
+            del batch, content
 
 
-def _write_part(
-    file: IO[bytes], first: pyarrow.RecordBatch, batches: Iterator[pyarrow.RecordBatch], part_bytes: int
-) -> int:
-    schema = first.schema
+def _content(message: types.ReadRowsResponse) -> pyarrow.Buffer:
+    return pyarrow.py_buffer(message.arrow_record_batch.serialized_record_batch)
+
+
+def _write_part(file: IO[bytes], batches: Iterator[pyarrow.RecordBatch], part_bytes: int) -> int:
+    """Write batches until the file is large enough; how many rows that are, 0 if none were left."""
+    batch = next(batches, None)
+    if batch is None:
+        return 0
     rows = 0
-    with parquet.ParquetWriter(file, schema, compression="zstd", use_dictionary=True) as writer:
-        batch: pyarrow.RecordBatch | None = first
+    with parquet.ParquetWriter(file, batch.schema, compression="zstd") as writer:
         while batch is not None:
             for start in range(0, batch.num_rows, size := _slice_rows(batch)):
                 writer.write_batch(batch.slice(start, size))
             rows += batch.num_rows
-            # Compressed rows fill a file far later than their size in memory would.
-            batch = next(batches, None) if file.tell() < part_bytes else None
+            batch = None
+            if file.tell() < part_bytes:
+                batch = next(batches, None)
     return rows
 
 

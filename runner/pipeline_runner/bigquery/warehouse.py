@@ -25,6 +25,9 @@ _UPLOAD_SECONDS = 120.0
 # How long one call is tried again by Google's client, and how long we try a failed job again before the Job does.
 _RETRY = bigquery.DEFAULT_RETRY.with_timeout(90.0)
 _ATTEMPTS = 4
+# What tidies up is tried for a moment only: the run is over, and staging tables expire.
+_BRIEF_RETRY = bigquery.DEFAULT_RETRY.with_timeout(3.0)
+_BRIEF_SECONDS = 5.0
 _POLL_SECONDS = (0.05, 2.0)
 _LABEL = re.compile(r"[^a-z0-9_-]")
 
@@ -90,7 +93,9 @@ class Warehouse:
     async def drop_table(self, name: str) -> None:
         """Drop a table; harmless if it isn't there."""
         with explained(f"dropping {name}", right="bigquery.tables.delete"):
-            await in_thread(lambda: self.client.delete_table(name, not_found_ok=True, timeout=REQUEST_SECONDS))
+            await in_thread(
+                lambda: self.client.delete_table(name, not_found_ok=True, retry=_BRIEF_RETRY, timeout=_BRIEF_SECONDS)
+            )
 
     async def query(self, step: str, sql: str, *, location: str, what: str, right: str = "") -> list[Row]:
         """Run statements as one job and return the (few) rows of the last one."""
@@ -146,7 +151,9 @@ class Warehouse:
         with explained("cancelling a job"):
             try:
                 job = await in_thread(
-                    lambda: self.client.cancel_job(job_id, location=location, timeout=REQUEST_SECONDS)
+                    lambda: self.client.cancel_job(
+                        job_id, location=location, retry=_BRIEF_RETRY, timeout=_BRIEF_SECONDS
+                    )
                 )
                 await self._finished(job)
             except NotFound:
@@ -168,7 +175,7 @@ class Warehouse:
                     self._running = None
                     return job
                 # Only a job that has failed gets a successor: one that we lost sight of may still be at work.
-                number += 1
+                number, self._running = number + 1, None
                 raise job_error(what, job.error_result)
             except TransientError as error:
                 if attempt == _ATTEMPTS:
