@@ -102,7 +102,7 @@ async def _execute(document: RunDocument) -> None:
     task = asyncio.ensure_future(execute(document, _Printed()))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, task.cancel)
+        loop.add_signal_handler(number, lambda: task.cancelling() or task.cancel())
     outcome, code = await task
     if code is not ExitCode.OK:
         raise _refused(outcome.error or "the run failed", code)

@@ -25,6 +25,11 @@ def run_id_from_uid(uid: str) -> str:
     return f"run_{UUID(uid).hex}"
 
 
+def schedule_id(uid: str) -> str:
+    """The id of a schedule, `sch_` and the digits of its object's UID. Raises ValueError if `uid` is no UUID."""
+    return f"sch_{UUID(uid).hex}"
+
+
 def object_name(run_id: str) -> str:
     """The DNS-safe form of a run id, at most 52 characters: `run_ab12` becomes `run-ab12`.
 

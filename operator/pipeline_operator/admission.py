@@ -1,8 +1,10 @@
 """Admits a run: gathers the catalog and the organization's settings, and has the domain resolve the run."""
 
+from datetime import datetime
 from typing import Protocol
 
 from pipeline_core.catalog import CatalogWatcher
+from pipeline_core.errors import RequestInvalidError
 from pipeline_core.lifecycle.observed import Run
 from pipeline_core.resolve import RunRequest, resolve_run
 from pipeline_core.run_document import RunDocument
@@ -40,7 +42,7 @@ class Admission:
             domain=spec.domain,
             pipeline=spec.pipeline,
             parameters=spec.parameters,
-            logical_time=spec.logical_time or run.created_at,
+            logical_time=_logical_time(run),
             timeout_seconds=spec.timeout_seconds,
             max_retries=spec.max_retries,
         )
@@ -48,3 +50,15 @@ class Admission:
         metrics.CATALOG_INVALID.set(self._catalog.error is not None)
         settings = integration.settings if integration is not None and integration.is_active else None
         return resolve_run(catalog, request, env=self._env, integration=settings)
+
+
+def _logical_time(run: Run) -> datetime:
+    given = run.spec.logical_time
+    if given is None:
+        return run.created_at
+    try:
+        return datetime.fromisoformat(given.upper())
+    except ValueError:
+        raise RequestInvalidError(
+            f"spec.logicalTime: expected a time such as 2026-11-22T00:00:00Z, got {given!r:.60}"
+        ) from None

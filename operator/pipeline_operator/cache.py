@@ -23,7 +23,10 @@ class Vanished:
 
 @dataclass(slots=True)
 class Entry:
-    """All that is known of one run. `status` is the object's, raw, to compare a patch with."""
+    """All that is known of one run. `status` is the object's, raw, to compare a patch with.
+
+    `doubted` asks for a read from the API server before the next decision.
+    """
 
     run: Run | None = None
     status: Mapping[str, Any] = field(default_factory=dict)
@@ -31,17 +34,15 @@ class Entry:
     job: Job | None = None
     pods: dict[str, Pod] = field(default_factory=dict)
     progress: Progress | None = None
+    doubted: bool = False
 
 
 class Cache:
-    """Entries by UID. An older version of an object never replaces a newer one."""
+    """Entries by UID. An older view of an object never replaces a newer one, whichever way it came."""
 
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
-        self._by_run_id: dict[str, str] = {}
-
-    def __len__(self) -> int:
-        return len(self._entries)
+        self._by_pod: dict[str, str] = {}
 
     def get(self, uid: str) -> Entry:
         """The entry; an empty one where nothing is known."""
@@ -51,14 +52,14 @@ class Cache:
         """Every run that has an object."""
         return (entry.run for entry in list(self._entries.values()) if entry.run is not None)
 
-    def put_run(self, body: Body) -> str:
-        """A PipelineRun as seen or as answered by a write; returns its UID."""
+    def put_run(self, body: Body) -> bool:
+        """A PipelineRun as seen, or as answered by a read or a write; whether that was news."""
         run = parse_run(body)
         entry = self._entry(run.uid)
-        if entry.run is None or int(run.resource_version) >= int(entry.run.resource_version):
-            entry.run, entry.status, entry.vanished = run, body.get("status") or {}, None
-        self._by_run_id.setdefault(run.run_id, run.uid)
-        return run.uid
+        if entry.run is not None and int(run.resource_version) <= int(entry.run.resource_version):
+            return False
+        entry.run, entry.status, entry.vanished = run, body.get("status") or {}, None
+        return True
 
     def drop_run(self, uid: str) -> None:
         """The object is gone; the entry of an unfinished run stays until its record is settled (`forget`)."""
@@ -78,15 +79,23 @@ class Cache:
         if entry.run is None:
             entry.vanished = vanished
 
+    def doubt(self, uid: str) -> None:
+        """Have the run read from the API server before anything else is decided: events may have been lost."""
+        self._entry(uid).doubted = True
+
     def put_job(self, body: Body, *, gone: bool = False) -> str | None:
         """A Job as seen; returns the UID of its run, None if it isn't a run's."""
         uid = run_uid_of(body)
         if uid is None:
             return None
-        if not gone:
-            self._entry(uid).job = parse_job(body)
-        elif (entry := self._entries.get(uid)) is not None and entry.job and entry.job.uid == body["metadata"]["uid"]:
-            entry.job = None
+        if gone:
+            entry = self._entries.get(uid)
+            if entry is not None and entry.job is not None and entry.job.uid == body["metadata"]["uid"]:
+                entry.job = None
+            return uid
+        entry, job = self._entry(uid), parse_job(body)
+        if entry.job is None or entry.job.uid != job.uid or job.version >= entry.job.version:
+            entry.job = job
         return uid
 
     def put_pod(self, body: Body, *, gone: bool = False) -> str | None:
@@ -94,16 +103,24 @@ class Cache:
         uid = run_uid_of(body)
         if uid is None:
             return None
-        if not gone:
-            self._entry(uid).pods[body["metadata"]["uid"]] = parse_pod(body)
-        elif (entry := self._entries.get(uid)) is not None:
-            entry.pods.pop(body["metadata"]["uid"], None)
+        pod = parse_pod(body)
+        if gone and pod.phase != "Succeeded":
+            if entry := self._entries.get(uid):
+                entry.pods.pop(pod.uid, None)
+            self._by_pod.pop(pod.uid, None)
+            return uid
+        # A pod that is gone after it had succeeded is kept: what it did counts, though nothing else may show it.
+        entry = self._entry(uid)
+        known = entry.pods.get(pod.uid)
+        if known is None or pod.version >= known.version:
+            entry.pods[pod.uid] = pod
+            self._by_pod[pod.uid] = uid
         return uid
 
     def put_progress(self, run_id: str, progress: Progress) -> str | None:
         """A progress message; returns the run's UID if the message is from a pod of the run and not late."""
-        entry = self._entries.get(self._by_run_id.get(run_id, ""))
-        if entry is None or entry.run is None or progress.pod_uid not in entry.pods:
+        entry = self._entries.get(self._by_pod.get(progress.pod_uid, ""))
+        if entry is None or entry.run is None or entry.run.run_id != run_id:
             return None
         before = entry.progress
         if before is not None and before.pod_uid == progress.pod_uid and before.percent > progress.percent:
@@ -111,25 +128,37 @@ class Cache:
         entry.progress = progress
         return entry.run.uid
 
-    def replace(self, uid: str, *, job: Body | None, pods: Sequence[Body]) -> None:
-        """What was just read live of a run's Job and pods."""
+    def replace(self, uid: str, *, job: Body | None, pods: Sequence[Body], version: int) -> None:
+        """What was just read of a run's Job and pods; `version` is the list's, and newer events stay."""
         entry = self._entry(uid)
-        entry.job = parse_job(job) if job else None
-        entry.pods = {pod["metadata"]["uid"]: parse_pod(pod) for pod in pods}
+        read = {body["metadata"]["uid"] for body in pods}
+        for pod in list(entry.pods.values()):
+            if pod.uid not in read and pod.version <= version and pod.phase != "Succeeded":
+                del entry.pods[pod.uid]
+        for body in pods:
+            self.put_pod(body)
+        if job is None:
+            entry.job = None
+        else:
+            self.put_job(job)
+        entry.doubted = False
 
     def forget(self, uid: str) -> None:
         """The run is settled and its object gone."""
-        entry = self._entries.pop(uid, None)
-        known = entry.run or entry.vanished if entry else None
-        if known and self._by_run_id.get(known.run_id) == uid:
-            del self._by_run_id[known.run_id]
+        if entry := self._entries.pop(uid, None):
+            self._forget_pods(entry)
 
     def shrink(self, uid: str) -> None:
         """Keep of a finished run whose Job has finished too only what its expiry needs."""
         entry = self._entries.get(uid)
         phase = entry.run.status.phase if entry and entry.run else None
         if entry and phase and phase.is_final and (entry.job is None or entry.job.complete or entry.job.failed):
-            entry.pods, entry.progress = {}, None
+            self._forget_pods(entry)
+            entry.pods, entry.progress, entry.status = {}, None, {}
+
+    def _forget_pods(self, entry: Entry) -> None:
+        for uid in entry.pods:
+            self._by_pod.pop(uid, None)
 
     def _entry(self, uid: str) -> Entry:
         return self._entries.setdefault(uid, Entry())

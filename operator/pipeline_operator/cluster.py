@@ -47,11 +47,11 @@ class Cluster:
         """Delete the Job of this UID and its pods; its absence is success."""
         await self._delete(_path(_JOBS, namespace, "jobs", name), uid)
 
-    async def list_pods(self, namespace: str, run_id: str) -> list[Json]:
-        """The pods of one run."""
+    async def list_pods(self, namespace: str, run_id: str) -> tuple[list[Json], int]:
+        """The pods with this run id, and the version of the list."""
         query = {"labelSelector": f"{names.LABEL_RUN_ID}={run_id}"}
         answer = await self._api.request("GET", _path(_CORE, namespace, "pods"), query=query)
-        return list(answer["items"])
+        return list(answer["items"]), int(answer["metadata"]["resourceVersion"])
 
     async def delete_pod(self, namespace: str, name: str, uid: str) -> None:
         """Delete the pod of this UID; its absence is success."""

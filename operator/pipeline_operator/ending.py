@@ -6,11 +6,12 @@ from typing import Protocol
 
 import structlog
 
+from pipeline_core import identifiers
 from pipeline_core.lifecycle.decide import Finish
 from pipeline_core.lifecycle.observed import Run
 from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.lifecycle.reasons import Reason
-from pipeline_core.store.errors import RunNotRecordedError
+from pipeline_core.store.errors import RunIdTakenError, RunNotRecordedError
 from pipeline_core.store.runs import NewRun, StoredRun
 from pipeline_operator import metrics, status
 from pipeline_operator.events import Events
@@ -37,8 +38,9 @@ class Records(Protocol):
         attempts: int | None = None,
         job_name: str | None = None,
         message: str | None = None,
+        object_uid: str | None = None,
     ) -> bool:
-        """Record where a live run stands."""
+        """Record where a live run stands; whether that changed anything."""
         ...
 
     async def finish(
@@ -52,6 +54,8 @@ class Records(Protocol):
         attempts: int | None = None,
         message: str | None = None,
         started_at: datetime | None = None,
+        reason: str | None = None,
+        object_uid: str | None = None,
     ) -> StoredRun:
         """Record a run's end; the first end stands and is returned."""
         ...
@@ -72,7 +76,7 @@ def new_record(run: Run, parameters: dict[str, object], pipeline: str | None = N
         created_at=run.created_at,
         created_by=run.spec.created_by or "system",
         parameters=parameters,
-        schedule_id=run.spec.schedule,
+        schedule_id=identifiers.schedule_id(run.spec.schedule_uid) if run.spec.schedule_uid else None,
         object_namespace=run.namespace,
         object_name=run.name,
         object_uid=run.uid,
@@ -94,10 +98,17 @@ class Ending:
             stored = await self._record(run, finish)
         except RunNotRecordedError:
             # The run ends before it was begun (cancelled at once, refused), or its record was lost with a restore.
-            await self._records.begin(new_record(run, dict(run.spec.parameters)))
-            stored = await self._record(run, finish)
-        # crash here: the next pass decides the same end, and the record answers with what it holds.
-        await self.publish(run, stored, finish.reason, refusal)
+            try:
+                await self._records.begin(new_record(run, dict(run.spec.parameters)))
+                stored = await self._record(run, finish)
+            except RunIdTakenError as error:
+                await self.refuse_without_record(run, error)
+                return
+        except RunIdTakenError as error:
+            await self.refuse_without_record(run, error)
+            return
+        # crash here: the next pass decides some end again, and the record answers with the one that it holds.
+        await self.publish(run, stored, refusal)
 
     async def _record(self, run: Run, finish: Finish) -> StoredRun:
         return await self._records.finish(
@@ -109,15 +120,18 @@ class Ending:
             attempts=finish.attempts,
             message=finish.message,
             started_at=finish.started_at,
+            reason=finish.reason,
+            object_uid=run.uid,
         )
 
-    async def publish(self, run: Run, stored: StoredRun, reason: str, refusal: tuple[str, str] | None = None) -> None:
+    async def publish(self, run: Run, stored: StoredRun, refusal: tuple[str, str] | None = None) -> None:
         """Write the object's final status as the record has it, and tell of it."""
         phase, message = stored.phase, stored.message or stored.error_message or ""
+        reason = stored.reason or phase.value
         conditions = [status.succeeded(run, phase, reason, message)]
         if refusal is not None:
             conditions.insert(0, status.admitted(run, refusal))
-        elif stored.started_at is not None:
+        elif reason not in {Reason.REJECTED, Reason.CANCELLED} or stored.job_name is not None:
             conditions.insert(0, status.admitted(run))
         wanted = status.build_status(
             run,
@@ -126,12 +140,24 @@ class Ending:
             message=message,
             started_at=stored.started_at,
             completed_at=stored.completed_at,
-            records=stored.records_processed,
             progress=stored.progress,
             attempts=stored.attempts,
         )
+        # None takes away what progress had said: object and record agree.
+        wanted["recordsProcessed"] = stored.records_processed
         await self._writer.write(run, wanted)
         metrics.RUNS_FINISHED.labels(phase.value, reason).inc()
         _log.info("run ended", run_id=run.run_id, org=run.spec.org, phase=phase.value, reason=reason, message=message)
         good = phase is Phase.COMPLETED or reason == Reason.CANCELLED
         await self._events.emit(run, refusal[0] if refusal else reason, message, "Normal" if good else "Warning")
+
+    async def refuse_without_record(self, run: Run, error: RunIdTakenError) -> None:
+        """Refuse a run whose id is another run's: nothing may be written to that one's record."""
+        metrics.RUNS_REJECTED.labels(error.reason).inc()
+        conditions = [
+            status.admitted(run, (error.reason, str(error))),
+            status.succeeded(run, Phase.FAILED, Reason.REJECTED, str(error)),
+        ]
+        wanted = status.build_status(run, Phase.FAILED, conditions, message=str(error), completed_at=self._now())
+        await self._writer.write(run, wanted)
+        await self._events.emit(run, error.reason, str(error), "Warning")

@@ -28,14 +28,15 @@ class Health:
             self._ticked = self._now()
             metrics.LOOP_LAG_SECONDS.set(max(0.0, self._ticked - before - _TICK_SECONDS))
             metrics.QUEUE_OLDEST_SECONDS.set(max(0.0, self._queue.oldest_age()))
-            metrics.QUEUE_DEPTH.set(len(self._queue))
+            metrics.QUEUE_DEPTH.set(self._queue.depth())
 
     def healthy(self) -> str | None:
         """None, or what is wrong: then the kubelet restarts the process."""
         if (late := self._now() - self._ticked) > _LAG_MAX_SECONDS:
             return f"the event loop has not run for {late:.0f}s"
-        if (age := self._queue.oldest_age()) > _QUEUE_AGE_MAX_SECONDS:
-            return f"a run has waited {age:.0f}s for a worker"
+        # A long queue that moves is no fault of this process (a slow database, a burst): one that stands still is.
+        if (age := min(self._queue.oldest_age(), self._queue.idle_for())) > _QUEUE_AGE_MAX_SECONDS:
+            return f"no run has been worked on for {age:.0f}s, though one is due"
         return None
 
     def ready(self) -> str | None:

@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import kopf
+import structlog
 
 from pipeline_operator import names
 from pipeline_operator.cache import Cache
 from pipeline_operator.kube import Json
+
+_log = structlog.get_logger(__name__)
 
 # Where Kubernetes mounts a pod's service account.
 _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -87,7 +90,7 @@ class Informer:
 
     def _seen(self, handle: Callable[[Json, bool], None]) -> Callable[..., Coroutine[Any, Any, None]]:
         async def handler(type: str | None, event: Any, **_: Any) -> None:  # noqa: A002 - kopf's name
-            self._loop.call_soon_threadsafe(handle, event["object"], type == "DELETED")
+            self._loop.call_soon_threadsafe(_guarded, handle, event["object"], type == "DELETED")
 
         handler.__name__ = handle.__name__
         return handler
@@ -96,8 +99,8 @@ class Informer:
         uid = body["metadata"]["uid"]
         if gone:
             self._cache.drop_run(uid)
-        else:
-            self._cache.put_run(body)
+        elif not self._cache.put_run(body):
+            return  # an echo of the operator's own write, which mustn't cut a backoff short
         self._wake(uid)
 
     def _on_job(self, body: Json, gone: bool) -> None:
@@ -107,6 +110,15 @@ class Informer:
     def _on_pod(self, body: Json, gone: bool) -> None:
         if uid := self._cache.put_pod(body, gone=gone):
             self._wake(uid)
+
+
+def _guarded(handle: Callable[[Json, bool], None], body: Json, gone: bool) -> None:
+    """One object that can't be read must not keep the others from being seen."""
+    try:
+        handle(body, gone)
+    except (KeyError, TypeError, ValueError):
+        metadata = body.get("metadata") or {}
+        _log.exception("object not understood", kind=body.get("kind"), uid=metadata.get("uid"))
 
 
 def _settings() -> kopf.OperatorSettings:

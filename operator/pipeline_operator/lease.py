@@ -48,11 +48,13 @@ class Lease:
         renewed = self._now()
         while True:
             await asyncio.sleep(_RETRY_SECONDS)
-            if await self._try():
-                renewed = self._now()
+            # Others count from the renewal's arrival, which can't be before this.
+            before = self._now()
+            if await self._try(within=renewed + _RENEW_DEADLINE_SECONDS - before):
+                renewed = before
             elif self._held is None:
                 raise LeaseLostError(f"lease {self._name} was taken by another process")
-            elif self._now() - renewed > _RENEW_DEADLINE_SECONDS:
+            elif self._now() - renewed >= _RENEW_DEADLINE_SECONDS:
                 raise LeaseLostError(f"lease {self._name} could not be renewed for {_RENEW_DEADLINE_SECONDS:.0f}s")
 
     async def release(self) -> None:
@@ -66,10 +68,14 @@ class Lease:
             _log.warning("lease not released", error=str(error))
         self._held = None
 
-    async def _try(self) -> bool:
+    async def _try(self, within: float = _RENEW_DEADLINE_SECONDS) -> bool:
         """One attempt to take or renew; `_held` is None afterwards if another process is known to hold it."""
         try:
-            self._held = await self._attempt()
+            async with asyncio.timeout(max(0.0, within)):
+                self._held = await self._attempt()
+        except TimeoutError:
+            _log.warning("lease not reached", error=f"no answer within {within:.0f}s")
+            return False
         except KubeError as error:
             if error.status != 409:  # 409: somebody else was faster; look again
                 _log.warning("lease refused", error=error.message)
@@ -111,7 +117,6 @@ class Lease:
                 "leaseDurationSeconds": DURATION_SECONDS,
                 "acquireTime": before.get("acquireTime", at) if mine else at,
                 "renewTime": at,
-                # Counts the changes of leader, so that an older leader's writes can be told from a newer one's.
                 "leaseTransitions": (before.get("leaseTransitions") or 0) + (0 if mine or not current else 1),
             },
         }

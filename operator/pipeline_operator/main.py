@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from pipeline_core.catalog import CatalogWatcher
 from pipeline_core.errors import PipelinesError
+from pipeline_core.lifecycle.observed import Progress
 from pipeline_core.logging import configure_logging
 from pipeline_core.settings import DatabaseSettings
 from pipeline_core.store.engine import create_engine
@@ -62,7 +63,8 @@ class Operator:
         writer = StatusWriter(cluster, self.cache, now)
         ending = Ending(records, writer, events, now)
         key = settings.progress_key.get_secret_value()
-        self.receiver = ProgressReceiver(key, self._accept_progress, now) if settings.progress_url and key else None
+        accepts = bool(settings.progress_url and key)
+        self.receiver = ProgressReceiver(key, self._accept_progress, now, self._leads) if accepts else None
         starting = Starting(
             cluster,
             self.cache,
@@ -72,7 +74,8 @@ class Operator:
             writer,
             events,
             template=lambda: RunnerTemplate.load(settings.runner_template),
-            progress=(settings.progress_url, key) if self.receiver else None,
+            progress=(settings.progress_url, key) if accepts else None,
+            now=now,
         )
         settling = Settling(cluster, self.cache, records, now)
         self.reconciler = Reconciler(cluster, self.cache, records, starting, ending, settling, writer, events, now)
@@ -94,6 +97,7 @@ class Operator:
         metrics.LEADER.set(1)
         self._leading = True
         group.create_task(self.lease.keep())
+        await self.sweep.until_served()
         group.create_task(self.informer.run())
         group.create_task(work_forever(self.queue, self.reconciler.reconcile, self.settings.concurrency))
         group.create_task(self.sweep.run_forever(self.settings.resync_seconds))
@@ -110,10 +114,13 @@ class Operator:
 
     def _ready(self) -> bool:
         # A standby is ready too: it takes over, and an upgrade must not wait for it.
-        return not self._leading or self.informer.is_ready
+        return not self._leading or (self.informer.is_ready and self.sweep.rounds > 0)
 
-    def _accept_progress(self, run_id: str, progress: object) -> bool:
-        uid = self.cache.put_progress(run_id, progress)  # type: ignore[arg-type]
+    def _leads(self) -> bool:
+        return self._leading
+
+    def _accept_progress(self, run_id: str, progress: Progress) -> bool:
+        uid = self.cache.put_progress(run_id, progress)
         if uid is not None:
             self.queue.add(uid)
         return uid is not None

@@ -40,8 +40,9 @@ def parse_run(body: Body) -> Run:
             domain=spec.get("domain", ""),
             pipeline=spec.get("pipeline", ""),
             parameters=spec.get("parameters") or {},
-            logical_time=parse_time(spec.get("logicalTime")),
+            logical_time=spec.get("logicalTime"),
             schedule=(spec.get("scheduleRef") or {}).get("name"),
+            schedule_uid=(spec.get("scheduleRef") or {}).get("uid"),
             created_by=spec.get("createdBy"),
             run_id=spec.get("runId"),
             timeout_seconds=spec.get("timeoutSeconds"),
@@ -83,6 +84,7 @@ def parse_job(body: Body) -> Job:
         failed=(failed.get("reason", ""), failed.get("message", "")) if failed else None,
         attempts=sum(counts),
         deleting="deletionTimestamp" in metadata,
+        version=int(metadata["resourceVersion"]),
     )
 
 
@@ -104,8 +106,17 @@ def parse_pod(body: Body) -> Pod:
         outcome=Outcome.from_message(ended.get("message")),
         waiting=(waiting.get("reason", ""), waiting.get("message", "")) if waiting else _unschedulable(status),
         reason=status.get("reason"),
+        scheduled_at=_scheduled_at(status),
         deleting="deletionTimestamp" in metadata,
+        version=int(metadata["resourceVersion"]),
     )
+
+
+def _scheduled_at(status: Body) -> datetime | None:
+    for condition in status.get("conditions") or ():
+        if condition["type"] == "PodScheduled" and condition.get("status") == "True":
+            return parse_time(condition.get("lastTransitionTime"))
+    return None
 
 
 def _unschedulable(status: Body) -> tuple[str, str] | None:

@@ -28,7 +28,7 @@ class ProgressMessage(BaseModel):
     pod_uid: str = Field(max_length=64)
     stage: Literal["extract", "transform", "load"]
     progress: int = Field(ge=0, le=100)
-    records: int = Field(ge=0)
+    records: int = Field(ge=0, le=2**63 - 1)
 
 
 def progress_token(key: str, run_id: str) -> str:
@@ -37,19 +37,28 @@ def progress_token(key: str, run_id: str) -> str:
 
 
 class ProgressReceiver:
-    """`accept` stores a message and returns whether it was news."""
+    """`accept` stores a message and returns whether it was news; a process that isn't `leading` takes none."""
 
-    def __init__(self, key: str, accept: Callable[[str, Progress], bool], now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        key: str,
+        accept: Callable[[str, Progress], bool],
+        now: Callable[[], datetime],
+        leading: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._key = key
         self._accept = accept
         self._now = now
+        self._leading = leading
 
     def route(self) -> web.RouteDef:
         """The route to serve."""
         return web.post("/progress", self._handle)
 
     async def _handle(self, request: web.Request) -> web.Response:
-        body = await request.content.read(_BODY_MAX + 1)
+        if not self._leading():
+            return _refuse(503, "this process stands by; the message is for the leader")
+        body = await request.read()
         if len(body) > _BODY_MAX:
             return _refuse(413, "the message is longer than 4096 bytes")
         try:
@@ -58,7 +67,9 @@ class ProgressReceiver:
             first = error.errors()[0]
             return _refuse(400, f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
         presented = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if not hmac.compare_digest(presented.encode(), progress_token(self._key, message.run_id).encode()):
+        if not hmac.compare_digest(
+            presented.encode(errors="surrogateescape"), progress_token(self._key, message.run_id).encode()
+        ):
             return _refuse(403, "the token isn't this run's")
         progress = Progress(message.pod_uid, message.stage, message.progress, message.records, self._now())
         metrics.PROGRESS_MESSAGES.labels("accepted" if self._accept(message.run_id, progress) else "ignored").inc()

@@ -12,6 +12,8 @@ from collections.abc import Callable
 
 _BACKOFF_FIRST = 0.2
 _BACKOFF_MAX = 60.0
+# Overtaken entries that may stay in the heap before it is made anew.
+_STALE_MAX = 64
 
 
 class WorkQueue:
@@ -26,9 +28,12 @@ class WorkQueue:
         self._failures: dict[str, int] = {}
         self._sequence = itertools.count()
         self._wake = asyncio.Event()
+        self._worked_at = self._now()
 
-    def __len__(self) -> int:
-        return len(self._due) + len(self._working)
+    def depth(self) -> int:
+        """How many keys are due or being worked on."""
+        now = self._now()
+        return len(self._working) + sum(due <= now for due in self._due.values())
 
     def add(self, key: str, delay: float = 0.0) -> None:
         """Have `key` worked on after `delay` seconds; the earlier of two times wins."""
@@ -40,10 +45,13 @@ class WorkQueue:
             return
         self._due[key] = due
         heapq.heappush(self._heap, (due, next(self._sequence), key))
+        if len(self._heap) > 2 * len(self._due) + _STALE_MAX:
+            self._heap = [item for item in self._heap if self._due.get(item[2]) == item[0]]
+            heapq.heapify(self._heap)
         self._wake.set()
 
     async def get(self) -> str:
-        """Wait for the next due key and mark it as being worked on; `done` or `failed` must follow."""
+        """Wait for the next due key and mark it as being worked on; `done` or `failed` must follow. One caller only."""
         while True:
             while self._heap and self._due.get(self._heap[0][2]) != self._heap[0][0]:
                 heapq.heappop(self._heap)  # overtaken by an earlier time
@@ -79,7 +87,12 @@ class WorkQueue:
         now = self._now()
         return now - min(self._due.values(), default=now)
 
+    def idle_for(self) -> float:
+        """How long, in seconds, no work has been finished."""
+        return self._now() - self._worked_at
+
     def _release(self, key: str, again_in: float | None) -> None:
+        self._worked_at = self._now()
         self._working.discard(key)
         again = self._again.pop(key, None)
         if again is not None:

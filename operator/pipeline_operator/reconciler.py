@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from pipeline_core import identifiers
 from pipeline_core.lifecycle import decide as d
 from pipeline_core.lifecycle.observed import Observed, Run
 from pipeline_operator import metrics, status
@@ -14,6 +13,7 @@ from pipeline_operator.cache import Cache, Entry
 from pipeline_operator.cluster import Cluster
 from pipeline_operator.ending import Ending, Records
 from pipeline_operator.events import Events
+from pipeline_operator.reading import read_bodies
 from pipeline_operator.settling import Settling
 from pipeline_operator.starting import Starting
 from pipeline_operator.writer import ConflictError, StatusWriter
@@ -60,14 +60,14 @@ class Reconciler:
             if run is None:
                 self._reported.pop(uid, None)
                 return await self._settling.settle(uid)
-            decision = d.decide(_observed(run, entry, live=live), self._now())
-            if decision.action is None:
-                self._cache.shrink(uid)
-                return self._delay(decision)
-            if decision.needs_live and not live:
+            decision = d.decide(_observed(run, entry), self._now())
+            if not live and (decision.needs_live or entry.doubted) and not _is_over(run, decision):
                 await self._look(run)
                 live = True
                 continue
+            if decision.action is None:
+                self._cache.shrink(uid)
+                return self._delay(decision)
             try:
                 again = await self._apply(run, entry, decision.action)
             except ConflictError:
@@ -75,7 +75,7 @@ class Reconciler:
                 continue
             if again is not None:
                 return again
-            if isinstance(decision.action, d.Report | d.StopJob | d.Expire):
+            if isinstance(decision.action, d.Report | d.Expire):
                 return self._delay(decision)
         _log.warning("run needs another pass", uid=uid)
         return 1.0
@@ -93,6 +93,8 @@ class Reconciler:
                 return await self._report(run, entry, action)
             case d.StopJob():
                 await self._stop(run, entry, action)
+            case d.StopPods():
+                await self._stop_pods(run, entry)
             case d.Finish():
                 await self._ending.finish(run, action)
                 self._reported.pop(run.uid, None)
@@ -115,11 +117,12 @@ class Reconciler:
             job_name=entry.job.name if entry.job else None,
         )
         patch = self._writer.difference(run, wanted)
-        if patch is None:
+        if patch is None and run.uid in self._reported:
             return None
-        if patch.keys() <= _ONLY_PROGRESS and (wait := self._too_soon(run.uid)) > 0:
+        # A process that has just begun asks the record once, though the object shows nothing to change.
+        if patch is not None and patch.keys() <= _ONLY_PROGRESS and (wait := self._too_soon(run.uid)) > 0:
             return wait
-        await self._records.advance(
+        changed = await self._records.advance(
             run.run_id,
             phase=report.phase,
             at=self._now(),
@@ -128,7 +131,12 @@ class Reconciler:
             attempts=report.attempts,
             job_name=wanted.get("jobName"),
             message=report.message,
+            object_uid=run.uid,
         )
+        if not changed and (stored := await self._records.get(run.run_id)) and stored.phase.is_final:
+            # The end was recorded, and the process died before the object heard of it.
+            await self._ending.publish(run, stored)
+            return None
         # crash here: the record is ahead of the object; the next pass writes the object.
         await self._writer.write(run, wanted)
         self._reported[run.uid] = self._now()
@@ -143,12 +151,21 @@ class Reconciler:
     async def _stop(self, run: Run, entry: Entry, action: d.StopJob) -> None:
         if entry.job is None:
             return
-        await self._cluster.delete_job(run.namespace, entry.job.name, entry.job.uid)
+        job = entry.job
+        await self._cluster.delete_job(run.namespace, job.name, job.uid)
         metrics.API_WRITES.labels("delete").inc()
-        # Until the watch shows the same, or news in between would delete it once more.
-        entry.job = replace(entry.job, deleting=True)
-        _log.info("job deleted", run_id=run.run_id, job=entry.job.name, message=action.message)
-        await self._events.emit(run, "Stopping", f"Deleted Job {entry.job.name}: {action.message}")
+        if entry.job is not None:
+            # Until the watch shows the same, or news in between would delete it once more.
+            entry.job = replace(entry.job, deleting=True)
+        _log.info("job deleted", run_id=run.run_id, job=job.name, message=action.message)
+        await self._events.emit(run, "Stopping", f"Deleted Job {job.name}: {action.message}")
+
+    async def _stop_pods(self, run: Run, entry: Entry) -> None:
+        for pod in list(entry.pods.values()):
+            if not pod.is_terminal and not pod.deleting:
+                await self._cluster.delete_pod(run.namespace, pod.name, pod.uid)
+                metrics.API_WRITES.labels("delete").inc()
+                _log.info("pod deleted, as its Job is gone", run_id=run.run_id, pod=pod.name)
 
     async def _look(self, run: Run) -> None:
         """Read the run, its Job and its pods from the API server; the watch may be behind."""
@@ -157,10 +174,14 @@ class Reconciler:
             self._cache.drop_run(run.uid)
             return
         self._cache.put_run(body)
-        job = await self._cluster.get_job(run.namespace, identifiers.object_name(run.run_id))
-        pods = await self._cluster.list_pods(run.namespace, run.run_id)
-        self._cache.replace(run.uid, job=job, pods=pods)
+        job, pods, version = await read_bodies(self._cluster, run.namespace, run.run_id, run.uid)
+        self._cache.replace(run.uid, job=job, pods=pods, version=version)
 
 
-def _observed(run: Run, entry: Entry, *, live: bool) -> Observed:
-    return Observed(run, entry.job, tuple(entry.pods.values()), entry.progress, live)
+def _observed(run: Run, entry: Entry) -> Observed:
+    return Observed(run, entry.job, tuple(entry.pods.values()), entry.progress)
+
+
+def _is_over(run: Run, decision: d.Decision) -> bool:
+    """A finished run about which nothing is to be done needs no second look."""
+    return decision.action is None and run.status.phase is not None and run.status.phase.is_final

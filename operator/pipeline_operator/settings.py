@@ -1,7 +1,9 @@
 """The operator's settings, from the environment (`PIPELINES_*`, `POD_*`) and the runner template's file."""
 
 from pathlib import Path
+from socket import gethostname
 from typing import Annotated, Any, Literal
+from uuid import uuid4
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
@@ -35,7 +37,8 @@ class OperatorSettings(BaseSettings):
     concurrency: Annotated[int, Field(ge=1, le=256)] = 32
     resync_seconds: Annotated[int, Field(ge=10)] = 300
     pod_namespace: Annotated[str, Field(validation_alias="POD_NAMESPACE")] = "default"
-    pod_name: Annotated[str, Field(validation_alias="POD_NAME")] = "pipelines-operator"
+    # Two processes must never share one name: it is what the leader's Lease holds.
+    pod_name: Annotated[str, Field(validation_alias="POD_NAME", default_factory=lambda: f"{gethostname()}-{uuid4()}")]
 
 
 class RunnerTemplate(BaseModel):

@@ -8,19 +8,20 @@ from datetime import datetime
 
 import structlog
 
-from pipeline_core import identifiers
+from pipeline_core.lifecycle.observed import Job, Pod
 from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.lifecycle.reasons import Reason
 from pipeline_operator import metrics
 from pipeline_operator.cache import Cache, Vanished
 from pipeline_operator.cluster import Cluster
 from pipeline_operator.ending import Records
-from pipeline_operator.parsing import parse_job, parse_pod
+from pipeline_operator.reading import read_job_and_pods
 
 _log = structlog.get_logger(__name__)
 
-# Pods take a moment to go after their Job.
+# Pods take a moment to go after their Job; those of a lost node, for ever.
 _RECHECK_SECONDS = 1.0
+_RECHECK_SLOWLY = 5.0
 
 
 class Settling:
@@ -46,32 +47,45 @@ class Settling:
         if record is None or record.phase.is_final or record.object_uid != uid:
             self._cache.forget(uid)
             return None
-        if await self._still_running(vanished):
-            return _RECHECK_SECONDS
+        job, pods = await read_job_and_pods(self._cluster, vanished.namespace, vanished.run_id, uid)
+        seen = {pod.uid: pod for pod in (*self._cache.get(uid).pods.values(), *pods)}
+        succeeded = next((pod for pod in seen.values() if pod.phase == "Succeeded"), None)
+        done = succeeded is not None or (job is not None and job.complete)
+        if not done and (job is not None or not all(pod.is_terminal for pod in pods)):
+            await self._stop(vanished.namespace, job, pods)
+            return _RECHECK_SLOWLY if pods and all(pod.deleting for pod in pods) else _RECHECK_SECONDS
         # crash here: the sweep finds the record again.
-        await self._finish(vanished)
+        await self._finish(vanished, succeeded, done=done)
         self._cache.forget(uid)
         return None
 
-    async def _still_running(self, vanished: Vanished) -> bool:
-        body = await self._cluster.get_job(vanished.namespace, identifiers.object_name(vanished.run_id))
-        if body is not None:
-            job = parse_job(body)
-            if job.owner_uid in {vanished.uid, ""} and not job.deleting:
-                # `--cascade=orphan`, or the garbage collector hasn't come to it yet.
-                await self._cluster.delete_job(vanished.namespace, job.name, job.uid)
-                metrics.API_WRITES.labels("delete").inc()
-            return True
-        pods = [parse_pod(pod) for pod in await self._cluster.list_pods(vanished.namespace, vanished.run_id)]
+    async def _stop(self, namespace: str, job: Job | None, pods: list[Pod]) -> None:
+        if job is not None and not job.deleting:
+            # `--cascade=orphan`, or the garbage collector hasn't come to it yet.
+            await self._cluster.delete_job(namespace, job.name, job.uid)
+            metrics.API_WRITES.labels("delete").inc()
         for pod in pods:
-            if not pod.is_terminal and not pod.deleting:
-                await self._cluster.delete_pod(vanished.namespace, pod.name, pod.uid)
-        return any(not pod.is_terminal for pod in pods)
+            if job is None and not pod.is_terminal and not pod.deleting:
+                await self._cluster.delete_pod(namespace, pod.name, pod.uid)
+                metrics.API_WRITES.labels("delete").inc()
 
-    async def _finish(self, vanished: Vanished) -> None:
-        message = "Cancelled: the PipelineRun was deleted"
+    async def _finish(self, vanished: Vanished, succeeded: Pod | None, *, done: bool) -> None:
+        """As cancelled; as completed where the runner had succeeded, for then the rows stand in the target."""
+        phase, reason, message = Phase.CANCELLED, Reason.CANCELLED, "Cancelled: the PipelineRun was deleted"
+        records = succeeded.outcome.records_processed if succeeded and succeeded.outcome else None
+        if done:
+            phase, reason = Phase.COMPLETED, Reason.COMPLETED
+            message = "Completed; the PipelineRun was deleted before its status was written"
         await self._records.finish(
-            vanished.run_id, phase=Phase.CANCELLED, at=self._now(), error_message=message, message=message
+            vanished.run_id,
+            phase=phase,
+            at=(succeeded.finished_at if succeeded else None) or self._now(),
+            records_processed=records,
+            error_message=None if done else message,
+            message=message,
+            started_at=succeeded.started_at if succeeded else None,
+            reason=reason,
+            object_uid=vanished.uid,
         )
-        metrics.RUNS_FINISHED.labels(Phase.CANCELLED.value, Reason.CANCELLED.value).inc()
-        _log.info("run ended", run_id=vanished.run_id, phase=Phase.CANCELLED.value, message=message)
+        metrics.RUNS_FINISHED.labels(phase.value, reason.value).inc()
+        _log.info("run ended", run_id=vanished.run_id, phase=phase.value, message=message)

@@ -1,11 +1,12 @@
 """Starts a run: admit it, write its record, create its Job; a refused run ends as failed with the refusal's words."""
 
 from collections.abc import Callable
+from datetime import datetime
 
 import structlog
 
 from pipeline_core import identifiers
-from pipeline_core.errors import PipelinesError
+from pipeline_core.errors import ConfigInvalidError, PipelinesError
 from pipeline_core.lifecycle.decide import Finish
 from pipeline_core.lifecycle.observed import Run
 from pipeline_core.lifecycle.phases import Phase
@@ -18,7 +19,7 @@ from pipeline_operator.cache import Cache
 from pipeline_operator.cluster import Cluster
 from pipeline_operator.ending import Ending, Records, new_record
 from pipeline_operator.events import Events
-from pipeline_operator.kube import Json, KubeError
+from pipeline_operator.kube import Json, KubeError, KubeUnavailableError
 from pipeline_operator.manifests import build_job
 from pipeline_operator.progress import progress_token
 from pipeline_operator.settings import RunnerTemplate
@@ -26,12 +27,17 @@ from pipeline_operator.writer import StatusWriter
 
 _log = structlog.get_logger(__name__)
 
+# Without the client's own words: they name the server and the account, which tenants have no business with.
+_STORE_AWAY = "Waiting for PostgreSQL, which can't be reached"
 # The API server's answers to a Job that it won't ever take as it is.
 _NEVER = frozenset({400, 413, 422})
 
 
 class Starting:
-    """Carries out `Start`. `template` is read anew for each run, so that a changed one needs no restart."""
+    """Carries out `Start`. `template` is read anew for each run, so that a changed one needs no restart.
+
+    `progress` is the address that runners report to and the key of their tokens.
+    """
 
     def __init__(
         self,
@@ -44,6 +50,7 @@ class Starting:
         events: Events,
         template: Callable[[], RunnerTemplate],
         progress: tuple[str, str] | None,
+        now: Callable[[], datetime],
     ) -> None:
         self._cluster = cluster
         self._cache = cache
@@ -54,6 +61,7 @@ class Starting:
         self._events = events
         self._template = template
         self._progress = progress
+        self._now = now
 
     async def start(self, run: Run) -> None:
         """Start the run, or end it as refused. Repeating it after a crash at any line changes nothing."""
@@ -62,27 +70,40 @@ class Starting:
             stored = await self._records.begin(new_record(run, dict(document.parameters), document.pipeline))
         except StoreUnavailableError as error:
             # Not a refusal: the run waits until PostgreSQL answers, and nothing is started unrecorded.
-            waiting = status.condition("Admitted", "Unknown", error.reason, str(error), run.generation)
-            await self._wait(run, Phase.PENDING, Reason.PENDING, f"Waiting for PostgreSQL: {error}", waiting)
+            waiting = status.condition("Admitted", "Unknown", error.reason, _STORE_AWAY, run.generation)
+            await self._wait(run, Phase.PENDING, Reason.PENDING, _STORE_AWAY, waiting)
             raise
         except RunIdTakenError as error:
-            await self._refuse_without_record(run, error)
+            await self._ending.refuse_without_record(run, error)
             return
         except PipelinesError as error:
-            await self._refuse(run, error)
+            metrics.RUNS_REJECTED.labels(error.reason).inc()
+            finish = Finish(Phase.FAILED, Reason.REJECTED, str(error))
+            await self._ending.finish(run, finish, refusal=(error.reason, str(error)))
             return
         if stored.phase.is_final:
             # The run had ended before (a restored object, a status write that was lost): its record is the truth.
-            await self._ending.publish(run, stored, _reason_of(stored.phase))
+            await self._ending.publish(run, stored)
             return
         # crash here: the next pass finds the record and goes on.
-        await self._create_job(run, document)
+        if await self._still_wanted(run):
+            await self._create_job(run, document)
+
+    async def _still_wanted(self, run: Run) -> bool:
+        """Whether the object is still there and hasn't been cancelled; the watch may not have said so yet."""
+        body = await self._cluster.get_run(run.namespace, run.name)
+        if body is None or body["metadata"]["uid"] != run.uid:
+            self._cache.drop_run(run.uid)
+            return False
+        self._cache.put_run(body)
+        now = self._cache.get(run.uid).run
+        return now is not None and not now.spec.cancel and not now.deleting
 
     async def _create_job(self, run: Run, document: RunDocument) -> None:
         progress = self._progress
         granted = (progress[0], progress_token(progress[1], run.run_id)) if progress else None
-        manifest = build_job(run, document, self._template(), progress=granted)
         try:
+            manifest = build_job(run, document, self._template(), progress=granted)
             job = await self._cluster.create_job(run.namespace, manifest)
         except KubeError as error:
             if error.reason == "AlreadyExists":
@@ -92,15 +113,24 @@ class Starting:
                 message = f"The API server refused the run's Job: {error.message}"
                 await self._ending.finish(run, Finish(Phase.FAILED, Reason.JOB_REFUSED, message))
                 return
-            # A quota of the namespace, a webhook, a missing right: it may pass, and the object says what it waits for.
-            message = f"The run's Job can't be created: {error.message}"
-            await self._wait(run, Phase.VALIDATING, Reason.STARTING, message, status.admitted(run))
+            await self._wait_for_job(run, error)
+            raise
+        except (ConfigInvalidError, KubeUnavailableError) as error:
+            await self._wait_for_job(run, error)
             raise
         # crash here: the next pass is answered AlreadyExists and finds its own Job.
         metrics.API_WRITES.labels("job").inc()
         self._cache.put_job(job)
         _log.info("job created", run_id=run.run_id, org=run.spec.org, job=manifest["metadata"]["name"])
         await self._events.emit(run, "Started", f"Created Job {manifest['metadata']['name']}")
+
+    async def _wait_for_job(self, run: Run, error: Exception) -> None:
+        """Say on the object what it waits for: a quota, a webhook, a missing right, a broken template."""
+        message = f"The run's Job can't be created: {error}"
+        await self._records.advance(
+            run.run_id, phase=Phase.VALIDATING, at=self._now(), message=message, object_uid=run.uid
+        )
+        await self._wait(run, Phase.VALIDATING, Reason.STARTING, message, status.admitted(run))
 
     async def _wait(self, run: Run, phase: Phase, reason: Reason, message: str, admitted: status.Status) -> None:
         phase = max(phase, run.status.phase or phase, key=lambda each: each.rank)
@@ -119,27 +149,7 @@ class Starting:
             return
         self._cache.put_job(job)
 
-    async def _refuse(self, run: Run, error: PipelinesError) -> None:
-        metrics.RUNS_REJECTED.labels(error.reason).inc()
-        finish = Finish(Phase.FAILED, Reason.REJECTED, str(error))
-        await self._ending.finish(run, finish, refusal=(error.reason, str(error)))
-
-    async def _refuse_without_record(self, run: Run, error: RunIdTakenError) -> None:
-        # The record of that id is another run's, so nothing may be written to it.
-        metrics.RUNS_REJECTED.labels(error.reason).inc()
-        conditions = [
-            status.admitted(run, (error.reason, str(error))),
-            status.succeeded(run, Phase.FAILED, Reason.REJECTED, str(error)),
-        ]
-        wanted = status.build_status(run, Phase.FAILED, conditions, message=str(error), completed_at=run.created_at)
-        await self._writer.write(run, wanted)
-        await self._events.emit(run, error.reason, str(error), "Warning")
-
 
 def _owned(job: Json, run: Run) -> bool:
     owners = job["metadata"].get("ownerReferences") or ()
     return any(owner.get("uid") == run.uid and owner.get("controller") for owner in owners)
-
-
-def _reason_of(phase: Phase) -> Reason:
-    return {Phase.COMPLETED: Reason.COMPLETED, Phase.CANCELLED: Reason.CANCELLED}.get(phase, Reason.PROCESSOR_FAILED)

@@ -8,13 +8,16 @@ from typing import Protocol
 import structlog
 
 from pipeline_core.store.runs import StoredRun
+from pipeline_operator import names
 from pipeline_operator.cache import Cache, Vanished
 from pipeline_operator.cluster import Cluster
+from pipeline_operator.kube import Json, KubeError, KubeUnavailableError
 from pipeline_operator.queue import WorkQueue
 
 _log = structlog.get_logger(__name__)
 
 _PAGE = 500
+_SERVED_RETRY_SECONDS = 5.0
 
 
 class UnfinishedRecords(Protocol):
@@ -41,6 +44,7 @@ class Sweep:
         self._queue = queue
         self._records = records
         self._namespaces: Sequence[str | None] = namespaces or [None]
+        self.rounds = 0
 
     async def run_forever(self, interval: float) -> None:
         """A round at once, then one every `interval` seconds, spread so that restarts don't fall together."""
@@ -51,21 +55,45 @@ class Sweep:
                 _log.exception("sweep failed; it is tried again with the next round")
             await asyncio.sleep(interval * random.uniform(0.8, 1.2))  # noqa: S311 - spreads load
 
+    async def until_served(self) -> None:
+        """Wait until the API server knows PipelineRuns: without the CRDs a watch would stay silent for ever."""
+        while True:
+            try:
+                async for _ in self._objects():
+                    break
+            except KubeError as error:
+                _log.error("PipelineRuns can't be listed: are the CRDs installed?", error=error.message)
+            except KubeUnavailableError as error:
+                _log.warning("the API server isn't reached", error=str(error))
+            else:
+                return
+            await asyncio.sleep(_SERVED_RETRY_SECONDS)
+
     async def round(self) -> None:
         """Compare the API server, the records and the memory once."""
         before = {run.uid for run in self._cache.runs()}
         seen = set()
         async for body in self._objects():
-            seen.add(self._cache.put_run(body))
+            seen.add(body["metadata"]["uid"])
+            self._put(body)
         for uid in before - seen:
             self._cache.drop_run(uid)  # a DELETED event that was never sent
             self._queue.add(uid)
         for run in self._cache.runs():
             if run.status.phase is None or not run.status.phase.is_final:
+                # Its Job's or its pods' events may have been lost just as well.
+                self._cache.doubt(run.uid)
                 self._queue.add(run.uid)
         await self._find_records_without_object()
+        self.rounds += 1
 
-    async def _objects(self) -> AsyncIterator[dict[str, object]]:
+    def _put(self, body: Json) -> None:
+        try:
+            self._cache.put_run(body)
+        except (KeyError, TypeError, ValueError):
+            _log.exception("object not understood", kind=names.RUN_KIND, uid=body["metadata"]["uid"])
+
+    async def _objects(self) -> AsyncIterator[Json]:
         for namespace in self._namespaces:
             async for body in self._cluster.list_runs(namespace):
                 yield body

@@ -1,11 +1,11 @@
-"""The workers: take due runs from the queue and reconcile them, a bounded number at a time."""
+"""The work: takes due runs from the queue and reconcile them, a bounded number at a time."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 
 import structlog
 
-from pipeline_core.store.errors import StoreUnavailableError
+from pipeline_core.errors import PipelinesError
 from pipeline_operator import metrics
 from pipeline_operator.kube import KubeError, KubeUnavailableError
 from pipeline_operator.queue import WorkQueue
@@ -16,27 +16,29 @@ Reconcile = Callable[[str], Awaitable[float | None]]
 
 
 async def work_forever(queue: WorkQueue, reconcile: Reconcile, concurrency: int) -> None:
-    """Run `concurrency` workers until cancelled; no error of one run ends them."""
+    """Reconcile at most `concurrency` runs at a time until cancelled; no error of one run ends the others."""
+    free = asyncio.Semaphore(concurrency)
+
+    async def work(uid: str) -> None:
+        try:
+            with metrics.RECONCILE_SECONDS.time():
+                outcome = await _one(queue, reconcile, uid)
+            metrics.RECONCILES.labels(outcome).inc()
+        finally:
+            free.release()
+
     async with asyncio.TaskGroup() as group:
-        for _ in range(concurrency):
-            group.create_task(_worker(queue, reconcile))
-
-
-async def _worker(queue: WorkQueue, reconcile: Reconcile) -> None:
-    while True:
-        uid = await queue.get()
-        metrics.QUEUE_DEPTH.set(len(queue))
-        with metrics.RECONCILE_SECONDS.time():
-            outcome = await _one(queue, reconcile, uid)
-        metrics.RECONCILES.labels(outcome).inc()
+        while True:
+            await free.acquire()
+            group.create_task(work(await queue.get()))
 
 
 async def _one(queue: WorkQueue, reconcile: Reconcile, uid: str) -> str:
     try:
         again_in = await reconcile(uid)
-    except (KubeError, KubeUnavailableError, StoreUnavailableError) as error:
+    except (KubeError, KubeUnavailableError, PipelinesError) as error:
         backoff = queue.failed(uid)
-        _log.warning("run waits for a service", uid=uid, error=str(error), retry_in=round(backoff, 1))
+        _log.warning("run waits", uid=uid, error=str(error), retry_in=round(backoff, 1))
         return "unavailable"
     except Exception:
         backoff = queue.failed(uid)

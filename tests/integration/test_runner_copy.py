@@ -1,12 +1,18 @@
 """A copy replaces its days whole, with the same rows by both ways, however often and whenever it runs."""
 
+import asyncio
+import os
+import subprocess
+import sys
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
 from pipeline_core.outcome import ExitCode, Outcome
 from pipeline_core.run_document import RunDocument
 from pipeline_core.settings import BigQuerySettings
+from pipeline_runner.bigquery.staging import Copy, Staging
 from pipeline_runner.execution import execute
 from pipeline_runner.progress import Progress, Stage
 from support.billing import SCHEMA, Billing, row
@@ -127,10 +133,10 @@ async def test_new_columns_are_added_and_lost_ones_stay(billing: Billing) -> Non
     added = ({"name": "seller_name", "type": "STRING"}, {"name": "cost_at_list", "type": "FLOAT"})
     billing.make_source(schema=[*(each for each in SCHEMA if each["name"] != "tags"), *added])
     names = "usage_start_time, cost, seller_name, cost_at_list"
-    billing.sql(f"INSERT INTO `{billing.source}` ({names}) VALUES (TIMESTAMP '{DAY}', 1.0, 'someone', 0.7)")
+    billing.sql(f"INSERT INTO `{billing.source}` ({names}) VALUES (TIMESTAMP '{DAY}', 1.0, 'someone', 0.123456789)")
     await run(billing.document(date=DAY))
     (copied,) = billing.rows()
-    assert (copied["seller_name"], copied["cost_at_list"], copied["tags"]) == ("someone", Decimal("0.7"), [])
+    assert (copied["seller_name"], copied["cost_at_list"], copied["tags"]) == ("someone", Decimal("0.123456789"), [])
 
 
 async def test_progress_rises_and_says_processing_before_the_load(billing: Billing) -> None:
@@ -182,3 +188,62 @@ async def test_what_is_missing_is_named(billing: Billing) -> None:
     outcome, code = await execute(billing.document(date=DAY), Progress())
     assert code is ExitCode.CONFIG
     assert f"dataset {billing.dataset}: not found" in str(outcome.error)
+
+
+@pytest.mark.parametrize("read", WAYS)
+async def test_rows_that_come_in_while_it_reads_wait_for_the_next_run(
+    billing: Billing, read: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    billing.make_source([row(DAY, "1.0")])
+    convert = Staging._convert
+
+    async def late(self: Staging, copy: Copy, origin: str) -> None:
+        billing.add([row(DAY, "2.0")])
+        await convert(self, copy, origin)
+
+    monkeypatch.setattr(Staging, "_convert", late)
+    await run(billing.document(read=read, date=DAY))
+    assert billing.costs() == [Decimal(1)]
+    monkeypatch.undo()
+    await run(billing.document(read=read, date=DAY))
+    assert billing.costs() == [Decimal(1), Decimal(2)]
+
+
+async def test_runs_of_one_day_at_once_leave_its_rows_once(billing: Billing) -> None:
+    billing.make_source([row(DAY, "1.0"), row(DAY, "2.0")])
+    await run(billing.document(date=DAY))
+    ended = await asyncio.gather(*(execute(billing.document(date=DAY), Progress()) for _ in range(4)))
+    assert {code for _, code in ended} <= {ExitCode.OK, ExitCode.TRANSIENT}
+    assert billing.costs() == [Decimal(1), Decimal(2)]
+
+
+@pytest.mark.full
+def test_memory_is_bounded_for_any_number_of_rows(billing: Billing, tmp_path: Path) -> None:
+    billing.make_source()
+    names = ", ".join(str(each["name"]) for each in SCHEMA)
+    values = (
+        f"'account', TIMESTAMP_ADD(TIMESTAMP '{DAY}', INTERVAL MOD(n, 86400) SECOND), TIMESTAMP '{DAY}', n / 7, 1.25, "
+        "STRUCT(CAST(n AS STRING) AS id, [STRUCT('key' AS key, 'a value' AS value)] AS labels), "
+        "[STRUCT('promotion' AS name, -n / 3 AS amount)], ['a', 'b']"
+    )
+    billing.sql(f"INSERT INTO `{billing.source}` ({names}) SELECT {values} FROM UNNEST(GENERATE_ARRAY(1, 300000)) AS n")
+    for read, limit in (("query", 150), ("storage", 300)):
+        document = tmp_path / f"{read}.json"
+        document.write_text(billing.document(read=read, date=DAY).model_dump_json())
+        environment = {"PIPELINES_RUN_DOCUMENT": str(document), "PIPELINES_TERMINATION_LOG": str(tmp_path / "log")}
+        # the kernel's own count for this program alone: a child's ru_maxrss begins with what its parent had
+        program = (
+            "import re; from pathlib import Path; from pipeline_runner.__main__ import main; code = main(); "
+            "print(int(code), re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1])"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        code, peak = map(int, done.stdout.split())
+        assert code == 0, done.stderr
+        assert peak < limit * 1024
+        assert billing.rows("COUNT(*) AS n", order="n") == [{"n": 300_000}]

@@ -1,8 +1,12 @@
 """Whatever BigQuery refuses, loses or delays: the target's days are replaced whole or stay, and the error says why."""
 
 import asyncio
+import os
+import signal
+import sys
 from collections.abc import Iterator
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
@@ -148,3 +152,21 @@ async def test_a_failed_run_leaves_no_staging(billing: Billing, proxy: FaultProx
     assert "bigquery.tables.updateData" in (outcome.error or "")
     assert billing.costs() == []
     assert billing.tables() == {"costs", "_pipelines_commits"}
+
+
+async def test_sigterm_in_the_middle_of_the_network_is_143(billing: Billing, proxy: FaultProxy, tmp_path: Path) -> None:
+    fault = proxy.add(r"PUT .*upload", hold=True)
+    document, log = tmp_path / "run.json", tmp_path / "log"
+    document.write_text(billing.document(read="storage", date=DAY).model_dump_json())
+    environment = {"PIPELINES_RUN_DOCUMENT": str(document), "PIPELINES_TERMINATION_LOG": str(log)}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "pipeline_runner", env={**os.environ, **environment}, stderr=asyncio.subprocess.PIPE
+    )
+    assert await asyncio.to_thread(fault.reached.wait, 60)
+    process.send_signal(signal.SIGTERM)
+    _, errors = await asyncio.wait_for(process.communicate(), 12)
+    assert process.returncode == 143, errors
+    outcome = Outcome.from_message(log.read_text())
+    assert outcome is not None
+    assert outcome.status == "terminated"
+    assert billing.tables() == set()

@@ -5,7 +5,6 @@ status subresource. The real API server has the last word in tests/e2e.
 """
 
 import copy
-import itertools
 import re
 import uuid
 from collections.abc import Callable, Mapping
@@ -29,7 +28,7 @@ class FakeKubernetes:
         self.before: Fault = lambda method, path: None
         self.after: Fault = lambda method, path: None
         self._now = now
-        self._versions = itertools.count(1)
+        self._version = 0
 
     async def request(
         self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: Json | None = None
@@ -54,7 +53,8 @@ class FakeKubernetes:
         metadata.setdefault("uid", str(uuid.uuid4()))
         metadata.setdefault("creationTimestamp", self._now().strftime("%Y-%m-%dT%H:%M:%SZ"))
         metadata.setdefault("generation", 1)
-        metadata["resourceVersion"] = str(next(self._versions))
+        self._version += 1
+        metadata["resourceVersion"] = str(self._version)
         self.objects[key] = body
         return body
 
@@ -71,7 +71,7 @@ class FakeKubernetes:
             for (kind, namespace, _name), body in self.objects.items()
             if kind == plural and ns in {"", namespace} and _labelled(body, wanted)
         ]
-        return {"items": items, "metadata": {}}
+        return {"items": items, "metadata": {"resourceVersion": str(self._version)}}
 
     def _post(self, plural: str, ns: str, _name: str | None, _query: Mapping[str, str], body: Json) -> Json:
         if (plural, ns, body["metadata"]["name"]) in self.objects:
@@ -98,6 +98,10 @@ class FakeKubernetes:
         uid = body.get("preconditions", {}).get("uid")
         if uid not in {None, current["metadata"]["uid"]}:
             raise KubeError(409, "Conflict", "the UID in the precondition doesn't match")
+        if plural == "pods" and (current.get("status") or {}).get("phase") not in {"Succeeded", "Failed"}:
+            # The kubelet takes its time: the pod stays, marked, until somebody removes it.
+            current["metadata"]["deletionTimestamp"] = self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
+            return self.put(plural, current)
         del self.objects[plural, ns, str(name)]
         return {}
 

@@ -44,7 +44,7 @@ class FakeRecords:
         row = self.rows.get(record.run_id)
         if row is None:
             unset = dict.fromkeys(
-                ("started_at", "completed_at", "records_processed", "error_message", "job_name", "message")
+                ("started_at", "completed_at", "records_processed", "error_message", "reason", "job_name", "message")
             )
             row = self.rows[record.run_id] = {**unset, **changes.begun(record)}
         stored = StoredRun.from_row(row)
@@ -52,15 +52,15 @@ class FakeRecords:
             raise RunIdTakenError(record.run_id)
         return stored
 
-    async def advance(self, run_id: str, **report: Any) -> bool:
+    async def advance(self, run_id: str, *, object_uid: str | None = None, **report: Any) -> bool:
         self.fault("advance")
-        columns = changes.advanced(self._stored(run_id), **report)
+        columns = changes.advanced(self._stored(run_id, object_uid), **report)
         self.rows[run_id].update(columns)
         return bool(columns)
 
-    async def finish(self, run_id: str, **end: Any) -> StoredRun:
+    async def finish(self, run_id: str, *, object_uid: str | None = None, **end: Any) -> StoredRun:
         self.fault("finish")
-        columns = changes.finished(self._stored(run_id), **end)
+        columns = changes.finished(self._stored(run_id, object_uid), **end)
         self.rows[run_id].update(columns)
         return self._stored(run_id)
 
@@ -73,9 +73,11 @@ class FakeRecords:
         ids = [i for i in sorted(self.rows) if i > (after or "") and not phase_of(self.rows[i]["status"]).is_final]
         return [self._stored(run_id) for run_id in ids[:limit]]
 
-    def _stored(self, run_id: str) -> StoredRun:
+    def _stored(self, run_id: str, object_uid: str | None = None) -> StoredRun:
         if run_id not in self.rows:
             raise RunNotRecordedError(run_id)
+        if object_uid not in {None, self.rows[run_id]["object_uid"]}:
+            raise RunIdTakenError(run_id)
         return StoredRun.from_row(self.rows[run_id])
 
 
@@ -114,6 +116,7 @@ class World:
             events,
             template=lambda: RunnerTemplate(image="localhost/runner:1"),
             progress=("http://operator/progress", "key"),
+            now=self.now,
         )
         settling = Settling(cluster, self.cache, self.records, self.now)
         self.reconciler = Reconciler(
@@ -140,7 +143,8 @@ class World:
         seen = set()
         for (plural, _, _), body in list(self.kubernetes.objects.items()):
             if plural == names.RUNS:
-                seen.add(self.cache.put_run(body))
+                seen.add(body["metadata"]["uid"])
+                self.cache.put_run(body)
             elif plural == "jobs":
                 self.cache.put_job(body)
             elif plural == "pods":
@@ -190,6 +194,12 @@ class World:
             if plural == "jobs":
                 job["status"] = {"failed": 1, "conditions": [{"type": "Failed", "status": "True", "reason": reason}]}
                 self.kubernetes.put("jobs", job)
+
+    def stop_deleted_pods(self) -> None:
+        """The kubelet: a pod that was asked to go goes."""
+        for (plural, ns, name), body in list(self.kubernetes.objects.items()):
+            if plural == "pods" and "deletionTimestamp" in body["metadata"]:
+                self.kubernetes.remove("pods", ns, name)
 
     def collect_garbage(self) -> None:
         """The garbage collector: Jobs without their run, pods without their Job."""

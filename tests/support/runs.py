@@ -44,6 +44,7 @@ def stored_run(run_id: str = "run_1", **values: object) -> StoredRun:
             "completed_at": None,
             "records_processed": None,
             "error_message": None,
+            "reason": None,
             "job_name": None,
             "progress": 0,
             "attempts": 0,

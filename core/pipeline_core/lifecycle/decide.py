@@ -46,6 +46,11 @@ class StopJob:
 
 
 @dataclass(frozen=True, slots=True)
+class StopPods:
+    """Delete the run's pods that go on without a Job."""
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """Write the run's final record, then its status."""
 
@@ -63,7 +68,7 @@ class Expire:
     """Delete the object: its time to live is over."""
 
 
-Action = Start | Report | StopJob | Finish | Expire
+Action = Start | Report | StopJob | StopPods | Finish | Expire
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,19 +85,18 @@ def decide(observed: Observed, now: datetime) -> Decision:
     run, job = observed.run, observed.job
     if run.status.phase is not None and run.status.phase.is_final:
         return _after_the_end(run, job, observed.pods, now)
-    if run.deleting:
-        return Decision()  # its Job goes by owner reference; the record is settled once the object is gone
     succeeded = _succeeded(observed.pods)
     if succeeded is not None:
         return Decision(_completed(observed, succeeded))
     if job is not None and job.failed is not None:
-        return Decision(_failed(observed, job))
+        # Live, as the pod's watch may be behind the Job's, and the pod has the runner's own words.
+        return Decision(_failed(observed, job), needs_live=True)
     if job is not None and job.complete:
         return _complete_without_pod(observed)
-    if run.spec.cancel:
+    if run.spec.cancel or run.deleting:
         return _cancel(observed, now)
     if job is None:
-        return _without_job(observed)
+        return _without_job(observed, now)
     return _in_progress(observed, job, now)
 
 
@@ -126,15 +130,11 @@ def _completed(observed: Observed, pod: Pod) -> Finish:
 
 def _failed(observed: Observed, job: Job) -> Finish:
     reason, message = explain_failed_job(job, observed.pods)
-    finished = [pod.finished_at for pod in observed.pods if pod.finished_at]
-    return Finish(
-        Phase.FAILED,
-        reason,
-        message,
-        _started_at(observed),
-        max(finished, default=None),
-        attempts=_attempts(observed),
-    )
+    ends = [pod.finished_at for pod in observed.pods]
+    # An attempt that is still being stopped (a timeout, a lost node) has no end yet: then it is now.
+    known = [end for end in ends if end is not None] if reason is not Reason.TIMED_OUT else []
+    completed_at = max(known) if known and len(known) == len(ends) else None
+    return Finish(Phase.FAILED, reason, message, _started_at(observed), completed_at, attempts=_attempts(observed))
 
 
 def _complete_without_pod(observed: Observed) -> Decision:
@@ -145,24 +145,36 @@ def _complete_without_pod(observed: Observed) -> Decision:
 
 
 def _cancel(observed: Observed, now: datetime) -> Decision:
-    job = observed.job
+    run, job = observed.run, observed.job
+    why = "Cancelled by spec.cancel" if run.spec.cancel else "Cancelled: the PipelineRun is being deleted"
     if job is not None and not job.deleting:
-        return Decision(StopJob("Cancelled by spec.cancel"), look_again_at=now + RECHECK)
-    if job is not None or any(not pod.is_terminal for pod in observed.pods):
-        return Decision(look_again_at=now + RECHECK)
-    finish = Finish(
-        Phase.CANCELLED,
-        Reason.CANCELLED,
-        "Cancelled by spec.cancel",
-        _started_at(observed),
-        attempts=_attempts(observed),
-    )
+        return Decision(StopJob(why), look_again_at=now + RECHECK)
+    stopping = _stop_pods(observed, now)
+    if stopping is not None:
+        return stopping
+    finish = Finish(Phase.CANCELLED, Reason.CANCELLED, why, _started_at(observed), attempts=_attempts(observed))
     return Decision(finish, needs_live=True)
 
 
-def _without_job(observed: Observed) -> Decision:
+def _stop_pods(observed: Observed, now: datetime) -> Decision | None:
+    """What to do about what still runs of a run that must not; None once nothing does."""
+    alive = [pod for pod in observed.pods if not pod.is_terminal]
+    if observed.job is None and any(not pod.deleting for pod in alive):
+        return Decision(StopPods(), look_again_at=now + RECHECK, needs_live=True)
+    if observed.job is None and not alive:
+        return None
+    phase = observed.run.status.phase or Phase.VALIDATING
+    report = _report(observed, phase, Reason.CANCELLING, "Waiting for the runner to stop")
+    # Live, or an event that was lost would make it wait for ever.
+    return Decision(report, look_again_at=now + RECHECK, needs_live=True)
+
+
+def _without_job(observed: Observed, now: datetime) -> Decision:
     if observed.run.status.job_name is None:
         return Decision(Start())
+    stopping = _stop_pods(observed, now)
+    if stopping is not None:
+        return stopping
     message = "The run's Job was deleted before the run had finished"
     finish = Finish(Phase.FAILED, Reason.JOB_DELETED, message, _started_at(observed), attempts=_attempts(observed))
     return Decision(finish, needs_live=True)
@@ -173,17 +185,18 @@ def _in_progress(observed: Observed, job: Job, now: datetime) -> Decision:
     started_at = _started_at(observed)
     if current is not None and current.waiting is not None and current.waiting[0] in STUCK_WAITING:
         reason, detail = current.waiting
-        deadline = current.created_at + START_DEADLINE
+        deadline = (current.scheduled_at or current.created_at) + START_DEADLINE
         if now >= deadline:
             message = f"The runner could not start within {_seconds(START_DEADLINE)}s: {reason}: {detail}"
             # crash here or right after: the run is final, so the next pass deletes the Job that is left.
-            return Decision(
-                Finish(Phase.FAILED, Reason.START_FAILED, message, started_at, attempts=_attempts(observed))
-            )
+            finish = Finish(Phase.FAILED, Reason.START_FAILED, message, started_at, attempts=_attempts(observed))
+            return Decision(finish, needs_live=True)
         report = _report(observed, Phase.VALIDATING, Reason.STARTING, f"Waiting: {reason}: {detail}")
         return Decision(report, look_again_at=deadline)
     if started_at is None:
-        return Decision(_report(observed, Phase.VALIDATING, Reason.STARTING, "Waiting for the runner to start"))
+        reason, detail = (current.waiting if current else None) or ("", "")
+        waiting = f"Waiting: {reason}: {detail}" if reason == "Unschedulable" else "Waiting for the runner to start"
+        return Decision(_report(observed, Phase.VALIDATING, Reason.STARTING, waiting))
     progress = _current_progress(observed, current)
     if progress is not None and progress.stage in {"transform", "load"}:
         return Decision(_report(observed, Phase.PROCESSING, Reason.RUNNING, f"Processing ({progress.stage})"))

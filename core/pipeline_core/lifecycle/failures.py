@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from pipeline_core.lifecycle.observed import Job, Pod
 from pipeline_core.lifecycle.reasons import Reason
 
-# Waiting reasons of a container that Kubernetes retries for ever, though a person has to act.
+# Waiting reasons of a container that Kubernetes retries for ever, though a person has to act. Unschedulable isn't one:
+# a full cluster has room again some day, and the run's timeout ends the wait.
 STUCK_WAITING = frozenset(
     {
         "CreateContainerConfigError",
@@ -15,7 +16,6 @@ STUCK_WAITING = frozenset(
         "ImageInspectError",
         "ImagePullBackOff",
         "InvalidImageName",
-        "Unschedulable",
     }
 )
 

@@ -22,8 +22,10 @@ class RunSpec:
     domain: str
     pipeline: str
     parameters: Mapping[str, int | str] = field(default_factory=dict)
-    logical_time: datetime | None = None
+    # RFC 3339 as the manifest has it; it is parsed where it can be refused.
+    logical_time: str | None = None
     schedule: str | None = None
+    schedule_uid: str | None = None
     created_by: str | None = None
     run_id: str | None = None
     timeout_seconds: int | None = None
@@ -81,11 +83,15 @@ class Job:
     failed: tuple[str, str] | None = None
     attempts: int = 0
     deleting: bool = False
+    version: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """One attempt. Times and exit code are the runner container's; `waiting` is a reason and message."""
+    """One attempt. Times and exit code are the runner container's; `waiting` is a reason and message.
+
+    `version` is the object's resourceVersion, which tells the newer of two views, here as in a Job.
+    """
 
     name: str
     uid: str
@@ -98,7 +104,9 @@ class Pod:
     outcome: Outcome | None = None
     waiting: tuple[str, str] | None = None
     reason: str | None = None
+    scheduled_at: datetime | None = None
     deleting: bool = False
+    version: int = 0
 
     @property
     def is_terminal(self) -> bool:
@@ -119,10 +127,9 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """All of it. `live` says that everything was read from the API server just now, not from the watch's memory."""
+    """All of it."""
 
     run: Run
     job: Job | None = None
     pods: tuple[Pod, ...] = ()
     progress: Progress | None = None
-    live: bool = False

@@ -90,6 +90,7 @@ def finished(
     attempts: int | None = None,
     message: str | None = None,
     started_at: datetime | None = None,
+    reason: str | None = None,
 ) -> Columns:
     """The columns that the end of a run changes; empty if it is over already: the first end stands.
 
@@ -113,6 +114,7 @@ def finished(
         "transitions": [*passed, *_entries((Transition(phase, at),))],
         "records_processed": None if records_processed is None else min(records_processed, _INT64_MAX),
         "error_message": clean_text(error_message),
+        "reason": reason,
         "progress": 100 if phase is Phase.COMPLETED else run.progress,
         "attempts": max(run.attempts, attempts or 0),
         "message": run.message if message is None else clean_text(message),

@@ -63,14 +63,17 @@ class RunRecords:
         attempts: int | None = None,
         job_name: str | None = None,
         message: str | None = None,
+        object_uid: str | None = None,
     ) -> bool:
         """Bring a live run's record forward; phases passed over are recorded too. Returns whether anything changed.
 
         An earlier phase than the recorded one, or any report after the end, moves nothing back. `progress` is 0 to
-        100. Raises RunNotRecordedError if the run was never begun, ValueError if `phase` is final.
+        100. Raises RunNotRecordedError if the run was never begun, RunIdTakenError if `object_uid` is given and isn't
+        that of the run's object, ValueError if `phase` is final.
         """
         _, changed = await self._change(
             run_id,
+            object_uid,
             lambda run: changes.advanced(
                 run,
                 phase=phase,
@@ -95,13 +98,17 @@ class RunRecords:
         attempts: int | None = None,
         message: str | None = None,
         started_at: datetime | None = None,
+        reason: str | None = None,
+        object_uid: str | None = None,
     ) -> StoredRun:
         """End a run's record and return it; where it has ended already, return that end unchanged.
 
-        Raises RunNotRecordedError if the run was never begun, ValueError if `phase` isn't final.
+        Raises RunNotRecordedError if the run was never begun, RunIdTakenError if `object_uid` is given and isn't that
+        of the run's object, ValueError if `phase` isn't final.
         """
         stored, _ = await self._change(
             run_id,
+            object_uid,
             lambda run: changes.finished(
                 run,
                 phase=phase,
@@ -111,6 +118,7 @@ class RunRecords:
                 attempts=attempts,
                 message=message,
                 started_at=started_at,
+                reason=reason,
             ),
         )
         return stored
@@ -147,9 +155,13 @@ class RunRecords:
         async with transaction(self._engine) as connection:
             return [StoredRun.from_row(row) for row in (await connection.execute(query)).mappings()]
 
-    async def _change(self, run_id: str, decide: Callable[[StoredRun], changes.Columns]) -> tuple[StoredRun, bool]:
+    async def _change(
+        self, run_id: str, object_uid: str | None, decide: Callable[[StoredRun], changes.Columns]
+    ) -> tuple[StoredRun, bool]:
         async with transaction(self._engine) as connection:
             stored = await _locked(connection, run_id)
+            if object_uid is not None and stored.object_uid != object_uid:
+                raise RunIdTakenError(run_id)
             columns = decide(stored)
             if not columns:
                 return stored, False

@@ -48,13 +48,14 @@ class NewRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredRun(NewRun):
-    """A run's record. Times are in UTC; `progress` is 0 to 100; each phase is in `transitions` once, in order."""
+    """A run's record. Times are in UTC; `reason` is that of the end; `progress` is 0 to 100; each phase is in `transitions` once, in order."""
 
     phase: Phase
     started_at: datetime | None
     completed_at: datetime | None
     records_processed: int | None
     error_message: str | None
+    reason: str | None
     job_name: str | None
     progress: int
     attempts: int

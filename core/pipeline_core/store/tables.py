@@ -37,6 +37,7 @@ run_record = Table(
     Column("completed_at", DateTime(timezone=True)),
     Column("records_processed", BigInteger),
     Column("error_message", Text),
+    Column("reason", Text),
     Column("parameters", JSONB, nullable=False),
     Column("created_by", Text, nullable=False),
     Column("schedule_id", Text),

@@ -115,8 +115,11 @@ def test_a_deadline_is_told_in_the_words_of_the_specification() -> None:
 
 def test_cancelling_deletes_the_job_first_then_waits_for_its_pods_then_ends() -> None:
     assert isinstance(action(CANCEL, JOB, POD), d.StopJob)
-    assert action(CANCEL, replace(JOB, deleting=True), POD) is None
-    assert action(CANCEL, None, POD) is None
+    waiting = action(CANCEL, replace(JOB, deleting=True), POD)
+    assert isinstance(waiting, d.Report)
+    assert waiting.reason is Reason.CANCELLING
+    assert isinstance(action(CANCEL, None, POD), d.StopPods)
+    assert isinstance(action(CANCEL, None, replace(POD, deleting=True)), d.Report)
     last = d.decide(Observed(CANCEL), NOW)
     assert isinstance(last.action, d.Finish)
     assert last.action.phase is Phase.CANCELLED
@@ -161,8 +164,12 @@ def test_a_finished_run_expires_by_its_time_to_live() -> None:
     assert (expired.action, expired.needs_live) == (d.Expire(), True)
 
 
-def test_a_run_being_deleted_is_left_to_the_garbage_collector() -> None:
-    assert action(replace(RUN, deleting=True), JOB, DONE) is None
+def test_a_run_that_is_held_from_being_deleted_is_stopped_but_a_success_counts() -> None:
+    deleting = replace(RUN, deleting=True)
+    assert isinstance(action(deleting, JOB, POD), d.StopJob)
+    finish = action(deleting, JOB, DONE)
+    assert isinstance(finish, d.Finish)
+    assert finish.phase is Phase.COMPLETED
 
 
 _times = st.none() | st.just(T0) | st.just(NOW)

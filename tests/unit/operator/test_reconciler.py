@@ -207,7 +207,7 @@ async def test_without_postgresql_a_run_waits_says_so_and_nothing_is_started_unr
             await world.reconcile(uid)
     assert (world.status()["phase"], world.status()["message"]) == (
         "Pending",
-        "Waiting for PostgreSQL: connection refused",
+        "Waiting for PostgreSQL, which can't be reached",
     )
     assert conditions(world)["Admitted"] == ("Unknown", "StoreUnavailable")
     assert [method for method, _ in world.kubernetes.writes()] == ["PATCH"]

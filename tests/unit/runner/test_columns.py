@@ -1,0 +1,110 @@
+"""Schemas: what is money, how a target grows, and the SQL that carries values from one shape to the other."""
+
+import pytest
+
+from pipeline_runner.bigquery import sql
+from pipeline_runner.bigquery.columns import Column, dotted, leaves, merge
+from pipeline_runner.bigquery.money import exact
+from pipeline_runner.errors import ConfigError, DataError
+
+
+def record(name: str, *fields: Column, repeated: bool = False) -> Column:
+    return Column(name, "RECORD", repeated, fields)
+
+
+FLOAT, STRING = (lambda name: Column(name, "FLOAT")), (lambda name: Column(name, "STRING"))
+CREDITS = record("credits", STRING("name"), FLOAT("amount"), repeated=True)
+
+
+@pytest.mark.parametrize("name", ["cost", "COST", "cost_at_list", "billed_cost", "BilledCost", "total_cost_usd"])
+def test_costs_are_money(name: str) -> None:
+    assert exact((FLOAT(name),)) == (Column(name, "NUMERIC"),)
+
+
+@pytest.mark.parametrize("name", ["amount", "currency_conversion_rate", "price", "effective_price", "costly", "coster"])
+def test_quantities_rates_and_unit_prices_stay(name: str) -> None:
+    assert exact((FLOAT(name),)) == (FLOAT(name),)
+
+
+def test_amounts_are_money_in_credits_alone() -> None:
+    usage = record("usage", FLOAT("amount"))
+    converted = exact((CREDITS, usage, Column("cost", "INTEGER")))
+    assert [dotted(path) for path in leaves(converted) if path[-1].type == "NUMERIC"] == ["credits.amount"]
+
+
+def test_a_config_names_further_money() -> None:
+    price = record("price", FLOAT("effective_price"), FLOAT("tier"))
+    (converted,) = exact((price,), ["price.effective_price"])
+    assert [each.type for each in converted.fields] == ["NUMERIC", "FLOAT"]
+    with pytest.raises(
+        ConfigError, match=r"target.numeric: price.none should be a FLOAT column of the source; it is not"
+    ):
+        exact((price,), ["price.none"])
+    with pytest.raises(ConfigError, match="it is STRING"):
+        exact((STRING("name"),), ["name"])
+
+
+def test_a_target_keeps_its_order_and_grows_at_the_end() -> None:
+    existing = (STRING("b"), record("r", STRING("y")), STRING("gone"))
+    wanted = (STRING("new"), record("R", STRING("x"), STRING("y")), STRING("B"))
+    merged = merge(existing, wanted)
+    assert merged == (STRING("b"), record("r", STRING("y"), STRING("x")), STRING("gone"), STRING("new"))
+
+
+@pytest.mark.parametrize(
+    ("existing", "wanted", "message"),
+    [
+        (STRING("cost"), FLOAT("cost"), "column cost is STRING, but the source's is now FLOAT"),
+        (
+            STRING("t"),
+            Column("t", "STRING", repeated=True),
+            "column t is STRING, but the source's is now REPEATED STRING",
+        ),
+        (record("r", STRING("x")), record("r", FLOAT("x")), "column r.x is STRING, but the source's is now FLOAT"),
+    ],
+)
+def test_a_changed_type_is_refused_by_name(existing: Column, wanted: Column, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        merge((existing,), (wanted,))
+
+
+def test_types_are_read_by_both_names() -> None:
+    assert Column.from_api({"name": "a", "type": "INT64"}) == Column.from_api({"name": "a", "type": "INTEGER"})
+    required = Column.from_api({"name": "a", "type": "STRUCT", "mode": "REQUIRED", "fields": []})
+    assert (required.type, required.repeated) == ("RECORD", False)
+    with pytest.raises(ConfigError, match=r"column r\.a has the type RANGE"):
+        Column.from_api({"name": "r", "type": "RECORD", "fields": [{"name": "a", "type": "RANGE"}]})
+
+
+def test_unchanged_columns_are_passed_as_they_are() -> None:
+    labels = record("labels", STRING("key"), repeated=True)
+    assert sql.copied_columns((labels, STRING("lost")), (STRING("a"), labels)) == [("labels", "s.`labels`")]
+
+
+def test_arrays_keep_their_order_and_missing_fields_are_null() -> None:
+    target = record("credits", STRING("name"), Column("amount", "NUMERIC"), STRING("kind"), repeated=True)
+    ((_, value),) = sql.copied_columns((CREDITS,), (target,))
+    assert value == (
+        "ARRAY(SELECT AS STRUCT e0.`name` AS `name`, PARSE_NUMERIC(CAST(e0.`amount` AS STRING)) AS `amount`, "
+        "CAST(NULL AS STRING) AS `kind` FROM UNNEST(s.`credits`) AS e0 WITH OFFSET AS o0 ORDER BY o0)"
+    )
+
+
+def test_arrays_within_arrays_have_names_of_their_own() -> None:
+    def outer(type_: str) -> Column:
+        return record("a", record("b", Column("cost", type_), repeated=True), repeated=True)
+
+    ((_, value),) = sql.copied_columns((outer("FLOAT"),), (outer("NUMERIC"),))
+    assert "UNNEST(e0.`b`) AS e1 WITH OFFSET AS o1 ORDER BY o1" in value
+    statistics = sql.statistics((outer("NUMERIC"),), ("a.b.cost",), "t AS s")
+    assert "SUM((SELECT SUM((SELECT SUM(e1.`cost`) FROM UNNEST(e0.`b`) AS e1)) FROM UNNEST(s.`a`) AS e0))" in statistics
+
+
+def test_a_record_that_is_null_stays_null() -> None:
+    origin, target = record("r", FLOAT("cost")), record("r", Column("cost", "NUMERIC"))
+    ((_, value),) = sql.copied_columns((origin,), (target,))
+    assert value.startswith("IF(s.`r` IS NULL, NULL, STRUCT(")
+
+
+def test_text_ends_where_it_should() -> None:
+    assert sql.text("it's \\ \n") == "'it\\'s \\\\ \\n'"

@@ -1,0 +1,50 @@
+"""The days of a run: from its parameters, and as constants in SQL."""
+
+from datetime import date
+
+import pytest
+
+from pipeline_runner.bigquery.window import Window
+from pipeline_runner.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("parameters", "first", "last"),
+    [
+        ({"date": "2026-11-01"}, date(2026, 11, 1), date(2026, 11, 1)),
+        ({"start_date": "2026-10-31", "end_date": "2026-11-01"}, date(2026, 10, 31), date(2026, 11, 1)),
+        ({"date": "2026-11-01", "other": "x"}, date(2026, 11, 1), date(2026, 11, 1)),
+    ],
+)
+def test_parameters_give_days(parameters: dict[str, object], first: date, last: date) -> None:
+    assert Window.from_parameters(parameters) == Window(first, last)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({}, "expected date, or start_date and end_date"),
+        ({"start_date": "2026-11-01"}, "parameters.end_date: expected a date"),
+        ({"end_date": "2026-11-01"}, "parameters.start_date: expected a date"),
+        ({"date": "2026-02-30"}, "got '2026-02-30'"),
+        ({"date": "20261101"}, "got '20261101'"),
+        ({"date": 20261101}, "got 20261101"),
+        ({"date": "2026-11-01'; DROP TABLE x; --"}, "expected a date as YYYY-MM-DD"),
+        ({"start_date": "2026-11-02", "end_date": "2026-11-01"}, "end_date 2026-11-01 is before start_date 2026-11-02"),
+    ],
+)
+def test_other_parameters_are_refused_by_name(parameters: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message.replace("(", r"\(")):
+        Window.from_parameters(parameters)
+
+
+@pytest.mark.parametrize(
+    ("type_", "condition"),
+    [
+        ("TIMESTAMP", "t >= TIMESTAMP '2026-12-31 00:00:00+00' AND t < TIMESTAMP '2027-01-01 00:00:00+00'"),
+        ("DATETIME", "t >= DATETIME '2026-12-31 00:00:00' AND t < DATETIME '2027-01-01 00:00:00'"),
+        ("DATE", "t >= DATE '2026-12-31' AND t < DATE '2027-01-01'"),
+    ],
+)
+def test_the_last_day_is_whole_and_the_next_is_out(type_: str, condition: str) -> None:
+    assert Window(date(2026, 12, 31), date(2026, 12, 31)).contains("t", type_) == condition
