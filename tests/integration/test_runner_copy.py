@@ -233,7 +233,7 @@ def test_memory_is_bounded_for_any_number_of_rows(billing: Billing, tmp_path: Pa
         environment = {"PIPELINES_RUN_DOCUMENT": str(document), "PIPELINES_TERMINATION_LOG": str(tmp_path / "log")}
         # the kernel's own count for this program alone: a child's ru_maxrss begins with what its parent had
         program = (
-            "import re; from pathlib import Path; from pipeline_runner.__main__ import main; code = main(); "
+            "import re; from pathlib import Path; from pipeline_runner.main import main; code = main(); "
             "print(int(code), re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1])"
         )
         done = subprocess.run(

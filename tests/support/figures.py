@@ -5,7 +5,10 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from time import monotonic
+
+_LOOK_SECONDS = 0.05
 
 
 def in_turn(subjects: Mapping[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
@@ -33,11 +36,28 @@ def median(values: Sequence[float]) -> float:
 
 
 def peak_rss_mib(command: Sequence[str], environment: Mapping[str, str]) -> tuple[float, float]:
-    """Run a command to its end; its seconds and its peak of memory in MiB. Raises CalledProcessError where it fails."""
-    began = monotonic()
+    """Run a command to its end; its seconds and its peak of memory in MiB. Raises CalledProcessError where it fails.
+
+    The peak is the kernel's VmHWM, read while the process runs: what wait4 tells of a child begins with the peak of
+    the process that forked it.
+    """
+    began, peak = monotonic(), 0
     process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
+    while True:
+        try:
+            process.wait(_LOOK_SECONDS)
+        except subprocess.TimeoutExpired:
+            peak = max(peak, _high_water_kib(process.pid))
+            continue
+        break
     if process.returncode != 0:
         raise subprocess.CalledProcessError(process.returncode, command)
-    return monotonic() - began, usage.ru_maxrss / 1024
+    return monotonic() - began, peak / 1024
+
+
+def _high_water_kib(pid: int) -> int:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")), 0)

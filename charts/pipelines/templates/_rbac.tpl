@@ -4,20 +4,17 @@
   resources: [pipelineruns]
   verbs: [get, list, watch, delete]
 - apiGroups: [pipelines.dev]
-  resources: [pipelineschedules]
-  verbs: [get, list, watch]
-- apiGroups: [pipelines.dev]
-  resources: [pipelineruns/status, pipelineschedules/status]
+  resources: [pipelineruns/status]
   verbs: [patch]
 - apiGroups: [batch]
   resources: [jobs]
   verbs: [get, list, watch, create, delete]
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch, delete]
+  verbs: [list, watch, delete]
 - apiGroups: [""]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [create]
 {{- end -}}
 
 {{/* The operator's ServiceAccount as the subject of a binding. */}}

@@ -116,6 +116,8 @@ def launch(
         "BQEMU_ENABLE_FORMAT_EXTENSIONS": "false",
         "BQEMU_UPLOAD_STAGING_DIR": str(work / "uploads"),
         "BQEMU_LOG_LEVEL": "warning",
+        # It bounds its own answers by this too, and a message of Storage Read may exceed the usual 11 MB.
+        "BQEMU_WRITE_API_MAX_REQUEST_BYTES": str(128 * 1024 * 1024),
         **({"HOME": str(home)} if home else {}),
     }
     # in `work`, since it reads settings from the folder that it is started in

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from pipeline_operator.exporter.__main__ import main
+from pipeline_operator.exporter.main import main
 from pipeline_operator.exporter.settings import ExporterSettings
 
 

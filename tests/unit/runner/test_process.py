@@ -29,7 +29,7 @@ class Fake(BaseProcessor):
 module = types.ModuleType("pipeline_runner.processors.fake")
 module.Fake = Fake
 sys.modules[module.__name__] = module
-from pipeline_runner.__main__ import run_and_exit
+from pipeline_runner.main import run_and_exit
 run_and_exit()
 """
 
