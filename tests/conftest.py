@@ -10,7 +10,7 @@ from pipeline_core.settings import BigQuerySettings
 from pipeline_core.store.bigquery.client import bigquery_client
 from pipeline_local import backends, progress
 from pipeline_local.forwarding import reachable
-from pipeline_local.install import NAMESPACE
+from pipeline_local.kubeconfig import NAMESPACE
 from pipeline_local.kubectl import Kubectl
 from pipeline_local.paths import Paths
 from pipeline_local.setup import set_up

@@ -16,6 +16,7 @@ from pipeline_local.embedded import EmbeddedBackend
 from pipeline_local.errors import LocalError
 from pipeline_local.images import Image
 from pipeline_local.images_content import checkout
+from pipeline_local.kubeconfig import NAMESPACE
 from pipeline_local.kubectl import Kubectl
 from pipeline_local.paths import Paths, private_folder, write_atomically
 from pipeline_local.progress import Reporter
@@ -24,7 +25,6 @@ from pipeline_local.services.processes import LOOPBACK
 from pipeline_local.state import State, is_free
 
 RELEASE = "pipelines"
-NAMESPACE = "pipelines"
 ENV = "dev"
 READY_WITHIN = 180
 """Seconds that Helm waits for all pods."""

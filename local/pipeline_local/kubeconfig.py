@@ -7,6 +7,8 @@ from pathlib import Path
 from pipeline_local.certificates import Certificates
 
 CLUSTER = "pipelines-local"
+# Where the chart is installed, so that `kubectl get plr` shows the runs without more words.
+NAMESPACE = "pipelines"
 
 
 def render(server: str, certificates: Certificates, user: str, leaf: str) -> str:
@@ -29,7 +31,7 @@ def render(server: str, certificates: Certificates, user: str, leaf: str) -> str
                 },
             }
         ],
-        "contexts": [{"name": CLUSTER, "context": {"cluster": CLUSTER, "user": user}}],
+        "contexts": [{"name": CLUSTER, "context": {"cluster": CLUSTER, "user": user, "namespace": NAMESPACE}}],
         "current-context": CLUSTER,
     }
     return json.dumps(document, indent=2) + "\n"

@@ -48,7 +48,10 @@ class NewRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredRun(NewRun):
-    """A run's record. Times are in UTC; `reason` is that of the end; `progress` is 0 to 100; each phase is in `transitions` once, in order."""
+    """A run's record.
+
+    Times are in UTC; `reason` is that of the end; `progress` is 0 to 100; `transitions` has each phase once, in order.
+    """
 
     phase: Phase
     started_at: datetime | None

@@ -21,7 +21,8 @@ from pipeline_local import progress
 from pipeline_local.backends import Backend
 from pipeline_local.forwarding import forward_command, reachable
 from pipeline_local.images_content import checkout
-from pipeline_local.install import ENV, NAMESPACE
+from pipeline_local.install import ENV
+from pipeline_local.kubeconfig import NAMESPACE
 from pipeline_local.kubectl import Kubectl
 from pipeline_local.paths import Paths
 from pipeline_local.quickstart import checks, results, run, source
