@@ -1,5 +1,6 @@
 """Starts, recognises and ends the cluster's processes, so that a stranger's process is never taken for one of them."""
 
+import atexit
 import os
 import select
 import signal
@@ -73,6 +74,13 @@ def start(argv: Sequence[str], environment: Mapping[str, str], log: Path, marker
         _reap(process.pid)
         raise RuntimeError(f"{argv[0]} ended at once, see {log}")
     return identity
+
+
+@atexit.register
+def _let_go() -> None:
+    """The servers outlive this process on purpose; without a word to it, subprocess would warn of each at the end."""
+    for process in _children.values():
+        process.returncode = process.returncode or 0
 
 
 def end(identities: Iterable[Identity], grace: float) -> None:

@@ -49,6 +49,8 @@ class Informer:
         self._stop = threading.Event()
         # A line for each event of each object would bury a run's story.
         logging.getLogger("kopf").setLevel(logging.WARNING)
+        # It warns that it doesn't hear signals in this thread, which is what the thread is for.
+        logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
 
     @property
     def is_ready(self) -> bool:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import structlog
 
+from pipeline_core.errors import PipelinesError
 from pipeline_core.store.runs import StoredRun
 from pipeline_operator import names
 from pipeline_operator.cache import Cache, Vanished
@@ -17,7 +18,7 @@ from pipeline_operator.queue import WorkQueue
 _log = structlog.get_logger(__name__)
 
 _PAGE = 500
-_SERVED_RETRY_SECONDS = 5.0
+_RETRY_SECONDS = 5.0
 
 
 class UnfinishedRecords(Protocol):
@@ -48,12 +49,18 @@ class Sweep:
 
     async def run_forever(self, interval: float) -> None:
         """A round at once, then one every `interval` seconds, spread so that restarts don't fall together."""
+        retry = _RETRY_SECONDS
         while True:
             try:
                 await self.round()
+                pause, retry = interval, _RETRY_SECONDS
+            except (KubeUnavailableError, PipelinesError) as error:
+                _log.warning("sweep waits for a service", error=str(error), retry_in=retry)
+                pause, retry = retry, min(2 * retry, interval)
             except Exception:
-                _log.exception("sweep failed; it is tried again with the next round")
-            await asyncio.sleep(interval * random.uniform(0.8, 1.2))  # noqa: S311 - spreads load
+                _log.exception("sweep failed", retry_in=retry)
+                pause, retry = retry, min(2 * retry, interval)
+            await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 - spreads load
 
     async def until_served(self) -> None:
         """Wait until the API server knows PipelineRuns: without the CRDs a watch would stay silent for ever."""
@@ -67,7 +74,7 @@ class Sweep:
                 _log.warning("the API server isn't reached", error=str(error))
             else:
                 return
-            await asyncio.sleep(_SERVED_RETRY_SECONDS)
+            await asyncio.sleep(_RETRY_SECONDS)
 
     async def round(self) -> None:
         """Compare the API server, the records and the memory once."""

@@ -50,7 +50,6 @@ def _make_run_record() -> None:
         sa.Column("completed_at", _TIME),
         sa.Column("records_processed", sa.BigInteger),
         sa.Column("error_message", sa.Text),
-        sa.Column("reason", sa.Text),
         sa.Column("parameters", JSONB, nullable=False),
         sa.Column("created_by", sa.Text, nullable=False),
         sa.Column("schedule_id", sa.Text),
