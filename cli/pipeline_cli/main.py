@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline_cli.organizations import integration, org
 from pipeline_cli.run import run
 from pipeline_cli.validate import validate
 from pipeline_core import __version__
@@ -19,6 +20,8 @@ app = typer.Typer(
 app.command()(validate)
 app.command()(run)
 app.command()(quickstart)
+app.add_typer(org, name="org")
+app.add_typer(integration, name="integration")
 app.add_typer(local, name="local")
 
 

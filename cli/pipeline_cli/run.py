@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 
+from pipeline_cli.failing import refused, sentences
 from pipeline_core.catalog import Catalog, load_catalog
-from pipeline_core.errors import PipelinesError
+from pipeline_core.errors import IntegrationNotActiveError, PipelinesError
 from pipeline_core.logging import configure_logging
 from pipeline_core.outcome import ExitCode
 from pipeline_core.resolve import RunRequest, resolve_run
@@ -46,13 +46,17 @@ def run(
 ) -> None:
     """Run a pipeline once on this machine.
 
-    The integration's settings come from --setting, else from the database of PIPELINES_DATABASE_URL.
+    The integration's settings come from the database of PIPELINES_DATABASE_URL; --setting adds to them.
     """
     if not (local or dry_run):
-        raise _refused(_ON_CLUSTER, ExitCode.CONFIG)
+        raise refused(_ON_CLUSTER, ExitCode.CONFIG)
     parts = pipeline.split("/")
     if len(parts) not in (2, 3):
-        raise _refused(f"{pipeline!r}: expected provider/domain/pipeline, such as gcp/cost/billing", ExitCode.CONFIG)
+        raise refused(f"{pipeline!r}: expected provider/domain/pipeline, such as gcp/cost/billing", ExitCode.CONFIG)
+    if not configs.is_dir():
+        raise refused(
+            f"{configs}: no such folder; name the catalog's with --configs or PIPELINES_CATALOG_DIR", ExitCode.CONFIG
+        )
     configure_logging("error", "run")
     dates = {"date": date, "start_date": start_date, "end_date": end_date}
     parameters = {**_pairs(param or [], "--param"), **{name: day for name, day in dates.items() if day is not None}}
@@ -76,10 +80,14 @@ async def _run(
             parameters=parameters,
             logical_time=datetime.now(UTC),
         )
-        integration = {**await _stored(org, parts[0], needed=not settings), **settings}
-        document = resolve_run(catalog, request, env=env, integration=integration or None)
+        stored = await _stored(org, parts[0])
+        integration = None if stored is None and not settings else {**(stored or {}), **settings}
+        document = resolve_run(catalog, request, env=env, integration=integration)
+    except IntegrationNotActiveError as error:
+        hint = "name its settings with --setting, or set PIPELINES_DATABASE_URL to the installation's database"
+        raise refused(f"{error}: {hint}", ExitCode.CONFIG) from None
     except PipelinesError as error:
-        raise _refused(str(error), ExitCode.CONFIG) from None
+        raise refused(str(error), ExitCode.CONFIG) from None
     await (_preview(document) if dry_run else _execute(document))
 
 
@@ -89,9 +97,7 @@ async def _preview(document: RunDocument) -> None:
         facts = await processor.preview(dict(document.parameters))
     except ProcessorError as error:
         name = document.config["processor"]["class"]
-        raise _refused(f"{name}: {error}", error.exit_code) from None
-    except ValidationError as error:
-        raise _refused(f"the environment lacks settings: {_fields(error)}", ExitCode.CONFIG) from None
+        raise refused(f"{name}: {error}", error.exit_code) from None
     typer.echo(f"A run of {document.provider}/{document.domain}/{document.pipeline} for {document.org_slug} would")
     for label, text in facts.items():
         typer.echo(f"  {label + ':':<18} {text}")
@@ -105,7 +111,7 @@ async def _execute(document: RunDocument) -> None:
         loop.add_signal_handler(number, lambda: task.cancelling() or task.cancel())
     outcome, code = await task
     if code is not ExitCode.OK:
-        raise _refused(outcome.error or "the run failed", code)
+        raise refused(outcome.error or "the run failed", code)
     seconds = sum(outcome.stages.values())
     typer.echo(f"{document.run_id} succeeded: {outcome.records_processed:,} records in {seconds:.1f} s")
 
@@ -120,25 +126,26 @@ class _Printed(Progress):
 def _domain(catalog: Catalog, provider: str, pipeline: str) -> str:
     found = [each.domain for each in catalog.pipelines if (each.provider, each.stem) == (provider, pipeline)]
     if len(found) != 1:
-        raise _refused(f"{provider}/{pipeline}: expected provider/domain/pipeline", ExitCode.CONFIG)
+        raise refused(f"{provider}/{pipeline}: expected provider/domain/pipeline", ExitCode.CONFIG)
     return found[0]
 
 
-async def _stored(org: str, provider: str, *, needed: bool) -> Mapping[str, str]:
-    """The settings of the organization's active integration, where a database is configured."""
-    if not needed or not os.environ.get("PIPELINES_DATABASE_URL"):
-        return {}
+async def _stored(org: str, provider: str) -> Mapping[str, str] | None:
+    """The settings of the organization's active integration; None without one, or without a database to ask."""
+    if not os.environ.get("PIPELINES_DATABASE_URL"):
+        return None
     # imported where it is needed: most commands of `pipelines` never meet a database
     from pipeline_core.settings import DatabaseSettings
     from pipeline_core.store.engine import create_engine
     from pipeline_core.store.integrations import Integrations
 
-    engine = create_engine(DatabaseSettings().database_url.get_secret_value())
+    with sentences():
+        engine = create_engine(DatabaseSettings().database_url.get_secret_value())
     try:
         integration = await Integrations(engine).get(org, provider)
     finally:
         await engine.dispose()
-    return integration.settings if integration is not None and integration.is_active else {}
+    return integration.settings if integration is not None and integration.is_active else None
 
 
 def _pairs(values: list[str], option: str) -> dict[str, str]:
@@ -146,15 +153,6 @@ def _pairs(values: list[str], option: str) -> dict[str, str]:
     for each in values:
         name, separator, value = each.partition("=")
         if not name or not separator:
-            raise _refused(f"{option} {each[:100]!r}: expected name=value", ExitCode.CONFIG)
+            raise refused(f"{option} {each[:100]!r}: expected name=value", ExitCode.CONFIG)
         pairs[name] = value
     return pairs
-
-
-def _fields(error: ValidationError) -> str:
-    return ", ".join(f"PIPELINES_BIGQUERY_{each['loc'][-1]}".upper() for each in error.errors())
-
-
-def _refused(message: str, code: ExitCode) -> typer.Exit:
-    typer.echo(message, err=True)
-    return typer.Exit(int(code))

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pipeline_core.outcome import TERMINATION_MESSAGE_PATH
 from pipeline_core.run_document import RUN_DOCUMENT_PATH
+from pipeline_core.settings import BigQuerySettings
+from pipeline_runner.errors import ConfigError
 
 
 class RunnerSettings(BaseSettings):
@@ -35,3 +37,12 @@ class QueryLimits(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="PIPELINES_BIGQUERY_", extra="ignore", env_ignore_empty=True)
 
     max_bytes_billed: int | None = Field(default=None, gt=0)
+
+
+def bigquery_settings() -> BigQuerySettings:
+    """How to reach BigQuery. Raises ConfigError, naming the variables, where the environment doesn't say it."""
+    try:
+        return BigQuerySettings()
+    except ValidationError as error:
+        problems = (f"PIPELINES_BIGQUERY_{each['loc'][-1]}".upper() + f": {each['msg']}" for each in error.errors())
+        raise ConfigError(f"the environment lacks settings: {'; '.join(problems)}") from None

@@ -14,6 +14,8 @@ from pipeline_core.lifecycle.reasons import Reason
 
 # How long a pod may wait for something that only a person can give (an image, room on a node).
 START_DEADLINE = timedelta(minutes=5)
+# A Job has its pod within a second, unless something refuses the pod.
+POD_EXPECTED = timedelta(seconds=15)
 # Progress alone is written to the object at most this often.
 PROGRESS_INTERVAL = timedelta(seconds=5)
 # A safety net for an event that never came; the watch is what normally wakes a run.
@@ -193,8 +195,14 @@ def _in_progress(observed: Observed, job: Job, now: datetime) -> Decision:
             return Decision(finish, needs_live=True)
         report = _report(observed, Phase.VALIDATING, Reason.STARTING, f"Waiting: {reason}: {detail}")
         return Decision(report, look_again_at=deadline)
+    if current is None and now >= job.created_at + POD_EXPECTED:
+        waiting = f"No pod yet; see why with: kubectl describe job {job.name}"
+        return Decision(_report(observed, Phase.VALIDATING, Reason.STARTING, waiting))
+    if current is None:
+        report = _report(observed, Phase.VALIDATING, Reason.STARTING, "Waiting for the runner to start")
+        return Decision(report, look_again_at=job.created_at + POD_EXPECTED)
     if started_at is None:
-        reason, detail = (current.waiting if current else None) or ("", "")
+        reason, detail = current.waiting or ("", "")
         waiting = f"Waiting: {reason}: {detail}" if reason == "Unschedulable" else "Waiting for the runner to start"
         return Decision(_report(observed, Phase.VALIDATING, Reason.STARTING, waiting))
     progress = _current_progress(observed, current)

@@ -12,9 +12,9 @@ from pathlib import Path
 from google.cloud import bigquery
 from rich.console import Console
 
-from pipeline_core import identifiers
 from pipeline_core.settings import BigQuerySettings
 from pipeline_core.store.bigquery.client import bigquery_client
+from pipeline_core.store.bigquery.datasets import create_org_dataset
 from pipeline_core.store.engine import create_engine
 from pipeline_core.store.integrations import Integrations
 from pipeline_local import progress
@@ -65,8 +65,7 @@ def tour(console: Console) -> None:
 
 def prepare(client: bigquery.Client, database_url: str, org: str) -> None:
     """Give the organization its dataset, and tell the installation where its billing export is."""
-    dataset = bigquery.DatasetReference(client.project, identifiers.dataset_name(org, ENV))
-    client.create_dataset(dataset, exists_ok=True, timeout=60)
+    create_org_dataset(client, org, ENV)
     asyncio.run(integrate(database_url, org, source.SETTINGS))
 
 
@@ -84,7 +83,7 @@ def _say_what_next(console: Console, backend: Backend, kubectl: Kubectl, state: 
     steps = {
         f'eval "$({pipelines} local env)"': "kubectl, helm and pipelines for this cluster",
         "kubectl get plr": "the runs",
-        "kubectl apply -f examples/run-gcp-billing.yaml": "copy yesterday once more",
+        "kubectl replace --force -f examples/run-gcp-billing.yaml": "copy yesterday once more",
         "kubectl describe plr gcp-billing-acme": "what happened to it",
         "kubectl logs -l pipelines.dev/org=acme --tail=20": "what its runner said",
         f"{pipelines} run gcp/cost/billing --local --org acme --date {last_day} --dry-run": "",
@@ -92,7 +91,7 @@ def _say_what_next(console: Console, backend: Backend, kubectl: Kubectl, state: 
     }
     if backend.name != "embedded":
         steps = {f"{shlex.join(forward_command(kubectl, state))} &": "reach the dev services"} | steps
-    lines = (f"  {command:<52}{f'# {meaning}' if meaning else ''}".rstrip() for command, meaning in steps.items())
+    lines = (f"  {command:<58}{f'# {meaning}' if meaning else ''}".rstrip() for command, meaning in steps.items())
     console.print("\n".join(("\nWhat to try next:", *lines)), markup=False, highlight=False, soft_wrap=True)
 
 

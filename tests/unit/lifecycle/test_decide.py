@@ -144,6 +144,16 @@ def test_a_pod_that_cannot_start_is_shown_and_given_up_after_its_deadline() -> N
     assert late.action.reason is Reason.START_FAILED
 
 
+def test_a_job_without_a_pod_says_where_to_look() -> None:
+    decision = d.decide(Observed(KNOWN, JOB), T0)
+    assert isinstance(decision.action, d.Report)
+    assert decision.action.message == "Waiting for the runner to start"
+    assert decision.look_again_at == T0 + d.POD_EXPECTED
+    late = d.decide(Observed(KNOWN, JOB), T0 + d.POD_EXPECTED).action
+    assert isinstance(late, d.Report)
+    assert late.message == "No pod yet; see why with: kubectl describe job run-1"
+
+
 def test_a_job_that_outlives_its_run_is_deleted() -> None:
     given_up = replace(OVER, status=replace(OVER.status, phase=Phase.FAILED))
     assert isinstance(action(given_up, JOB, POD), d.StopJob)
