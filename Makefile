@@ -51,6 +51,7 @@ lock: $(VENV) ## renew the lock files from pyproject.toml
 	  $(COMPILE) pyproject.toml --extra $$extra --constraint locks/dev.txt --output-file locks/$$extra.txt; \
 	done
 	grep -hE '^uv==' locks/dev.txt | tr -d '\\ ' | $(COMPILE) --no-annotate - --output-file locks/bootstrap.txt
+	$(BIN)/python -c 'from pipeline_local.toolchain import WHEEL; print(WHEEL)' | $(COMPILE) --no-annotate - --output-file locks/toolchain.txt
 
 sync: $(VENV) ## copy crds/ and configs/ into the chart, and renew its table of values
 	@$(BIN)/python charts/sync.py

@@ -1,5 +1,6 @@
 """What tests of more than one kind share: the local cluster, which whatever is marked `e2e` finds up and installed."""
 
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -15,7 +16,7 @@ from pipeline_local.kubectl import Kubectl
 from pipeline_local.paths import Paths
 from pipeline_local.setup import set_up
 from pipeline_local.state import State
-from support.installation import Installation
+from support.installation import Installation, context_refusal
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -40,6 +41,8 @@ def cluster(pytestconfig: pytest.Config) -> Iterator[Installation]:
     """The local cluster with this checkout's images and chart in it; taken down at the end if it wasn't up before."""
     paths = Paths.from_environment()
     state = State(paths.state)
+    if refusal := context_refusal(state.backend, os.environ):
+        pytest.fail(refusal, pytrace=False)
     was_up = state.backend is not None
     capture = pytestconfig.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled(), progress.reporter(Console(stderr=True)) as reporter:

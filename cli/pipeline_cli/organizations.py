@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 from rich.console import Console
@@ -11,10 +11,10 @@ from rich.table import Table
 
 from pipeline_cli.failing import refused, sentences
 from pipeline_core.settings import BigQuerySettings, DatabaseSettings
-from pipeline_core.store.bigquery.client import bigquery_client
-from pipeline_core.store.bigquery.datasets import create_org_dataset
-from pipeline_core.store.engine import create_engine
-from pipeline_core.store.integrations import Integration, Integrations
+
+# Clients are imported where they are needed: most commands never meet a service.
+if TYPE_CHECKING:
+    from pipeline_core.store.integrations import Integration, Integrations
 
 T = TypeVar("T")
 
@@ -31,6 +31,9 @@ def create_org(slug: _Org, env: _Env = "dev") -> None:
 
     Uses PIPELINES_BIGQUERY_PROJECT and PIPELINES_BIGQUERY_LOCATION.
     """
+    from pipeline_core.store.bigquery.client import bigquery_client
+    from pipeline_core.store.bigquery.datasets import create_org_dataset
+
     with sentences():
         name, new = create_org_dataset(bigquery_client(BigQuerySettings()), slug, env)
     typer.echo(f"dataset {name} {'created' if new else 'is there'}")
@@ -75,7 +78,10 @@ def list_integrations(
     Console().print(table)
 
 
-def _with_integrations(work: Callable[[Integrations], Awaitable[T]]) -> T:
+def _with_integrations(work: "Callable[[Integrations], Awaitable[T]]") -> T:
+    from pipeline_core.store.engine import create_engine
+    from pipeline_core.store.integrations import Integrations
+
     async def connected() -> T:
         engine = create_engine(DatabaseSettings().database_url.get_secret_value())
         try:
@@ -86,7 +92,7 @@ def _with_integrations(work: Callable[[Integrations], Awaitable[T]]) -> T:
     return asyncio.run(connected())
 
 
-def _plain(found: Integration) -> dict[str, object]:
+def _plain(found: "Integration") -> dict[str, object]:
     return {
         "provider": found.provider,
         "status": found.status,

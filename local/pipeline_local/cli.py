@@ -6,13 +6,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from pipeline_local import backends, progress, shell
+from pipeline_local import backends, clients, progress, shell
 from pipeline_local.errors import LocalError
 from pipeline_local.paths import Paths
 from pipeline_local.state import State
@@ -34,13 +35,18 @@ def _plainly() -> Iterator[None]:
 
 @app.command()
 def up(
-    backend: Annotated[str, typer.Option(help="auto, embedded or kind. auto: kind where Docker answers.")] = "auto",
+    backend: Annotated[
+        str, typer.Option(help="auto, embedded or kind. auto: kind if it is there and Docker answers.")
+    ] = "auto",
     context: Annotated[str | None, typer.Option(help="Use the existing cluster of this kubeconfig context.")] = None,
     image_repository: Annotated[
         str | None, typer.Option(help="With --context: where its nodes can pull this project's images from.")
     ] = None,
 ) -> None:
-    """Start the cluster, or repair it. Harmless when it runs."""
+    """Start the cluster, or repair it. Harmless when it runs.
+
+    It is empty then: `make quickstart` (or `pipelines quickstart`) installs the chart, with the operator, into it.
+    """
     paths = Paths.from_environment()
     state = State(paths.state)
     with _plainly(), state.exclusive():
@@ -50,7 +56,12 @@ def up(
         with progress.reporter(_messages) as reporter:
             backends.open_backend(choice, paths, state).up(reporter)
     _messages.print(
-        f'The cluster is up ({choice.name}). To use it: eval "$(pipelines local env)"', markup=False, highlight=False
+        f'The cluster is up ({choice.name}). To use it: eval "$(pipelines local env)"\n'
+        "To install the chart into it: make quickstart (or pipelines quickstart); "
+        "`env` then has the addresses of its services too.",
+        soft_wrap=True,
+        markup=False,
+        highlight=False,
     )
 
 
@@ -92,10 +103,14 @@ def status() -> None:
 
 @app.command()
 def env() -> None:
-    """Print the variables to use the cluster with, for `eval "$(pipelines local env)"`."""
+    """Print the variables to use the cluster with, for `eval "$(pipelines local env)"`.
+
+    The addresses of the services are among them once `make quickstart` (or `pipelines quickstart`) has installed them.
+    """
     paths = Paths.from_environment()
     with _plainly():
         backends.current(paths)
+        clients.link_ourselves(paths, Path(sys.executable))
         lines = shell.export_lines(paths, State(paths.state).exports, os.environ.get("PATH", os.defpath))
     for line in lines:
         typer.echo(line)

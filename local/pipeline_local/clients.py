@@ -1,5 +1,6 @@
 """kubectl and Helm for clusters that bring none of their own, and calling them."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -23,10 +24,17 @@ def ensure(paths: Paths, reporter: Reporter) -> None:
 def link(paths: Paths, name: str, program: Path) -> None:
     """Make a program known by name in the bin folder."""
     place = private_folder(paths.bin) / name
-    temporary = place.with_name(f".{name}.tmp")
+    temporary = place.with_name(f".{name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(program)
     temporary.replace(place)
+
+
+def link_ourselves(paths: Paths, interpreter: Path) -> None:
+    """Make `pipelines` known in the bin folder: the program beside this interpreter. Nothing where there is none."""
+    program = interpreter.parent / "pipelines"
+    if program.exists():
+        link(paths, program.name, program)
 
 
 def run(command: Sequence[str | Path], purpose: str) -> str:

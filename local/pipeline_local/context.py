@@ -3,6 +3,7 @@
 import json
 import shutil
 import tarfile
+from collections.abc import Collection
 from pathlib import Path
 
 from pipeline_local import clients
@@ -51,6 +52,12 @@ class ContextBackend:
     def image_name(self, name: str) -> str:
         """localhost/operator:1 is REPOSITORY/operator:1 there."""
         return f"{self._repository}/{name.rsplit('/', 1)[-1]}"
+
+    def has_image(self, name: str) -> bool:
+        return False  # a push passes over the layers that the repository has
+
+    def prune_images(self, keep: Collection[str]) -> None:
+        """Nothing: the repository is the person's own."""
 
     def _version(self) -> None:
         command = [*self._kubectl(), f"--kubeconfig={self._paths.kubeconfig}", "get", "--raw", "/version"]

@@ -1,14 +1,16 @@
 """The embedded backend: a Kubernetes node of this machine's own processes, on bare Linux as root."""
 
+import logging
 import os
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from pipeline_local import builds, certificates, clients, components, node, packages, pause, processes
+from pipeline_local import builds, certificates, clients, components, node, node_images, packages, pause, processes
 from pipeline_local.components import Component
 from pipeline_local.errors import LocalError
 from pipeline_local.layout import PORTS, Layout
@@ -20,6 +22,8 @@ from pipeline_local.supervision import Status, Supervisor
 
 NODE_READY_WITHIN = 60.0
 CONTAINERS_END_WITHIN = 5.0
+
+_log = logging.getLogger(__name__)
 
 
 class EmbeddedBackend:
@@ -84,6 +88,18 @@ class EmbeddedBackend:
     def has_image(self, name: str) -> bool:
         """Whether the node has an image of this full name (with registry and tag)."""
         return name in self._ctr("images", "list", "--quiet").stdout.splitlines()
+
+    def prune_images(self, keep: Collection[str]) -> None:
+        """Failing is only said: what stays is removed the next time."""
+        used = self._kubectl("get", node_images.USERS, "--all-namespaces", "--output=jsonpath={..image}")
+        listed = self._ctr("images", "list")
+        if used.returncode != 0 or listed.returncode != 0:
+            _log.warning("old images stay in the node: %s", (used.stderr or listed.stderr).strip())
+            return
+        if unwanted := node_images.unwanted(listed.stdout, {*keep, *used.stdout.split()}):
+            removed = self._ctr("images", "remove", *unwanted)
+            if removed.returncode != 0:
+                _log.warning("some old images stay in the node: %s", removed.stderr.strip())
 
     def _layout(self, programs: Path) -> Layout:
         private_folder(self._paths.state)
@@ -154,7 +170,7 @@ class EmbeddedBackend:
 
 def check_machine(platform: str, user: int) -> None:
     """Raises LocalError saying what to do where the embedded node can't run."""
-    instead = "Start Docker and it uses kind, or name a cluster with --context."
+    instead = "Start Docker and install kind, or name a cluster with --context."
     if platform != "linux":
         raise LocalError(f"the embedded node runs on Linux only. {instead}")
     if user != 0:

@@ -12,7 +12,6 @@ import yaml
 
 from pipeline_local import diagnosis
 from pipeline_local.backends import Backend
-from pipeline_local.embedded import EmbeddedBackend
 from pipeline_local.errors import LocalError
 from pipeline_local.images import Image
 from pipeline_local.images_content import checkout
@@ -26,6 +25,8 @@ from pipeline_local.state import State, is_free
 
 RELEASE = "pipelines"
 ENV = "dev"
+MARKER = {"installedBy": "pipelines local"}
+"""In the values of a release made here. The chart takes any value under `global` and reads none."""
 READY_WITHIN = 180
 """Seconds that Helm waits for all pods."""
 
@@ -37,12 +38,8 @@ _IMAGES = {"operator": "operator", "runner": "runner", "devServices": "dev-servi
 
 
 def import_images(backend: Backend, images: Mapping[str, Image], reporter: Reporter) -> None:
-    """Make the images available to pods; those that the embedded node has already are passed over."""
-    missing = [
-        image
-        for image in images.values()
-        if not (isinstance(backend, EmbeddedBackend) and backend.has_image(image.reference))
-    ]
+    """Make the images available to pods; those that the backend has already are passed over."""
+    missing = [image for image in images.values() if not backend.has_image(image.reference)]
     if not missing:
         return
     with reporter.step(f"Loading the images ({', '.join(image.name for image in missing)})") as step:
@@ -52,12 +49,25 @@ def import_images(backend: Backend, images: Mapping[str, Image], reporter: Repor
 
 
 def install(backend: Backend, images: Mapping[str, Image], paths: Paths, state: State, reporter: Reporter) -> None:
-    """Install or upgrade the release, and wait until all of it is ready. Repeating it is harmless.
+    """Load the images, install or upgrade the release, wait until all of it is ready. Repeating it is harmless.
 
-    Raises LocalError that says what the pods did where they don't get ready.
+    Raises LocalError that says what the pods did where they don't get ready, or whose release is in the way.
     """
+    # one at a time from the loading on: another one's removal of old images would take these before they are used
+    with state.exclusive():
+        if backend.name == "context":
+            refuse_strangers_release(helm(paths, "get", "values", RELEASE, "--output=json"))
+        import_images(backend, images, reporter)
+        _install_chart(backend, images, paths, state, reporter)
+        # not before: until now the operator that ran made pods of the images of its own time
+        backend.prune_images({image.reference for image in images.values()})
+
+
+def _install_chart(
+    backend: Backend, images: Mapping[str, Image], paths: Paths, state: State, reporter: Reporter
+) -> None:
     kubectl = Kubectl(paths, NAMESPACE)
-    with state.exclusive(), reporter.step("Installing the chart"):
+    with reporter.step("Installing the chart"):
         is_installed = _recover(paths)
         ports = _ports(state, is_installed)
         references = {name: backend.image_name(image.reference) for name, image in images.items()}
@@ -83,6 +93,7 @@ def local_values(name: str, references: Mapping[str, str], ports: Mapping[str, i
     """
     images = {key: _split(references[image]) for key, image in _IMAGES.items()}
     values = {
+        "global": MARKER,
         "env": ENV,
         "bigquery": {"project": PROJECT},
         "image": {"registry": "", **images},
@@ -128,6 +139,20 @@ def helm(paths: Paths, *arguments: str) -> subprocess.CompletedProcess[str]:
     # its own configuration and plugins only: what a person has set up for other clusters stays out of this
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HELM_")}
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def refuse_strangers_release(told: subprocess.CompletedProcess[str]) -> None:
+    """Raises LocalError where Helm's answer about the values shows a release that was not made here."""
+    if told.returncode != 0:
+        if "not found" in told.stderr:
+            return
+        raise LocalError(f"helm can't tell the release's values: {told.stderr.strip()[-1500:]}")
+    values = json.loads(told.stdout) or {}
+    if values.get("global") != MARKER:
+        raise LocalError(
+            f"the cluster has a release {RELEASE} in namespace {NAMESPACE} that `pipelines` did not install: "
+            "it stays as it is; name another cluster with --context, or uninstall it yourself"
+        )
 
 
 def _recover(paths: Paths) -> bool:

@@ -26,7 +26,7 @@ class Paths:
 
     @property
     def bin(self) -> Path:
-        """kubectl and helm, for people: `pipelines local env` puts it first in PATH."""
+        """kubectl, helm and pipelines, for people: `pipelines local env` puts it first in PATH."""
         return self.state / "bin"
 
     @property

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from pipeline_local import backends, images
 from pipeline_local.backends import Backend
-from pipeline_local.install import import_images, install
+from pipeline_local.install import install
 from pipeline_local.paths import Paths
 from pipeline_local.progress import Reporter
 from pipeline_local.state import State
@@ -16,7 +16,7 @@ U = TypeVar("U")
 
 
 def set_up(paths: Paths, state: State, reporter: Reporter) -> Backend:
-    """Bring the cluster up while the images are built, load them, install the chart. Repeating it is harmless.
+    """Bring the cluster up while the images are built, then install the chart. Repeating it is harmless.
 
     Uses the cluster that is in use, else the one that fits the machine. Raises LocalError with what a person can do.
     """
@@ -24,7 +24,6 @@ def set_up(paths: Paths, state: State, reporter: Reporter) -> Backend:
         lambda: _cluster_up(paths, state, reporter),
         lambda: images.build_all(reporter, paths),
     )
-    import_images(backend, built, reporter)
     install(backend, built, paths, state, reporter)
     return backend
 

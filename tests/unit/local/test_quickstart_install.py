@@ -7,12 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
-from pipeline_local import diagnosis
+from pipeline_local import diagnosis, install
+from pipeline_local.context import ContextBackend
 from pipeline_local.errors import LocalError
-from pipeline_local.install import exports, local_values
+from pipeline_local.images import Image
+from pipeline_local.install import exports, local_values, refuse_strangers_release
 from pipeline_local.kubectl import Kubectl
 from pipeline_local.paths import Paths
+from pipeline_local.progress import PlainReporter
+from pipeline_local.state import BackendChoice, State
+from support.installation import context_refusal
 
 REFERENCES = {
     "operator": "localhost/pipelines-operator:1a",
@@ -44,6 +50,60 @@ def test_other_clusters_keep_their_own_network_and_volumes(name: str) -> None:
     values = local_values(name, REFERENCES, PORTS, Path("/data"))
     assert not {"hostNetwork", "kubernetesService", "operator", "exporter"} & values.keys()
     assert values["devServices"] == {"enabled": True, "persistence": {"type": "claim"}}
+
+
+def answered(stdout: str, stderr: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.CompletedProcess([], 1 if stderr else 0, stdout, stderr)
+
+
+@pytest.mark.parametrize("name", ["embedded", "kind", "context"])
+def test_our_own_release_is_recognised_by_its_values(name: str) -> None:
+    refuse_strangers_release(answered(json.dumps(local_values(name, REFERENCES, PORTS, Path("/data")))))
+
+
+def test_no_release_is_in_nobodys_way() -> None:
+    refuse_strangers_release(answered("", "Error: release: not found"))
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        (answered("null"), "did not install"),
+        (answered('{"env": "dev", "devServices": {"enabled": true}}'), "did not install"),
+        (answered('{"global": {"installedBy": "somebody"}}'), "did not install"),
+        (answered("", "Error: Kubernetes cluster unreachable"), "can't tell the release's values: .*unreachable"),
+    ],
+)
+def test_a_strangers_release_is_refused(told: subprocess.CompletedProcess[str], message: str) -> None:
+    with pytest.raises(LocalError, match=message):
+        refuse_strangers_release(told)
+
+
+def test_nothing_is_done_to_a_cluster_with_a_strangers_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands: list[tuple[str, ...]] = []
+
+    def helm(_: Paths, *arguments: str) -> subprocess.CompletedProcess[str]:
+        commands.append(arguments)
+        return answered('{"env": "prod"}')
+
+    monkeypatch.setattr(install, "helm", helm)
+    paths = Paths(tmp_path / "cache", tmp_path / "state")
+    backend = ContextBackend(paths, BackendChoice(name="context", context="prod", image_repository="example.com"))
+    # an archive that isn't there: pushing it would fail with another error
+    images = {"runner": Image("runner", "localhost/pipelines-runner:1", tmp_path / "no.tar")}
+    with pytest.raises(LocalError, match="did not install"):
+        install.install(backend, images, paths, State(paths.state), PlainReporter(Console(quiet=True)))
+    assert commands == [("get", "values", "pipelines", "--output=json")]
+
+
+def test_tests_leave_a_persons_cluster_alone_unless_told_to() -> None:
+    choice = BackendChoice(name="context", context="prod", image_repository="example.com")
+    refusal = context_refusal(choice, {})
+    assert refusal is not None
+    assert "(prod)" in refusal
+    assert context_refusal(choice, {"PIPELINES_TEST_CONTEXT": "1"}) is None
+    assert context_refusal(BackendChoice(name="embedded"), {}) is None
+    assert context_refusal(None, {}) is None
 
 
 class Told(Kubectl):

@@ -8,7 +8,6 @@ from typing import Any
 
 import structlog
 
-from pipeline_core.settings import BigQuerySettings
 from pipeline_runner.bigquery.columns import by_name
 from pipeline_runner.bigquery.config import CopyConfig
 from pipeline_runner.bigquery.planning import Plan, describe, make_plan
@@ -19,7 +18,7 @@ from pipeline_runner.bigquery.warehouse import Identity, Warehouse
 from pipeline_runner.bigquery.window import Window
 from pipeline_runner.processors.base import BaseProcessor, ProcessorResult
 from pipeline_runner.progress import Stage
-from pipeline_runner.settings import PodSettings, QueryLimits
+from pipeline_runner.settings import PodSettings, QueryLimits, bigquery_settings
 
 _log = structlog.get_logger(__name__)
 
@@ -54,7 +53,7 @@ class ExternalBQExtractor(BaseProcessor):
 
     async def validate(self, parameters: dict[str, Any]) -> None:
         self.window = Window.from_parameters(parameters)
-        settings = BigQuerySettings()
+        settings = bigquery_settings()
         attempt = (PodSettings().uid or uuid.uuid4().hex).replace("-", "")
         identity = Identity(self.org_slug, self.run_id, attempt)
         self.warehouse = Warehouse(settings, identity, max_bytes_billed=QueryLimits().max_bytes_billed)
