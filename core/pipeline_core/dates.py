@@ -13,6 +13,9 @@ END_DATE = "end_date"
 # These are dates by their name, whatever type (string or date) a config gives them.
 DATE_PARAMETERS = (DATE, START_DATE, END_DATE)
 
+# Days before BigQuery's first partition, or too near to the end of the calendar to count from, are mistakes.
+FIRST_YEAR, LAST_YEAR = 1970, 9998
+
 # A year and a leap day, with room: longer ranges are several runs.
 MAX_RANGE_DAYS = 400
 
@@ -20,10 +23,16 @@ _FORM = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 def parse_date(text: str) -> date:
-    """Read `YYYY-MM-DD`, a day of the calendar. Raises ValueError otherwise."""
-    if not _FORM.fullmatch(text):
-        raise ValueError("expected the form YYYY-MM-DD")
-    return date.fromisoformat(text)
+    """Read `YYYY-MM-DD`, a day of the years 1970 to 9998. Raises ValueError, which says what was expected."""
+    try:
+        day = date.fromisoformat(text) if _FORM.fullmatch(text) else None
+    except ValueError:
+        day = None
+    if day is None:
+        raise ValueError("expected a day of the calendar as YYYY-MM-DD")
+    if not FIRST_YEAR <= day.year <= LAST_YEAR:
+        raise ValueError(f"expected a day of the years {FIRST_YEAR} to {LAST_YEAR}")
+    return day
 
 
 def set_aside(given: Collection[str]) -> frozenset[str]:

@@ -7,7 +7,7 @@ the message tells people what happened. The kubelet keeps 4,096 bytes of it, so 
 from enum import IntEnum
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, ValidationError
+from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, ValidationError, field_validator
 
 TERMINATION_MESSAGE_PATH = "/dev/termination-log"
 TERMINATION_MESSAGE_MAX_BYTES = 4096
@@ -39,6 +39,12 @@ class Outcome(BaseModel):
     records_processed: NonNegativeInt = 0
     error: str | None = None
     stages: dict[str, NonNegativeFloat] = {}
+
+    @field_validator("error", mode="before")
+    @classmethod
+    def _error_is_unicode(cls, error: object) -> object:
+        # Names of files and bytes that aren't UTF-8 come into messages as lone surrogates, which JSON can't carry.
+        return error.encode("utf-8", "replace").decode() if isinstance(error, str) else error
 
     def to_message(self) -> str:
         """JSON of at most 4,096 bytes; a longer `error` is cut and says so."""

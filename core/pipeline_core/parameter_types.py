@@ -107,8 +107,8 @@ def _boolean(value: object) -> bool:
 def _date(value: object) -> str:
     try:
         return parse_date(value if isinstance(value, str) else "").isoformat()
-    except ValueError:
-        raise ValueError(f"expected a day of the calendar as YYYY-MM-DD, got {shorten(value)}") from None
+    except ValueError as error:
+        raise ValueError(f"{error}, got {shorten(value)}") from None
 
 
 _CONVERTERS: dict[ParameterType, Callable[[object], Value]] = {

@@ -26,9 +26,6 @@ from pipeline_core.wording import dotted, join_problems, shorten
 DEFAULT_TIMEOUT_SECONDS = 3_600
 DEFAULT_MAX_RETRIES = 2
 
-# Days before BigQuery's first partition, or too near to the end of the calendar to count from, are mistakes.
-_FIRST_YEAR, _LAST_YEAR = 1970, 9998
-
 
 @dataclass(frozen=True)
 class RunRequest:
@@ -97,8 +94,8 @@ def _check_request(request: RunRequest, env: str) -> None:
         if not pattern.fullmatch(value):
             raise RequestInvalidError(f"{field}: {shorten(value)} doesn't match {pattern.pattern}")
     time = request.logical_time
-    if time.tzinfo is None or not _FIRST_YEAR <= time.year <= _LAST_YEAR:
-        expected = f"a time with its zone, of the years {_FIRST_YEAR} to {_LAST_YEAR}"
+    if time.tzinfo is None or not FIRST_YEAR <= time.year <= LAST_YEAR:
+        expected = f"a time with its zone, of the years {FIRST_YEAR} to {LAST_YEAR}"
         raise RequestInvalidError(f"logical_time: expected {expected}, got {time.isoformat()}")
     if request.timeout_seconds is not None and request.timeout_seconds < 1:
         raise RequestInvalidError(f"timeout_seconds: expected at least 1, got {request.timeout_seconds}")

@@ -3,10 +3,15 @@
 The same code runs against Google's services and the stand-ins of the local profile: only these values differ.
 """
 
+import re
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+# As SQLAlchemy reads it: a password may hold what strictly had to be escaped, except "@".
+_POSTGRES = re.compile(r"postgres(?:ql)?://(?:[^@]*@)?(?:\[[^]@]+]|[^][:/?@\s]*)(?::\d+)?(?:/[^?\s]*)?(?:\?\S*)?")
 
 
 class BigQuerySettings(BaseSettings):
@@ -26,8 +31,21 @@ class BigQuerySettings(BaseSettings):
 
 
 class DatabaseSettings(BaseSettings):
-    """How to reach PostgreSQL: `PIPELINES_DATABASE_URL`, as `postgresql://user:password@host:port/database`."""
+    """How to reach PostgreSQL: `PIPELINES_DATABASE_URL`, as `postgresql://user:password@host:port/database`.
 
-    model_config = SettingsConfigDict(env_prefix="PIPELINES_", extra="ignore")
+    White space around it is dropped: files that Secrets are made from often end with a line break.
+    """
+
+    # The input stays out of errors: it holds the password.
+    model_config = SettingsConfigDict(env_prefix="PIPELINES_", extra="ignore", hide_input_in_errors=True)
 
     database_url: SecretStr
+
+    @field_validator("database_url")
+    @classmethod
+    def _of_postgres(cls, url: SecretStr) -> SecretStr:
+        stripped = url.get_secret_value().strip()
+        if not _POSTGRES.fullmatch(stripped):
+            form = "postgresql://user:password@host:port/database"
+            raise PydanticCustomError("database_url", f"PIPELINES_DATABASE_URL isn't of the form {form}")
+        return SecretStr(stripped)

@@ -35,7 +35,7 @@ async def execute(
         _check_target(document)
         processor = load(document.config)(document.config, document.org_slug, document.run_id)
     # Even the constructor, and the module's own code, are the processor's: sys.exit() in them must not end us mutely.
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit, asyncio.CancelledError) as error:
         return _failure(name, error)
     processor.progress = progress
     work = asyncio.ensure_future(_shielded_from_exit(processor, document))
@@ -47,6 +47,10 @@ async def execute(
         work.cancel()
         await asyncio.wait({work}, timeout=STOP_SECONDS)
     stages = dict(processor.stages)
+    if work.cancelled() and not stopped:
+        # Nobody told it to stop: it cancelled itself, or let another task's cancellation through.
+        outcome, code = _failure(name, asyncio.CancelledError("cancelled from within, not by a stop"))
+        return outcome.model_copy(update={"stages": stages}), code
     if work.done() and not work.cancelled():
         outcome, code = work.result()
         # Stopped after it had published: it has succeeded. Whatever else a stopped run ends with is due to the stop.

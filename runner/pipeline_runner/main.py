@@ -81,12 +81,11 @@ def _progress(settings: RunnerSettings, document: RunDocument) -> Progress:
 
 
 def _end(path: Path, outcome: Outcome, code: ExitCode) -> ExitCode:
-    message = outcome.to_message()
     try:
-        path.write_text(message, encoding="utf-8")
-    except OSError as error:
-        # The exit code still says how the run ended.
-        _log.error("the outcome can't be written", path=str(path), error=str(error), outcome=message)
+        path.write_text(outcome.to_message(), encoding="utf-8")
+    except Exception as error:
+        # Whatever went wrong here, the exit code still says how the run ended.
+        _log.error("the outcome can't be written", path=str(path), error=str(error), outcome=repr(outcome))
     return code
 
 

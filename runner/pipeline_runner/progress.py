@@ -9,6 +9,11 @@ from enum import StrEnum
 _TIMEOUT_SECONDS = 2.0
 
 
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: object) -> None:
+        """Follow none: urllib would send the token on to wherever it leads. The answer counts as an error then."""
+
+
 class Stage(StrEnum):
     """The stages of a processor; all but the first are reported."""
 
@@ -40,6 +45,8 @@ class HttpProgress(Progress):
 
     def __init__(self, url: str, token: str, *, run_id: str, pod_uid: str) -> None:
         self._url = url
+        # No proxy either: the operator is in the cluster, and the token is for it alone.
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirects)
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         self._identity = {"run_id": run_id, "pod_uid": pod_uid}
         self._pending: dict[str, object] | None = None
@@ -71,7 +78,7 @@ class HttpProgress(Progress):
         # The operator's address comes from its own configuration, checked to be http or https.
         request = urllib.request.Request(self._url, data=body, headers=self._headers, method="POST")  # noqa: S310
         try:
-            with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS):  # noqa: S310
+            with self._opener.open(request, timeout=_TIMEOUT_SECONDS):
                 pass
         except (OSError, ValueError, urllib.error.URLError):
             return  # the next message brings the newer state anyway

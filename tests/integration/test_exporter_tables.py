@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from google.api_core.exceptions import BadRequest, GoogleAPICallError, NotFound
+from google.api_core.exceptions import BadRequest, Forbidden, GoogleAPICallError, NotFound
 from google.cloud import bigquery
 
 from pipeline_core.lifecycle.phases import Phase
@@ -110,6 +110,20 @@ def test_a_table_of_an_earlier_version_gets_the_missing_columns(client: bigquery
     tables.ensure()
     tables.merge_runs([ENDED], next(_jobs))
     assert rows(client, dataset)[0]["created_by"] == "key:k1"
+
+
+def test_a_dataset_that_is_there_needs_no_right_to_make_one(
+    client: bigquery.Client, dataset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(*_: object, **__: object) -> None:
+        raise Forbidden("bigquery.datasets.create is missing")
+
+    client.create_dataset(dataset)
+    monkeypatch.setattr(client, "create_dataset", forbidden)
+    tables = RecordTables(client, dataset)
+    tables.ensure()
+    tables.merge_runs([ENDED], next(_jobs))
+    assert len(rows(client, dataset)) == 1
 
 
 def test_a_column_of_another_type_is_named(client: bigquery.Client, dataset: str) -> None:

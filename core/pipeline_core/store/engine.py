@@ -37,7 +37,7 @@ def driver_url(url: str) -> URL:
     Raises ValueError, without the address since it holds a password, if it isn't one of PostgreSQL.
     """
     try:
-        parsed = make_url(url)
+        parsed = make_url(url.strip())
     except (ArgumentError, ValueError):
         parsed = None
     if parsed is None or parsed.get_backend_name() not in ("postgresql", "postgres"):

@@ -15,6 +15,10 @@ from pipeline_core.store.runs import StoredRun
 # BigQuery takes requests of at most 10 MB, and JSON in JSON grows.
 MAX_BATCH_CHARACTERS = 3_000_000
 
+# BigQuery answers statements that got into each other's way with a 400 too, told from a refusal by its words alone
+# (https://cloud.google.com/bigquery/docs/troubleshoot-queries#could_not_serialize_access_to_table_due_to_concurrent_update).
+_CONFLICTS = ("could not serialize access", "due to concurrent", "too many dml statements outstanding")
+
 
 class Target(Protocol):
     """Where runs go; its methods block."""
@@ -48,23 +52,36 @@ def within_size(runs: Iterable[StoredRun]) -> list[StoredRun]:
 async def send(turn: ExportTurn, target: Target, runs: Sequence[StoredRun]) -> Sent:
     """Merge `runs`; where BigQuery refuses them, halve until the refused one is found, and stop there.
 
-    That takes at most 2·log2(n) statements, also where every row would be refused. Raises what the target raises for
-    other reasons; what had been merged by then is merged again by the next pass, harmlessly.
+    A row is refused when BigQuery has refused it twice by itself. That takes at most 2·log2(n) + 2 statements, also
+    where every row would be refused. Raises what the target raises for other reasons, a conflict of statements among
+    them; what had been merged by then is merged again by the next pass, harmlessly.
     """
-    job_id = f"pipelines_export_{uuid.uuid4().hex}"
-    await turn.announce(job_id)
-    # crash here: the next turn finds no such job and goes on
-    try:
-        await asyncio.to_thread(target.merge_runs, runs, job_id)
-    except BadRequest as error:
-        if len(runs) == 1:
-            return Sent((), runs[0], error.message or str(error))
-    else:
-        # crash here: the next turn waits for the job's end and merges the same rows again, which changes nothing
+    reason = await _refusal(turn, target, runs)
+    if reason is not None and len(runs) == 1:
+        reason = await _refusal(turn, target, runs)
+    if reason is None:
         return Sent(runs)
+    if len(runs) == 1:
+        return Sent((), runs[0], reason)
     middle = len(runs) // 2
     first = await send(turn, target, runs[:middle])
     if first.refused:
         return first
     second = await send(turn, target, runs[middle:])
     return second._replace(merged=[*first.merged, *second.merged])
+
+
+async def _refusal(turn: ExportTurn, target: Target, runs: Sequence[StoredRun]) -> str | None:
+    """Merge `runs` in one statement; why BigQuery refused them, None if it took them."""
+    job_id = f"pipelines_export_{uuid.uuid4().hex}"
+    await turn.announce(job_id)
+    # crash here: the next turn finds no such job and goes on
+    try:
+        await asyncio.to_thread(target.merge_runs, runs, job_id)
+    except BadRequest as error:
+        reason = error.message or str(error)
+        if any(words in reason.lower() for words in _CONFLICTS):
+            raise
+        return reason
+    # crash here: the next turn waits for the job's end and merges the same rows again, which changes nothing
+    return None

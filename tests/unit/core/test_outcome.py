@@ -25,6 +25,15 @@ def test_a_message_never_exceeds_what_the_kubelet_keeps(error: str) -> None:
     assert error.startswith(kept) or back.error == error
 
 
+@pytest.mark.parametrize("error", ["caf\udce9.csv", "\ud83d" * 5_000])
+def test_an_error_that_is_no_unicode_is_still_told(error: str) -> None:
+    outcome = Outcome(status="failed", error=error)
+    assert len(outcome.to_message().encode()) <= TERMINATION_MESSAGE_MAX_BYTES
+    back = Outcome.from_message(outcome.to_message())
+    assert back is not None
+    assert (back.error or "").startswith(error[:3].encode("utf-8", "replace").decode())
+
+
 def test_a_long_error_keeps_most_of_its_words() -> None:
     message = Outcome(status="failed", error="x" * 10_000).to_message()
     assert len(message.encode()) > TERMINATION_MESSAGE_MAX_BYTES * 0.9

@@ -43,6 +43,8 @@ CONVERTED = [
     ("boolean", True, True),
     ("boolean", "false", False),
     ("date", "2024-02-29", "2024-02-29"),
+    ("date", "1970-01-01", "1970-01-01"),
+    ("date", "9998-12-31", "9998-12-31"),
 ]
 
 
@@ -94,6 +96,9 @@ REFUSED = [
     ("date", "2026-W07-1", "expected a day of the calendar"),
     ("date", "", "expected a day of the calendar"),
     ("date", 20260209, "expected a day of the calendar"),
+    ("date", "0001-01-01", "expected a day of the years 1970 to 9998, got '0001-01-01'"),
+    ("date", "1969-12-31", "expected a day of the years 1970 to 9998, got '1969-12-31'"),
+    ("date", "9999-01-01", "expected a day of the years 1970 to 9998, got '9999-01-01'"),
 ]
 
 
@@ -174,7 +179,9 @@ BAD_PERIODS = [
         {"start_date": "2025-01-25"},
         "start_date 2025-01-25 to end_date 2026-03-01 are 401 days; one run covers at most 400",
     ),
-    ({"start_date": "0001-01-01", "end_date": "9999-12-31"}, "are 3652059 days"),
+    ({"start_date": "1970-01-01", "end_date": "9998-12-31"}, "are 2932532 days"),
+    ({"start_date": "0001-01-01"}, "parameter 'start_date': expected a day of the years 1970 to 9998"),
+    ({"date": "9999-12-31"}, "parameter 'date': expected a day of the years 1970 to 9998"),
     ({"date": "yesterday"}, "parameter 'date': expected a day of the calendar as YYYY-MM-DD, got 'yesterday'"),
     ({"start_date": "2026-02-30", "end_date": "2026-02-01"}, "parameter 'start_date': expected a day"),
 ]

@@ -56,7 +56,7 @@ async def test_the_refused_row_is_found_and_what_was_merged_is_known(index: int)
     assert sent.refused == RUNS[index]
     assert "no such type" in sent.reason
     assert [run.run_id for run in sent.merged] == [run_id for merge in target.merges for run_id in merge]
-    assert len(jobs) == len(set(jobs)) <= 2 * math.ceil(math.log2(len(RUNS))) + 1
+    assert len(jobs) == len(set(jobs)) <= 2 * math.ceil(math.log2(len(RUNS))) + 2
 
 
 async def test_where_every_row_is_refused_it_stops_at_the_first() -> None:
@@ -64,7 +64,42 @@ async def test_where_every_row_is_refused_it_stops_at_the_first() -> None:
     target.before = refusing(*(run.run_id for run in RUNS))
     sent, jobs = await sent_to(target, RUNS)
     assert (sent.refused, list(sent.merged)) == (RUNS[0], [])
-    assert len(jobs) <= 2 * math.ceil(math.log2(len(RUNS))) + 1
+    assert len(jobs) <= 2 * math.ceil(math.log2(len(RUNS))) + 2
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Could not serialize access to table p:organizations.pipeline_runs due to concurrent update",
+        "Transaction is aborted due to concurrent update against table p:organizations.pipeline_runs",
+        "Resources exceeded: Too many DML statements outstanding against table p:organizations.pipeline_runs",
+    ],
+)
+@pytest.mark.parametrize("runs", [RUNS, RUNS[:1]], ids=len)
+async def test_a_conflict_of_statements_is_not_taken_for_a_refusal(message: str, runs: Sequence[StoredRun]) -> None:
+    target, turn = MemoryTarget(), Announcements()
+
+    def conflict(_: Sequence[StoredRun]) -> None:
+        raise BadRequest(message)
+
+    target.before = conflict
+    with pytest.raises(BadRequest):
+        await send(turn, target, runs)  # type: ignore[arg-type]
+    assert len(turn.jobs) == 1
+
+
+async def test_a_row_refused_only_once_is_merged() -> None:
+    target = MemoryTarget()
+    refusals = iter([BadRequest("for a moment")])
+
+    def refuse_once(_: Sequence[StoredRun]) -> None:
+        for refusal in refusals:
+            raise refusal
+
+    target.before = refuse_once
+    sent, jobs = await sent_to(target, RUNS[:1])
+    assert sent == Sent(RUNS[:1])
+    assert len(set(jobs)) == 2
 
 
 async def test_an_outage_is_not_taken_for_a_refusal() -> None:

@@ -1,5 +1,6 @@
 """The runner's process always says how it ended: by its exit code, and by an outcome in the termination log."""
 
+import asyncio
 import json
 import os
 import signal
@@ -11,7 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_core.outcome import Outcome
+from pipeline_core.outcome import ExitCode, Outcome
+from pipeline_core.run_document import RunDocument
+from pipeline_runner import main
+from pipeline_runner.execution import execute
+from pipeline_runner.processors.base import BaseProcessor
+from pipeline_runner.progress import Progress
 
 PROCESSOR = """
 import asyncio, os, sys, time, types
@@ -92,6 +98,9 @@ def test_success_is_0_with_records_and_stages(runner: Runner) -> None:
         ("raise DataError('a column changed')", "pass", 65, "Fake: a column changed"),
         ("raise ValueError('what')", "pass", 70, "Fake: ValueError: what"),
         ("raise MemoryError", "pass", 70, "Fake: out of memory"),
+        ("raise asyncio.CancelledError", "pass", 70, "Fake: CancelledError: cancelled from within"),
+        ("raise DataError('caf' + chr(0xDCE9) + '.csv')", "pass", 65, "Fake: caf?.csv"),
+        ("raise ValueError(chr(0xD800))", "pass", 70, "Fake: ValueError: ?"),
         ("sys.exit(0)", "pass", 70, "Fake: exited with 0 without an outcome"),
         ("pass", "return {'rows': 3}", 70, "Fake: TypeError: execute() returned dict, expected ProcessorResult"),
         ("pass", "return ProcessorResult(-1)", 70, "Fake: TypeError: records_processed is -1, expected a whole number"),
@@ -174,6 +183,15 @@ def test_what_is_no_processor_is_78(runner: Runner, processor: object) -> None:
     assert "processor" in (runner.outcome().error or "")
 
 
+async def test_a_constructor_that_cancels_itself_is_70(runner: Runner) -> None:
+    def load(config: object) -> type[BaseProcessor]:
+        raise asyncio.CancelledError
+
+    document = RunDocument.model_validate_json(runner.document.read_bytes())
+    outcome, code = await execute(document, Progress(), load=load)
+    assert (outcome.status, code) == ("failed", ExitCode.INTERNAL)
+
+
 def test_another_organizations_dataset_is_78(runner: Runner) -> None:
     processor = {"class": "Fake", "module": "pipeline_runner.processors.fake"}
     runner.write(config={"processor": processor, "target": {"dataset": "globex_test"}})
@@ -189,6 +207,14 @@ def test_a_log_that_cannot_be_written_leaves_the_code(runner: Runner, tmp_path: 
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 65
     assert "the outcome can't be written" in errors
+
+
+def test_an_outcome_that_cannot_be_made_leaves_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: Outcome) -> str:
+        raise ValueError("no message")
+
+    monkeypatch.setattr(Outcome, "to_message", broken)
+    assert main._end(tmp_path / "log", Outcome(status="failed", error="bad"), ExitCode.DATA) is ExitCode.DATA
 
 
 def test_wrong_settings_are_78(runner: Runner) -> None:

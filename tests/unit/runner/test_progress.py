@@ -20,6 +20,7 @@ class Operator(ThreadingHTTPServer):
         self.arrived = threading.Semaphore(0)
         self.open = threading.Event()
         self.open.set()
+        self.redirect: str | None = None
         super().__init__(("127.0.0.1", 0), Handler)
 
     @property
@@ -35,6 +36,13 @@ class Handler(BaseHTTPRequestHandler):
         self.server.got.append((self.headers["Authorization"], body))
         self.server.arrived.release()
         self.server.open.wait(10)
+        self.send_response(302 if self.server.redirect else 204)
+        if self.server.redirect:
+            self.send_header("Location", self.server.redirect)
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        self.server.got.append((self.headers["Authorization"], {}))
         self.send_response(204)
         self.end_headers()
 
@@ -72,6 +80,24 @@ def test_a_slow_operator_gets_the_newest_state_and_delays_nobody(operator: Opera
     operator.open.set()
     assert operator.arrived.acquire(timeout=10)
     assert [body["progress"] for _, body in operator.got] == [0, 100]
+
+
+def test_the_token_follows_no_redirect(operator: Operator) -> None:
+    operator.redirect = f"{operator.url}/elsewhere"
+    progress = HttpProgress(operator.url, "t", run_id="run_a", pod_uid="uid")
+    for fraction in (0.0, 1.0):  # the second is sent when the first is over and done with
+        progress.report(Stage.LOAD, fraction)
+        assert operator.arrived.acquire(timeout=10)
+    assert [body.get("progress") for _, body in operator.got] == [75, 100]
+
+
+def test_the_token_goes_through_no_proxy(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    HttpProgress(operator.url, "t", run_id="run_a", pod_uid="uid").report(Stage.LOAD, 1.0)
+    assert operator.arrived.acquire(timeout=10)
 
 
 def test_nobody_listening_is_harmless(operator: Operator) -> None:

@@ -35,17 +35,15 @@ class RecordTables:
 
         Raises TableMismatchError if a column of another type stands in the way.
         """
-        dataset = bigquery.Dataset(self._dataset)
-        dataset.location = self._client.location
-        self._client.create_dataset(dataset, exists_ok=True, timeout=_REQUEST_SECONDS)
+        self._ensure_dataset()
         self._ensure_table(RUNS, bigquery.TimePartitioning(bigquery.TimePartitioningType.DAY, field="created_at"))
         self._ensure_table(SCHEDULES, None)
 
     def merge_runs(self, runs: Sequence[StoredRun], job_id: str) -> None:
         """Bring the rows of these runs (each once) to their present state, in one statement; repeating it is harmless.
 
-        Raises GoogleAPICallError when it failed, BadRequest if no repetition will help; JobTimeoutError when its end
-        isn't known: `settle` it then.
+        Raises GoogleAPICallError when it failed, BadRequest if BigQuery refuses it or another statement got in its way;
+        JobTimeoutError when its end isn't known: `settle` it then.
         """
         created = [run.created_at for run in runs]
         job = self._client.query(
@@ -76,6 +74,15 @@ class RecordTables:
             # It failed, or asking did. Ask once more: only an answer lets us go on.
             if not job.done(timeout=_REQUEST_SECONDS):
                 raise JobTimeoutError(f"job {job_id} still runs") from None
+
+    def _ensure_dataset(self) -> None:
+        # Asked for first: making one takes a right in the whole project, which an account for this dataset alone lacks.
+        try:
+            self._client.get_dataset(self._dataset, timeout=_REQUEST_SECONDS)
+        except NotFound:
+            dataset = bigquery.Dataset(self._dataset)
+            dataset.location = self._client.location
+            self._client.create_dataset(dataset, exists_ok=True, timeout=_REQUEST_SECONDS)
 
     def _ensure_table(self, name: str, partitioning: bigquery.TimePartitioning | None) -> None:
         reference = self._dataset.table(name)
