@@ -12,6 +12,7 @@ from typing import Any
 from pipeline_core import identifiers
 from pipeline_core.catalog import Catalog, PipelineConfig, Provider
 from pipeline_core.catalog.bigquery_names import bad_names
+from pipeline_core.dates import FIRST_YEAR, LAST_YEAR
 from pipeline_core.errors import (
     ConfigInvalidError,
     IntegrationNotActiveError,

@@ -113,5 +113,6 @@ def test_only_days_of_the_calendar_are_dates(text: str) -> None:
         day = dates.parse_date(text)
     except ValueError:
         return
-    assert f"{day:%Y-%m-%d}" == text or day.year < 1000
+    assert day.isoformat() == text
+    assert dates.FIRST_YEAR <= day.year <= dates.LAST_YEAR
     assert len(text) == 10

@@ -45,10 +45,28 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- if $image.digest }}@{{ $image.digest }}{{ else }}:{{ $image.tag | default .root.Chart.AppVersion }}{{ end -}}
 {{- end -}}
 
+{{/* The namespaces that are watched, as JSON: {"items": [...]}; none where all are. */}}
+{{- define "pipelines.watchedNamespaces" -}}
+{{- $watched := .Values.watch.namespaces | default (list .Release.Namespace) -}}
+{{- dict "items" (ternary list $watched .Values.watch.allNamespaces) | toJson -}}
+{{- end -}}
+
 {{/* The namespaces that runs are expected in, as JSON: {"items": [...]}. */}}
 {{- define "pipelines.runNamespaces" -}}
 {{- $watched := .Values.watch.namespaces | default (list .Release.Namespace) -}}
 {{- dict "items" (concat $watched .Values.runner.namespaces | uniq | sortAlpha) | toJson -}}
+{{- end -}}
+
+{{/* Selects the namespaces that are watched; what selects every one where all are. */}}
+{{- define "pipelines.watchedSelector" -}}
+{{- with (include "pipelines.watchedNamespaces" . | fromJson).items -}}
+matchExpressions:
+  - key: kubernetes.io/metadata.name
+    operator: In
+    values: {{- toYaml . | nindent 6 }}
+{{- else -}}
+{}
+{{- end -}}
 {{- end -}}
 
 {{/* The address that a server of this chart is reached at, without its port. */}}

@@ -79,6 +79,27 @@ rollingUpdate:
     secretKeyRef:
       name: {{ include "pipelines.databaseSecretName" . }}
       key: {{ include "pipelines.databaseSecretKey" . }}
+{{- if .Values.database.caSecret.name }}
+- name: PGSSLROOTCERT
+  value: /etc/pipelines/database/ca.crt
+{{- end }}
+{{- end -}}
+
+{{- define "pipelines.databaseCaVolume" -}}
+name: database-ca
+secret:
+  secretName: {{ .Values.database.caSecret.name }}
+  # Readable by all of the pod: the container doesn't run as root, to whom the file belongs.
+  defaultMode: 0444
+  items:
+    - key: {{ .Values.database.caSecret.key }}
+      path: ca.crt
+{{- end -}}
+
+{{- define "pipelines.databaseCaMount" -}}
+name: database-ca
+mountPath: /etc/pipelines/database
+readOnly: true
 {{- end -}}
 
 {{/* How BigQuery is reached, for the exporter and the runner. */}}
@@ -142,4 +163,7 @@ resources: {{- toYaml .Values.operator.resources | nindent 2 }}
 volumeMounts:
   - name: tmp
     mountPath: /tmp
+  {{- if .Values.database.caSecret.name }}
+  - {{- include "pipelines.databaseCaMount" . | nindent 4 }}
+  {{- end }}
 {{- end -}}

@@ -12,11 +12,27 @@
 {{- if and .Values.devServices.enabled .Values.database.existingSecret -}}
 {{- fail "database.existingSecret: leave it empty with devServices.enabled=true, which bring a database of their own" -}}
 {{- end -}}
+{{- if and .Values.watch.allNamespaces .Values.watch.namespaces -}}
+{{- fail "watch.namespaces: leave it empty with watch.allNamespaces=true, which watches every namespace" -}}
+{{- end -}}
 {{- if and .Values.bigquery.keySecret.name (eq .Values.bigquery.credentials "anonymous") -}}
 {{- fail "bigquery.keySecret.name: leave it empty with bigquery.credentials=anonymous" -}}
 {{- end -}}
 {{- if and .Values.hostNetwork (or (gt (int .Values.operator.replicas) 1) (gt (int .Values.exporter.replicas) 1)) -}}
 {{- fail "operator.replicas, exporter.replicas: must be 1 with hostNetwork=true, where two pods can't listen on one port" -}}
+{{- end -}}
+{{- /* What shares one network: all pods with hostNetwork, else only the servers of the dev services' pod. */}}
+{{- $ports := list -}}
+{{- if .Values.hostNetwork -}}
+{{- $ports = concat $ports (list (int .Values.operator.port) (int .Values.exporter.port)) -}}
+{{- end -}}
+{{- if .Values.devServices.enabled -}}
+{{- range .Values.devServices.ports -}}
+{{- $ports = append $ports (int .) -}}
+{{- end -}}
+{{- end -}}
+{{- if ne (len $ports) (len (uniq $ports)) -}}
+{{- fail (printf "operator.port, exporter.port, devServices.ports: each must be another one where they share a network; got %s" (join ", " $ports)) -}}
 {{- end -}}
 {{- if and .Values.kubernetesService.host (not .Values.kubernetesService.port) -}}
 {{- fail "kubernetesService.port: set it together with kubernetesService.host" -}}

@@ -25,7 +25,7 @@ from support.chart import (
 
 pytestmark = pytest.mark.e2e
 
-PRODUCTION = yaml.safe_load((ROOT / "examples" / "values-production.yaml").read_text())
+PRODUCTION = yaml.safe_load((CHART / "examples" / "values-production.yaml").read_text())
 DEV = merged(LOCAL, {"hostNetwork": False})
 EVERYTHING = merged(
     PRODUCTION,
@@ -114,23 +114,57 @@ def test_nothing_holds_a_finalizer(rendering: Rendering) -> None:
 
 
 def test_the_operator_may_do_this_and_no_more(required: Rendering) -> None:
-    rules = required.get("ClusterRole", f"pipelines-operator.{NAMESPACE}")["rules"]
-    assert grants(rules) == {
+    assert grants(required.get("Role", "pipelines-operator")["rules"]) == {
         "pipelines.dev/pipelineruns": {"get", "list", "watch", "delete"},
         "pipelines.dev/pipelineruns/status": {"patch"},
-        "pipelines.dev/pipelineschedules": {"get", "list", "watch"},
-        "pipelines.dev/pipelineschedules/status": {"patch"},
         "batch/jobs": {"get", "list", "watch", "create", "delete"},
-        "/pods": {"get", "list", "watch", "delete"},
-        "/events": {"create", "patch"},
+        "/pods": {"list", "watch", "delete"},
+        "/events": {"create"},
     }
     leader = required.get("Role", "pipelines-operator-leader")["rules"]
     assert [(rule["verbs"], rule.get("resourceNames")) for rule in leader] == [
         (["create"], None),
         (["get", "update"], ["pipelines-operator"]),
     ]
-    bound = {subject["name"] for kind in ("ClusterRoleBinding", "RoleBinding") for subject in subjects(required, kind)}
-    assert bound == {"pipelines-operator"}
+    assert {subject["name"] for subject in subjects(required, "RoleBinding")} == {"pipelines-operator"}
+
+
+def test_runs_are_accepted_in_the_releases_namespace_by_default(required: Rendering) -> None:
+    assert required.of_kind("ClusterRole") == required.of_kind("ClusterRoleBinding") == []
+    assert required.get("Role", "pipelines-operator")["metadata"]["namespace"] == NAMESPACE
+    assert required.get("ServiceAccount", "pipelines-runner")["metadata"]["namespace"] == NAMESPACE
+    operator = required.pods["pipelines-operator"]
+    assert environment(operator["spec"]["containers"][0])["PIPELINES_NAMESPACES"] == NAMESPACE
+    (binding,) = required.of_kind("ValidatingAdmissionPolicyBinding")
+    assert binding["spec"]["matchResources"]["namespaceSelector"] == selecting(NAMESPACE)
+
+
+def test_all_namespaces_need_a_cluster_role_with_the_same_rights(required: Rendering) -> None:
+    rendering = render(merged(REQUIRED, {"watch": {"allNamespaces": True}, "runner": {"namespaces": ["a"]}}))
+    cluster_role = rendering.get("ClusterRole", f"pipelines-operator.{NAMESPACE}")
+    assert cluster_role["rules"] == required.get("Role", "pipelines-operator")["rules"]
+    assert {subject["name"] for subject in subjects(rendering, "ClusterRoleBinding")} == {"pipelines-operator"}
+    assert [name_of(role) for role in rendering.of_kind("Role")] == ["pipelines-operator-leader"]
+    operator = rendering.pods["pipelines-operator"]
+    assert environment(operator["spec"]["containers"][0])["PIPELINES_NAMESPACES"] == ""
+    (binding,) = rendering.of_kind("ValidatingAdmissionPolicyBinding")
+    assert "matchResources" not in binding["spec"]
+    runners = [a for a in rendering.of_kind("ServiceAccount") if name_of(a) == "pipelines-runner"]
+    assert [account["metadata"]["namespace"] for account in runners] == ["a", NAMESPACE]
+
+
+@pytest.mark.parametrize(
+    ("watch", "watched"),
+    [({}, [NAMESPACE]), ({"namespaces": ["a", "b"]}, ["a", "b"]), ({"allNamespaces": True}, [])],
+    ids=["default", "listed", "all"],
+)
+def test_runs_reach_the_operator_from_watched_namespaces(watch: dict[str, Any], watched: list[str]) -> None:
+    rendering = render(merged(DEV, {"watch": watch, "networkPolicy": {"enabled": True}}))
+    runner = {"app.kubernetes.io/component": "runner", "app.kubernetes.io/managed-by": "pipelines"}
+    for name in ("pipelines-operator", "pipelines-dev-services"):
+        rules = rendering.get("NetworkPolicy", name)["spec"]["ingress"]
+        peers = [peer for rule in rules for peer in rule["from"] if "namespaceSelector" in peer]
+        assert peers == [{"namespaceSelector": selecting(*watched), "podSelector": {"matchLabels": runner}}]
 
 
 def test_watched_namespaces_have_roles_and_the_cluster_has_none() -> None:
@@ -258,6 +292,44 @@ def test_secrets_of_ones_own_are_used_and_none_is_made() -> None:
     operator = environment(rendering.pods["pipelines-operator"]["spec"]["containers"][0])
     assert operator["PIPELINES_DATABASE_URL"] == {"secretKeyRef": {"name": "supabase", "key": "pooler"}}
     assert operator["PIPELINES_PROGRESS_KEY"] == {"secretKeyRef": {"name": "hmac", "key": "k"}}
+
+
+def test_the_databases_authority_is_mounted_where_the_database_is_used() -> None:
+    rendering = render(merged(REQUIRED, {"database": {"caSecret": {"name": "postgres-ca", "key": "root.pem"}}}))
+    expected = {
+        "name": "database-ca",
+        "secret": {
+            "secretName": "postgres-ca",
+            "defaultMode": 0o444,
+            "items": [{"key": "root.pem", "path": "ca.crt"}],
+        },
+    }
+    used = 0
+    for pod in rendering.pods.values():
+        assert expected in pod["spec"]["volumes"]
+        for container in containers(pod):
+            (mount,) = (mount for mount in container["volumeMounts"] if mount["name"] == "database-ca")
+            assert mount["readOnly"] is True
+            assert environment(container)["PGSSLROOTCERT"] == mount["mountPath"] + "/ca.crt"
+            used += 1
+    assert used == 5, "operator, exporter, the migration of each, and helm test"
+
+
+def test_without_an_authority_nothing_is_said_about_it(required: Rendering) -> None:
+    for pod in required.pods.values():
+        assert not [v for v in pod["spec"].get("volumes", []) if v["name"] == "database-ca"]
+        assert not [c for c in containers(pod) if "PGSSLROOTCERT" in environment(c)]
+
+
+def test_the_operators_image_names_the_public_authorities() -> None:
+    lines = (ROOT / "images" / "operator" / "Containerfile").read_text().splitlines()
+    assert "SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt" in {line.strip() for line in lines}
+
+
+def test_the_notes_name_what_an_organization_needs() -> None:
+    notes = (CHART / "templates" / "NOTES.txt").read_text()
+    assert "pipelines org create" in notes
+    assert "pipelines integration set" in notes
 
 
 def test_a_bigquery_key_is_mounted_where_it_is_used() -> None:
@@ -403,6 +475,14 @@ def labels_of(deployment: Manifest) -> dict[str, str]:
 
 def name_of(manifest: Manifest) -> str:
     return str(manifest["metadata"]["name"])
+
+
+def selecting(*namespaces: str) -> Manifest:
+    """What selects these namespaces; every one where none is named."""
+    if not namespaces:
+        return {}
+    expression = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": list(namespaces)}
+    return {"matchExpressions": [expression]}
 
 
 def subjects(rendering: Rendering, kind: str) -> list[Manifest]:

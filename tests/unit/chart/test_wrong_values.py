@@ -31,6 +31,10 @@ pytestmark = pytest.mark.e2e
         ({"operator": {"env": [{"value": "x"}]}}, ["'/operator/env/0'", "missing property 'name'"]),
         ({"watch": {"namespaces": ["Team_A"]}}, ["'/watch/namespaces/0'", "'Team_A'"]),
         ({"watch": {"namespaces": "team-a"}}, ["'/watch/namespaces'", "want array"]),
+        (
+            {"watch": {"namespaces": ["a"], "allNamespaces": True}},
+            ["watch.namespaces: leave it empty with watch.allNamespaces=true"],
+        ),
         ({"image": {"operator": {"tag": "a b"}}}, ["'/image/operator/tag'"]),
         ({"image": {"operator": {"digest": "abc"}}}, ["'/image/operator/digest'"]),
         (
@@ -61,6 +65,12 @@ def test_values_are_refused(changes: dict[str, Any], words: list[str]) -> None:
         ),
         ({"devServices": {"persistence": {"hostPath": "data"}}}, ["'/devServices/persistence/hostPath'"]),
         ({"devServices": {"ports": {"postgres": 0}}}, ["'/devServices/ports/postgres'"]),
+        ({"exporter": {"port": 8080}}, ["operator.port, exporter.port, devServices.ports: each must be another one"]),
+        ({"devServices": {"ports": {"bigquery": 8080}}}, ["each must be another one", "8080, 8081, 8080"]),
+        (
+            {"hostNetwork": False, "devServices": {"ports": {"bigqueryGrpc": 5432}}},
+            ["each must be another one", "5432"],
+        ),
     ],
 )
 def test_local_values_are_refused(changes: dict[str, Any], words: list[str]) -> None:
