@@ -82,6 +82,12 @@ def test_what_no_numeric_holds_fails_the_comparison(contract: Contract, value: s
     assert contract.value(f"NOT (ABS({value}) < 1e29)") is True
 
 
+def test_what_rounding_takes_from_a_float_is_told_by_a_float(contract: Contract) -> None:
+    lost = "x - CAST(PARSE_NUMERIC(CAST(x AS STRING)) AS FLOAT64)"
+    (row,) = contract.sql(f"SELECT SUM({lost}) AS v FROM UNNEST([4e-10, 4e-10, 0.1, 1e20, 12345678901.1]) AS x")
+    assert row["v"] == pytest.approx(8e-10)
+
+
 def test_a_numeric_column_keeps_nine_decimals_and_sums_exactly(contract: Contract) -> None:
     name = contract.table("nine")
     contract.client.create_table(bigquery.Table(name, [bigquery.SchemaField("v", "NUMERIC")]))
@@ -113,12 +119,11 @@ def test_a_table_is_read_as_of_the_moment_of_the_query_and_again_as_of_that_mome
     name = contract.table("travel")
     contract.sql(f"CREATE TABLE `{name}` (v INT64)")
     contract.sql(f"INSERT INTO `{name}` (v) VALUES (1)")
-    now = (
-        f"SELECT CURRENT_TIMESTAMP() AS at, COUNT(*) AS n FROM `{name}` AS s FOR SYSTEM_TIME AS OF CURRENT_TIMESTAMP()"
-    )
+    origin = f"`{name}` AS s FOR SYSTEM_TIME AS OF CURRENT_TIMESTAMP()"
+    now = f"SELECT CURRENT_TIMESTAMP() AS read_at, COUNT(*) AS n FROM {origin}"
     (seen,) = contract.sql(now)
     contract.sql(f"INSERT INTO `{name}` (v) VALUES (2)")
-    at = seen["at"].astimezone(UTC).isoformat(sep=" ")
+    at = seen["read_at"].astimezone(UTC).isoformat(sep=" ")
     (then,) = contract.sql(
         f"SELECT COUNT(*) AS n FROM `{name}` AS s FOR SYSTEM_TIME AS OF TIMESTAMP '{at}' WHERE v > 0"
     )
@@ -261,3 +266,24 @@ def test_a_table_that_was_changed_since_it_was_read_is_412(contract: Contract) -
     table.schema = [*table.schema, bigquery.SchemaField("x", "INTEGER")]
     with pytest.raises(exceptions.PreconditionFailed):
         contract.client.update_table(table, ["schema"])
+
+
+@only_real
+def test_two_transactions_that_change_one_row_conflict(contract: Contract) -> None:
+    name = contract.table("locks")
+    contract.sql(f"CREATE TABLE `{name}` (target STRING, run_id STRING)")
+    contract.sql(f"INSERT INTO `{name}` (target) VALUES ('costs')")
+
+    def change(run_id: str, end: str) -> str:
+        return f"BEGIN TRANSACTION;\nUPDATE `{name}` SET run_id = '{run_id}' WHERE target = 'costs';\n{end}"
+
+    config = bigquery.QueryJobConfig(create_session=True)
+    opened = contract.client.query(change("a", ""), job_config=config, job_retry=None)
+    opened.result(timeout=120)
+    assert opened.session_info is not None
+    with pytest.raises(exceptions.GoogleAPICallError, match="concurrent update"):
+        contract.sql(change("b", "COMMIT TRANSACTION;"))
+    session = [bigquery.ConnectionProperty("session_id", opened.session_info.session_id)]
+    config = bigquery.QueryJobConfig(connection_properties=session)
+    contract.client.query("COMMIT TRANSACTION; CALL BQ.ABORT_SESSION();", job_config=config).result(timeout=120)
+    assert contract.sql(f"SELECT run_id FROM `{name}`") == [{"run_id": "a"}]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from pipeline_runner.errors import ConfigError, DataError
 
@@ -73,6 +73,18 @@ class Column:
         )
 
 
+class Described(Protocol):
+    """A table as Google's client gives it."""
+
+    def to_api_repr(self) -> dict[str, Any]:
+        """The table as the REST interface writes it."""
+
+
+def of_table(table: Described) -> tuple[Column, ...]:
+    """The columns of a table. Raises ConfigError for a type that can't be copied."""
+    return tuple(Column.from_api(field) for field in table.to_api_repr().get("schema", {}).get("fields", ()))
+
+
 def by_name(columns: Iterable[Column]) -> dict[str, Column]:
     """Columns by lower-case name: BigQuery's names ignore case."""
     return {column.name.lower(): column for column in columns}
@@ -91,6 +103,21 @@ def leaves(columns: Iterable[Column], path: tuple[Column, ...] = ()) -> Iterator
 def dotted(path: Iterable[Column]) -> str:
     """The name of a leaf as people write it: credits.amount."""
     return ".".join(column.name for column in path)
+
+
+def grown(fields: Iterable[Mapping[str, Any]], wanted: tuple[Column, ...]) -> list[dict[str, Any]]:
+    """A table's schema as the REST interface wrote it, with what is new in `wanted` appended, in records as well.
+
+    Nothing else changes: precision, policy tags, REQUIRED and whatever else a field has would be lost in a Column.
+    """
+    pending = by_name(wanted)
+    result = []
+    for field in map(dict, fields):
+        new = pending.pop(field["name"].lower(), None)
+        if new is not None and new.fields:
+            field["fields"] = grown(field.get("fields", ()), new.fields)
+        result.append(field)
+    return [*result, *(column.to_api() for column in pending.values())]
 
 
 def merge(existing: tuple[Column, ...], wanted: tuple[Column, ...], where: str = "") -> tuple[Column, ...]:

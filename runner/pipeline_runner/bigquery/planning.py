@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipeline_runner.bigquery import sql
-from pipeline_runner.bigquery.columns import Column, by_name, dotted, leaves, merge
+from pipeline_runner.bigquery.columns import Column, by_name, dotted, leaves, merge, of_table
 from pipeline_runner.bigquery.config import CopyConfig
 from pipeline_runner.bigquery.library import bigquery
 from pipeline_runner.bigquery.money import exact
@@ -14,6 +14,9 @@ from pipeline_runner.bigquery.staging import Copy
 from pipeline_runner.bigquery.warehouse import Warehouse
 from pipeline_runner.bigquery.window import Window
 from pipeline_runner.errors import ConfigError
+
+# What Parquet can't bring back into a column of the same type.
+_NOT_BY_FILE = frozenset({"GEOGRAPHY", "INTERVAL", "JSON"})
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,10 @@ async def make_plan(
     copy can't be made.
     """
     dataset = f"{warehouse.settings.project}.{config.target.dataset}"
+    _check_owner(warehouse.settings.project, config, config.source.project)
     location = await warehouse.dataset_location(dataset)
     source = await find_source(warehouse, config.source.name, config.source.time_column or time_column)
+    _check_owner(warehouse.settings.project, config, source.project)
     by_query = _by_query(config.source.read or "auto", source, location)
     wanted = exact(source.columns, config.target.numeric or ())
     name = f"{dataset}.{config.target.table}"
@@ -96,7 +101,16 @@ def _converted(source: tuple[Column, ...], wanted: tuple[Column, ...]) -> list[s
 
 
 def _columns(table: bigquery.Table | None) -> tuple[Column, ...]:
-    return tuple(Column.from_api(field.to_api_repr()) for field in table.schema) if table else ()
+    return of_table(table) if table else ()
+
+
+def _check_owner(ours: str, config: CopyConfig, project: str) -> None:
+    """Refuse another organization's dataset: this process may read them all, the organization may not."""
+    if project.lower() == ours.lower() and config.source.dataset != config.target.dataset:
+        raise ConfigError(
+            f"source.dataset: {config.source.project}.{config.source.dataset} belongs to another organization; in the "
+            f"installation's own project, expected {config.target.dataset}"
+        )
 
 
 def _by_query(wish: str, source: Source, location: str) -> bool:
@@ -109,4 +123,10 @@ def _by_query(wish: str, source: Source, location: str) -> bool:
     by_query = wish == "query" or (wish == "auto" and same_place)
     if not by_query and not source.is_table:
         raise ConfigError(f"{source.name} isn't a plain table; only a query within one location can read it")
+    for path in () if by_query else leaves(source.columns):
+        if path[-1].type in _NOT_BY_FILE:
+            raise ConfigError(
+                f"column {dotted(path)} is {path[-1].type}, which the Storage Read API can't bring over; "
+                "set source.read to query, with the source in the location of the target"
+            )
     return by_query

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pipeline_runner.bigquery.columns import Column, by_name
+from pipeline_runner.bigquery.columns import Column, by_name, of_table
 from pipeline_runner.bigquery.sql import quoted
 from pipeline_runner.bigquery.warehouse import Warehouse
 from pipeline_runner.bigquery.window import TIME_TYPES, Window
@@ -17,10 +17,11 @@ class Source:
 
     `time` is the column that says which day a row belongs to. `is_table` is False for views and external tables,
     which have no snapshots and can't be read by the Storage Read API. `by_ingestion`: partitioned by the time that
-    rows came in, not by a column.
+    rows came in, not by a column. `project` is the one that BigQuery names: a config may give a project's number.
     """
 
     name: str
+    project: str
     location: str
     columns: tuple[Column, ...]
     time: Column
@@ -43,7 +44,7 @@ async def find_source(warehouse: Warehouse, name: str, time_column: str) -> Sour
     table = await warehouse.table(name, what="source table", right=READ_RIGHT)
     if table is None:
         raise ConfigError(f"source table {name} doesn't exist")
-    columns = tuple(Column.from_api(field.to_api_repr()) for field in table.schema)
+    columns = of_table(table)
     time = by_name(columns).get(time_column.lower())
     if time is None or time.repeated or time.type not in TIME_TYPES:
         found = "there is none" if time is None else f"it is {time.kind}"
@@ -53,6 +54,7 @@ async def find_source(warehouse: Warehouse, name: str, time_column: str) -> Sour
     partitioning = table.time_partitioning
     return Source(
         name=name,
+        project=table.project,
         # the stand-in says only of datasets where they are
         location=table.location or await warehouse.dataset_location(name.rpartition(".")[0]),
         columns=columns,

@@ -12,6 +12,8 @@ from pipeline_runner.bigquery.columns import Column, by_name, leaves
 
 # NUMERIC holds 29 digits before the point; NaN and infinities fail this comparison as well.
 _NUMERIC_LIMIT = "1e29"
+# A float of this size or more has at most nine decimals within its 17 digits, so rounding takes nothing from it.
+_ROUNDED_LIMIT = "1e7"
 
 
 def quoted(name: str) -> str:
@@ -40,14 +42,16 @@ def insert(destination: str, columns: list[tuple[str, str]], origin: str) -> str
 
 
 def statistics(columns: tuple[Column, ...], money: tuple[str, ...], origin: str) -> str:
-    """SELECT of one row: `at`, `row_count`, and for each leaf in `money` (dotted) its sum and its values out of range.
+    """SELECT of one row: `read_at`, `row_count`, and for each leaf in `money` (dotted) its `sum_` and more, numbered.
 
-    The sum of a FLOAT is that of its decimals, so source and staging must agree to the last digit.
+    The sum of a FLOAT is that of its decimals, so source and staging must agree to the last digit. `bad_` is how many
+    values are out of range. FLOATs have a `lost_` too: what rounding at nine decimals takes from their sum, as a FLOAT.
+    It is near zero and only ever compared with a limit, so a float tells it well enough.
     """
     wanted = {name.lower() for name in money}
     paths = [path for path in leaves(columns) if ".".join(each.name for each in path).lower() in wanted]
     sums = "".join(f",\n  {expression}" for number, path in enumerate(paths) for expression in _sums(number, path))
-    return f"SELECT\n  CURRENT_TIMESTAMP() AS at,\n  COUNT(*) AS row_count{sums}\nFROM {origin}"
+    return f"SELECT\n  CURRENT_TIMESTAMP() AS read_at,\n  COUNT(*) AS row_count{sums}\nFROM {origin}"
 
 
 def _value(expression: str, origin: Column | None, column: Column, depth: int = 0) -> str:
@@ -90,6 +94,9 @@ def _sums(number: int, path: tuple[Column, ...]) -> Iterator[str]:
     yield f"SUM({_over(path, 's', f'SUM({value})', value)}) AS sum_{number}"
     bad = f"{{0}} IS NOT NULL AND NOT ({good})"
     yield f"SUM({_over(path, 's', f'COUNTIF({bad})', f'IF({bad}, 1, 0)')}) AS bad_{number}"
+    if path[-1].type == "FLOAT":
+        lost = f"IF(ABS({{0}}) < {_ROUNDED_LIMIT}, {{0}} - CAST({_decimal('{0}')} AS FLOAT64), 0)"
+        yield f"SUM({_over(path, 's', f'SUM({lost})', lost)}) AS lost_{number}"
 
 
 def _over(path: tuple[Column, ...], expression: str, aggregate: str, single: str, depth: int = 0) -> str:

@@ -7,7 +7,7 @@ the very same query converts them from there, so both ways give the same rows to
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -27,6 +27,8 @@ _log = structlog.get_logger(__name__)
 
 # Staging tables are dropped at the end of a run; one whose runner was killed goes by itself.
 STAGING_LIFETIME = timedelta(hours=24)
+# Amounts finer than nine decimals are rounded; their sum may change by no more than this, in the column's currency.
+ROUNDING_LIMIT = Decimal("0.01")
 
 
 @dataclass(frozen=True)
@@ -50,20 +52,32 @@ class Copy:
 
 @dataclass(frozen=True)
 class Counted:
-    """Rows and sums of one side."""
+    """Rows and sums of one side; `read_at` is BigQuery's time at which the source was read, or a moment before."""
 
-    at: datetime
+    read_at: datetime
     rows: int
     sums: tuple[Decimal, ...]
 
     @classmethod
     def read(cls, row: Row, money: tuple[str, ...], what: str) -> "Counted":
-        """Read a row of sql.statistics. Raises DataError for amounts that no NUMERIC can hold."""
+        """Read a row of sql.statistics. Raises DataError for amounts that no NUMERIC can hold, or not well enough."""
         for number, name in enumerate(money):
             if bad := row[f"bad_{number}"]:
                 raise DataError(f"{what}: column {name} has {bad} values that are no amounts (NaN, infinite or ≥ 1e29)")
+            _check_rounding(Decimal(str(row.get(f"lost_{number}") or 0)), name, what)
         sums = tuple(Decimal(row[f"sum_{number}"] or 0) for number in range(len(money)))
-        return cls(row["at"], row["row_count"], sums)
+        return cls(row["read_at"], row["row_count"], sums)
+
+
+def _check_rounding(lost: Decimal, name: str, what: str) -> None:
+    if not lost:
+        return
+    _log.info("amounts were rounded at nine decimals", column=name, of=what, sum_changed_by=str(-lost))
+    if abs(lost) > ROUNDING_LIMIT:
+        raise DataError(
+            f"{what}: column {name} has amounts of more than nine decimals; rounding them would change their sum by "
+            f"{-lost}, and at most {ROUNDING_LIMIT} is allowed"
+        )
 
 
 class Staging:
@@ -86,7 +100,7 @@ class Staging:
         origin = f"{sql.quoted(source.name)} AS s{{at}}\nWHERE {copy.condition}"
         what = f"source table {source.name}"
         expected = await self._count("count", copy, source.columns, origin.format(at=now), what)
-        at = f" FOR SYSTEM_TIME AS OF TIMESTAMP '{expected.at.astimezone(UTC).isoformat(sep=' ')}'" if now else ""
+        at = f" FOR SYSTEM_TIME AS OF TIMESTAMP '{expected.read_at.astimezone(UTC).isoformat(sep=' ')}'" if now else ""
         await self._convert(copy, origin.format(at=at))
         return await self._checked(copy, expected)
 
@@ -95,7 +109,8 @@ class Staging:
         from pipeline_runner.bigquery import storage_read  # imports pyarrow and grpc: only where they are needed
 
         source = copy.source
-        storage_read.check_readable(source.columns)
+        # Asked for before the read begins: what this run calls its read's time is never later than its snapshot.
+        read_at = await self._now(copy)
         await self._create(self._raw, source.columns)
         right = f"{READ_RIGHT}, and bigquery.readsessions.create on {self._warehouse.settings.project}"
         parts = storage_read.read_parts(
@@ -118,7 +133,7 @@ class Staging:
         if expected.rows != rows:
             raise TransientError(f"{rows} rows were read from {source.name}, but {expected.rows} were loaded")
         await self._convert(copy, origin)
-        return await self._checked(copy, expected)
+        return await self._checked(copy, replace(expected, read_at=read_at))
 
     async def drop(self) -> None:
         """Drop what was made; called at the end, whatever happened."""
@@ -145,6 +160,13 @@ class Staging:
             "stage", statement, location=copy.location, what=f"copying {copy.source.name}", right=READ_RIGHT
         )
 
+    async def _now(self, copy: Copy) -> datetime:
+        """BigQuery's time: the clocks of pods differ."""
+        statement = "SELECT CURRENT_TIMESTAMP() AS read_at"
+        rows = await self._warehouse.query("clock", statement, location=copy.location, what="asking for the time")
+        read_at: datetime = rows[0]["read_at"]
+        return read_at
+
     async def _count(self, step: str, copy: Copy, columns: tuple[Column, ...], origin: str, what: str) -> Counted:
         statement = sql.statistics(columns, copy.money, origin)
         rows: list[Any] = await self._warehouse.query(
@@ -153,7 +175,7 @@ class Staging:
         return Counted.read(rows[0], copy.money, what)
 
     async def _checked(self, copy: Copy, expected: Counted) -> Counted:
-        """Compare what was staged with the source: rows, and each sum to the last digit."""
+        """Compare what was staged with the source, rows and each sum to the last digit; it has the source's time."""
         staged = await self._count("check", copy, copy.wanted, f"{sql.quoted(self.table)} AS s", "the staging table")
         differing = [
             f"sum of {name} {there} at the source, {here} staged"
@@ -165,4 +187,4 @@ class Staging:
         if differing:
             raise TransientError(f"staging differs from {copy.source.name}: {'; '.join(differing)}")
         _log.info("staged", rows=staged.rows, sums={n: str(v) for n, v in zip(copy.money, staged.sums, strict=True)})
-        return staged
+        return replace(staged, read_at=expected.read_at)

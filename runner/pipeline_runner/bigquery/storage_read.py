@@ -19,9 +19,9 @@ from google.cloud.bigquery_storage_v1.services.big_query_read.transports import 
 from pyarrow import parquet
 
 from pipeline_core.settings import BigQuerySettings
-from pipeline_runner.bigquery.columns import Column, dotted, leaves
+from pipeline_runner.bigquery.columns import Column
 from pipeline_runner.bigquery.library import credentials
-from pipeline_runner.errors import ConfigError
+from pipeline_runner.errors import TransientError
 
 # A load job takes one file, and a table 1,500 load jobs a day: files of this size allow about 190 GB a run.
 PART_BYTES = 128 * 1024 * 1024
@@ -30,11 +30,11 @@ _ROW_GROUP_ROWS = 50_000
 # BigQuery's messages stay well below this; a batch larger than it is refused rather than taken into memory.
 _MESSAGE_BYTES = 64 * 1024 * 1024
 _REQUEST_SECONDS = 60.0
+# A stream that sends nothing for so long is given up: a connection may be lost without a sign.
+_MESSAGE_SECONDS = 300.0
 # Read one after the other. One would do for BigQuery; the stand-in sends a stream of up to 65,536 rows as one message.
 _STREAMS = 10
 _M_ARENA_MAX = -8  # malloc.h
-# What Parquet can't bring back into a column of the same type.
-_NOT_BY_FILE = frozenset({"GEOGRAPHY", "INTERVAL", "JSON"})
 
 
 @dataclass(frozen=True)
@@ -45,23 +45,14 @@ class Part:
     rows: int
 
 
-def check_readable(columns: tuple[Column, ...]) -> None:
-    """Raise ConfigError for a column that only a query can copy."""
-    for path in leaves(columns):
-        if path[-1].type in _NOT_BY_FILE:
-            raise ConfigError(
-                f"column {dotted(path)} is {path[-1].type}, which the Storage Read API can't bring over; "
-                "set source.read to query, with the source in the location of the target"
-            )
-
-
 def read_parts(
     settings: BigQuerySettings, path: str, columns: tuple[Column, ...], condition: str, stop: threading.Event,
     *, part_bytes: int = PART_BYTES,
 ) -> Iterator[Part]:  # fmt: skip
     """The rows of one snapshot, taken now, that meet the condition, as Parquet files of about `part_bytes`.
 
-    Ends early when `stop` is set. Raises google.api_core's GoogleAPICallError when the read fails.
+    Ends early when `stop` is set. Raises google.api_core's GoogleAPICallError when the read fails, and TransientError
+    when it stands still.
     """
     _share_arenas()
     with _client(settings) as client:
@@ -93,8 +84,9 @@ def _batches(
     schema = pyarrow.ipc.read_schema(pyarrow.py_buffer(session.arrow_schema.serialized_schema))
     for stream in session.streams:
         # The client reconnects by itself where a stream breaks, at the row where it was.
-        messages = iter(client.read_rows(stream.name))
-        while not stop.is_set() and (content := next((_content(each) for each in messages), None)) is not None:
+        with _deadline(client):
+            messages = iter(client.read_rows(stream.name))
+        while not stop.is_set() and (content := _next_content(client, messages)) is not None:
             batch = pyarrow.ipc.read_record_batch(content, schema)
             if batch.num_rows:
                 yield batch
@@ -102,8 +94,32 @@ def _batches(
             del batch, content
 
 
-def _content(message: types.ReadRowsResponse) -> pyarrow.Buffer:
-    return pyarrow.py_buffer(message.arrow_record_batch.serialized_record_batch)
+def _next_content(client: BigQueryReadClient, messages: Iterator[types.ReadRowsResponse]) -> pyarrow.Buffer | None:
+    with _deadline(client):
+        message = next(messages, None)
+    return None if message is None else pyarrow.py_buffer(message.arrow_record_batch.serialized_record_batch)
+
+
+@contextmanager
+def _deadline(client: BigQueryReadClient) -> Iterator[None]:
+    """Close the client's channel, which ends whatever waits on it, if the block takes longer than a message may."""
+    expired = threading.Event()
+
+    def expire() -> None:
+        expired.set()
+        client.transport.close()
+
+    timer = threading.Timer(_MESSAGE_SECONDS, expire)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except Exception as error:
+        if expired.is_set():
+            raise TransientError(f"the Storage Read API sent nothing for {_MESSAGE_SECONDS:g} seconds") from error
+        raise
+    finally:
+        timer.cancel()
 
 
 def _write_part(file: IO[bytes], batches: Iterator[pyarrow.RecordBatch], part_bytes: int) -> int:

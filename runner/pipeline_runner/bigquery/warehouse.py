@@ -12,8 +12,8 @@ import structlog
 from google.api_core.exceptions import Conflict, NotFound
 
 from pipeline_core.settings import BigQuerySettings
-from pipeline_runner.bigquery.columns import Column
-from pipeline_runner.bigquery.failures import explained, job_error
+from pipeline_runner.bigquery.columns import Column, grown
+from pipeline_runner.bigquery.failures import explained, is_stale, job_error
 from pipeline_runner.bigquery.library import bigquery, bigquery_client
 from pipeline_runner.bigquery.threads import in_thread
 from pipeline_runner.errors import TransientError
@@ -63,6 +63,7 @@ class Warehouse:
         self._identity = identity
         self._max_bytes_billed = max_bytes_billed
         self._running: tuple[str, str] | None = None
+        self._steps: set[str] = set()
 
     async def dataset_location(self, dataset: str) -> str:
         """Where a dataset is."""
@@ -78,15 +79,18 @@ class Warehouse:
             except NotFound:
                 return None
 
-    async def create_table(self, table: bigquery.Table, *, exists_ok: bool = False) -> None:
-        """Make a table."""
+    async def create_table(self, table: bigquery.Table, *, exists_ok: bool = False) -> bigquery.Table:
+        """Make a table; the one that is there, made now or (if `exists_ok`) before."""
         right = f"bigquery.tables.create on {table.project}.{table.dataset_id}"
         with explained(f"making table {table.full_table_id or table.reference}", right=right):
-            await in_thread(lambda: self.client.create_table(table, exists_ok, retry=_RETRY, timeout=REQUEST_SECONDS))
+            return await in_thread(
+                lambda: self.client.create_table(table, exists_ok, retry=_RETRY, timeout=REQUEST_SECONDS)
+            )
 
     async def update_schema(self, table: bigquery.Table, columns: tuple[Column, ...]) -> None:
-        """Give a table a larger schema; refused (transient) if somebody changed it since it was read."""
-        table.schema = [bigquery.SchemaField.from_api_repr(column.to_api()) for column in columns]
+        """Add what is new in `columns` to a table; refused (transient) if somebody changed it since it was read."""
+        fields = grown(table.to_api_repr()["schema"]["fields"], columns)
+        table.schema = [bigquery.SchemaField.from_api_repr(field) for field in fields]
         with explained(f"adding columns to {table.reference}", right="bigquery.tables.update"):
             await in_thread(lambda: self.client.update_table(table, ["schema"], retry=_RETRY, timeout=REQUEST_SECONDS))
 
@@ -163,6 +167,10 @@ class Warehouse:
         self, step: str, start: Callable[[str], bigquery.job._AsyncJob], location: str, what: str, right: str
     ) -> Any:
         """Run a job to its end, again under another id when it failed for a passing reason."""
+        if step in self._steps:
+            # The id of its job would be the first one's: BigQuery would give us that one's answer.
+            raise RuntimeError(f"a run has one step named {step}, and this is the second")
+        self._steps.add(step)
         number = 1
         for attempt in range(1, _ATTEMPTS + 1):
             job_id = self._identity.job_id(step, number)
@@ -178,7 +186,7 @@ class Warehouse:
                 number, self._running = number + 1, None
                 raise job_error(what, job.error_result)
             except TransientError as error:
-                if attempt == _ATTEMPTS:
+                if attempt == _ATTEMPTS or is_stale(str(error)):
                     raise
                 _log.warning("a job failed, trying again", step=step, attempt=attempt, error=str(error))
                 await asyncio.sleep(random.uniform(0.5, 1.0) * 2**attempt)  # noqa: S311

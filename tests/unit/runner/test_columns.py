@@ -1,9 +1,10 @@
 """Schemas: what is money, how a target grows, and the SQL that carries values from one shape to the other."""
 
 import pytest
+from google.cloud import bigquery
 
 from pipeline_runner.bigquery import sql
-from pipeline_runner.bigquery.columns import Column, dotted, leaves, merge
+from pipeline_runner.bigquery.columns import Column, dotted, grown, leaves, merge
 from pipeline_runner.bigquery.money import exact
 from pipeline_runner.errors import ConfigError, DataError
 
@@ -66,6 +67,20 @@ def test_a_target_keeps_its_order_and_grows_at_the_end() -> None:
 def test_a_changed_type_is_refused_by_name(existing: Column, wanted: Column, message: str) -> None:
     with pytest.raises(DataError, match=message):
         merge((existing,), (wanted,))
+
+
+def test_a_grown_schema_keeps_what_its_fields_have() -> None:
+    policy = {"policyTags": {"names": ["projects/p/locations/us/taxonomies/1/policyTags/2"]}}
+    cost = {"name": "cost", "type": "NUMERIC", "mode": "REQUIRED", "precision": "20", "scale": "4", **policy}
+    inner = {"name": "x", "type": "STRING", "maxLength": "9", "defaultValueExpression": "'a'"}
+    standing = [cost, {"name": "r", "type": "RECORD", "mode": "REPEATED", "description": "kept", "fields": [inner]}]
+    fields = grown(standing, (record("R", STRING("X"), STRING("y")), STRING("new")))
+    added = {"name": "y", "type": "STRING", "mode": "NULLABLE"}
+    assert fields == [cost, {**standing[1], "fields": [inner, added]}, {**added, "name": "new"}]
+    # Google's client sends them as they are
+    table = bigquery.Table("p.d.t")
+    table.schema = [bigquery.SchemaField.from_api_repr(field) for field in fields]
+    assert table.to_api_repr()["schema"]["fields"] == fields
 
 
 def test_types_are_read_by_both_names() -> None:

@@ -1,11 +1,13 @@
 """What a failure of BigQuery means for the run."""
 
+import errno
+
 import pytest
 import requests
 from google.api_core import exceptions as api
 from google.auth import exceptions as auth
 
-from pipeline_runner.bigquery.failures import explained, job_error
+from pipeline_runner.bigquery.failures import STALE, explained, job_error
 from pipeline_runner.errors import ConfigError, DataError, ProcessorError, TransientError
 
 
@@ -24,7 +26,12 @@ from pipeline_runner.errors import ConfigError, DataError, ProcessorError, Trans
         (api.BadRequest("Transaction is aborted due to concurrent update against table t"), TransientError, "aborted"),
         (auth.DefaultCredentialsError("none"), ConfigError, "there are no credentials"),
         (auth.RefreshError("expired"), ConfigError, "can't be used"),
-        (auth.TransportError("away", retryable=True), TransientError, "can't be used"),
+        (auth.TransportError("away"), TransientError, "can't be used"),
+        (auth.RefreshError(auth.TransportError("metadata server unavailable")), TransientError, "can't be used"),
+        (auth.RefreshError("again", retryable=True), TransientError, "can't be used"),
+        (api.from_http_status(408, "slow"), TransientError, "slow"),
+        (api.BadRequest(f"Query error: {STALE} into p.d.t"), TransientError, "newer read"),
+        (OSError(errno.ENOSPC, "No space left on device"), TransientError, "disk for temporary files is full"),
         (requests.exceptions.ConnectionError("refused"), TransientError, "can't be reached"),
     ],
 )
@@ -41,6 +48,7 @@ def test_errors_of_the_client(error: Exception, kind: type[ProcessorError], text
         ("backendError", "away", TransientError),
         ("quotaExceeded", "too much", TransientError),
         ("invalidQuery", "Could not serialize access to table t due to concurrent update", TransientError),
+        ("invalidQuery", f"{STALE} into t", TransientError),
         ("accessDenied", "no", ConfigError),
         ("bytesBilledLimitExceeded", "too large", ConfigError),
         ("invalidQuery", "Invalid NUMERIC value: x", DataError),
@@ -58,5 +66,6 @@ def test_long_messages_are_cut_to_their_first_paragraph() -> None:
 
 
 def test_defects_pass() -> None:
-    with pytest.raises(KeyError), explained("copying"):
-        raise KeyError("x")
+    for defect in (KeyError("x"), PermissionError(errno.EACCES, "no")):
+        with pytest.raises(type(defect)), explained("copying"):
+            raise defect

@@ -24,9 +24,9 @@ _log = structlog.get_logger(__name__)
 
 _TIME_COLUMN = "usage_start_time"
 _CLUSTER_BY = frozenset({"billing_account_id"})
-# Columns by which a Cloud Billing export is known, and the time that its rows may come in ahead of their usage.
+# Columns by which a Cloud Billing export is known, and how long before the day of their usage its rows may be written.
 _BILLING_EXPORT = frozenset({"billing_account_id", "usage_start_time", "export_time"})
-_INGESTION_SLACK = timedelta(days=3)
+_INGESTION_SLACK = timedelta(days=10)
 # A transaction on its way is let finish within this time when the run is told to stop.
 _PUBLISH_SECONDS = 3.0
 
@@ -67,7 +67,7 @@ class ExternalBQExtractor(BaseProcessor):
     async def extract(self, parameters: dict[str, Any]) -> Staged:
         self.progress.report(Stage.EXTRACT, 0.0)
         plan = await self._plan()
-        before = await Publisher(self.warehouse, plan.target, self.run_id).committed_rows()
+        before = await Publisher(self.warehouse, plan.target, self.run_id).committed_rows("marker_before")
         if before is not None:
             _log.info("this run has published before", rows=before)
             return Staged(plan, None, before)
@@ -89,12 +89,7 @@ class ExternalBQExtractor(BaseProcessor):
     async def load(self, data: Staged) -> ProcessorResult:
         plan, rows = data.plan, data.published_before
         if data.counted is not None and self._staging is not None:
-            rows = data.counted.rows
-            publisher = Publisher(self.warehouse, plan.target, self.run_id)
-            await publisher.prepare(plan.existing, plan.copy.columns)
-            self.progress.report(Stage.LOAD, 0.2, rows)
-            published = publisher.publish(self._staging.table, plan.column_names, self.window, rows)
-            rows = await self._until_published(asyncio.ensure_future(published), publisher)
+            rows = await self._published(plan, data.counted, self._staging.table)
         self.progress.report(Stage.LOAD, 1.0, rows)
         return ProcessorResult(rows, {"target": plan.target.name, "window": str(self.window)})
 
@@ -103,21 +98,30 @@ class ExternalBQExtractor(BaseProcessor):
             await self.warehouse.stop()
             await self._staging.drop()
 
-    async def _until_published(self, publishing: asyncio.Future[None], publisher: Publisher) -> int:
-        """Wait for the transaction and read what it committed: if the run is stopped now, that decides how it ends."""
+    async def _published(self, plan: Plan, counted: Counted, staging: str) -> int:
+        """Publish; if the run is stopped meanwhile, what was committed decides how it ends. The rows committed."""
+        publisher = Publisher(self.warehouse, plan.target, self.run_id)
+        await publisher.prepare(plan.existing, plan.copy.columns)
+        self.progress.report(Stage.LOAD, 0.2, counted.rows)
+
+        async def publish() -> int | None:
+            await publisher.publish(staging, plan.column_names, self.window, counted.rows, counted.read_at)
+            # crash here: the marker is committed, so the next attempt finds it and publishes nothing
+            return await publisher.committed_rows("marker_after")
+
+        publishing = asyncio.ensure_future(publish())
         try:
-            await asyncio.shield(publishing)
+            rows = await asyncio.shield(publishing)
         except asyncio.CancelledError:
             await asyncio.wait({publishing}, timeout=_PUBLISH_SECONDS)
-            if not publishing.done():
+            if publishing.done() and publishing.exception() is None:
+                rows = publishing.result()
+            else:
                 publishing.cancel()
                 await self.warehouse.stop()
-            rows = await publisher.committed_rows()
+                rows = await publisher.committed_rows("marker_stopped")
             if rows is None:
                 raise
-            return rows
-        # crash here: the marker is committed, so the next attempt finds it and publishes nothing
-        rows = await publisher.committed_rows()
         if rows is None:
             raise RuntimeError(f"the transaction on {self._dataset} ended without an error and without its marker")
         return rows
@@ -137,7 +141,9 @@ def _ingested_since(source: Source, window: Window) -> str:
     """For a billing export: leaves out partitions that can't hold the window's rows.
 
     The export is partitioned by the day that Google wrote a row, which comes after its usage: without this every run
-    would scan the whole export. Rows that were written just now have no partition yet.
+    would scan the whole export. It is assumed that no row is written more than ten days before the day that its
+    `usage_start_time` names; the slack is for charges that are dated ahead. Rows that come late are always found, and
+    those that were written just now have no partition yet.
     """
     if (
         not source.by_ingestion

@@ -1,0 +1,80 @@
+"""How a target that exists grows: from what the table is now, not from what it was when the run began."""
+
+from typing import Any
+
+import pytest
+from google.cloud import bigquery
+
+from pipeline_runner.bigquery.columns import Column, merge
+from pipeline_runner.bigquery.publishing import Publisher, Target
+from pipeline_runner.errors import DataError
+
+TIME = Column("t", "TIMESTAMP")
+
+
+def text(name: str) -> Column:
+    return Column(name, "STRING")
+
+
+def table(*columns: Column) -> bigquery.Table:
+    return bigquery.Table("p.d.t", [bigquery.SchemaField.from_api_repr(column.to_api()) for column in columns])
+
+
+class Warehouse:
+    """Records what it is asked for; `now` is the target as it stands."""
+
+    def __init__(self, now: bigquery.Table) -> None:
+        self.now = now
+        self.scripts: dict[str, str] = {}
+        self.updates: list[tuple[bigquery.Table, tuple[Column, ...]]] = []
+
+    async def create_table(self, made: bigquery.Table, *, exists_ok: bool) -> bigquery.Table:
+        return made
+
+    async def table(self, name: str, **_: str) -> bigquery.Table:
+        return self.now
+
+    async def query(self, step: str, sql: str, **_: str) -> list[dict[str, Any]]:
+        self.scripts[step] = sql
+        return []
+
+    async def update_schema(self, fresh: bigquery.Table, columns: tuple[Column, ...]) -> None:
+        self.updates.append((fresh, columns))
+
+
+async def prepare(planned: bigquery.Table, now: bigquery.Table, *wanted: Column) -> Warehouse:
+    warehouse = Warehouse(now)
+    columns = merge(tuple(Column.from_api(field.to_api_repr()) for field in planned.schema), wanted)
+    await Publisher(warehouse, Target("p.d.t", TIME, "US"), "run_1").prepare(planned, columns)  # type: ignore[arg-type]
+    return warehouse
+
+
+async def test_fields_in_records_are_added_to_the_table_as_it_is_now() -> None:
+    def record(*names: str) -> Column:
+        return Column("r", "RECORD", fields=tuple(map(text, names)))
+
+    now = table(TIME, record("a", "of_another_run"), text("other"))
+    warehouse = await prepare(table(TIME, record("a")), now, TIME, record("a", "z"))
+    ((fresh, columns),) = warehouse.updates
+    assert fresh is now
+    assert columns == (TIME, record("a", "z"))
+    conflicting = table(TIME, Column("r", "RECORD", fields=(Column("z", "INTEGER"),)))
+    with pytest.raises(DataError, match=r"column r\.z is INTEGER"):
+        await prepare(table(TIME, record("a")), conflicting, TIME, record("a", "z"))
+
+
+async def test_new_columns_are_added_by_one_job_which_may_be_repeated() -> None:
+    planned = table(TIME)
+    warehouse = await prepare(planned, planned, TIME, text("a"), Column("n", "NUMERIC"))
+    assert warehouse.scripts["grow_target"] == (
+        "ALTER TABLE `p.d.t` ADD COLUMN IF NOT EXISTS `a` STRING;\n"
+        "ALTER TABLE `p.d.t` ADD COLUMN IF NOT EXISTS `n` NUMERIC(38, 9);"
+    )
+    assert warehouse.updates == []
+
+
+async def test_a_table_that_lacks_nothing_is_left_alone() -> None:
+    planned = table(TIME, text("a"))
+    warehouse = await prepare(planned, planned, TIME, text("a"))
+    assert warehouse.scripts.keys() == {"lock"}
+    assert warehouse.updates == []
