@@ -14,6 +14,8 @@ from google.cloud.bigquery_storage_v1 import BigQueryReadClient, types
 from google.cloud.bigquery_storage_v1.services.big_query_read.transports import BigQueryReadGrpcTransport
 
 _BATCH = 100_000
+# The stand-in's messages are larger than the 4 MB that gRPC takes otherwise.
+_OPTIONS = [("grpc.max_receive_message_length", -1)]
 
 
 def main(source: str, target: str) -> None:
@@ -24,7 +26,7 @@ def main(source: str, target: str) -> None:
     client.delete_table(target, not_found_ok=True)
     client.create_table(bigquery.Table(target, schema=table.schema))
     address = os.environ["PIPELINES_BIGQUERY_STORAGE_ENDPOINT"].removeprefix("http://")
-    transport = BigQueryReadGrpcTransport(channel=grpc.insecure_channel(address))
+    transport = BigQueryReadGrpcTransport(channel=grpc.insecure_channel(address, options=_OPTIONS))
     reader = BigQueryReadClient(transport=transport, client_options=ClientOptions())
     path = "projects/{}/datasets/{}/tables/{}".format(*source.split("."))
     session = reader.create_read_session(

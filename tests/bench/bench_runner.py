@@ -39,7 +39,7 @@ def _environment(document: RunDocument, folder: Path) -> dict[str, str]:
     return {
         "PIPELINES_RUN_DOCUMENT": str(file),
         "PIPELINES_TERMINATION_LOG": str(outcome),
-        "PIPELINES_LOG_LEVEL": "ERROR",
+        "PIPELINES_LOG_LEVEL": "critical",
     }
 
 
