@@ -1,29 +1,20 @@
 """Admits a run: gathers the catalog and the organization's settings, and has the domain resolve the run."""
 
 from datetime import datetime
-from typing import Protocol
 
 from pipeline_core.catalog import CatalogWatcher
 from pipeline_core.errors import RequestInvalidError
 from pipeline_core.lifecycle.observed import Run
 from pipeline_core.resolve import RunRequest, resolve_run
 from pipeline_core.run_document import RunDocument
-from pipeline_core.store.integrations import Integration
+from pipeline_core.store.integrations import Integrations
 from pipeline_operator import metrics
-
-
-class IntegrationStore(Protocol):
-    """Where organizations' settings for their providers are."""
-
-    async def get(self, org_slug: str, provider: str) -> Integration | None:
-        """The organization's integration with the provider, or None."""
-        ...
 
 
 class Admission:
     """Turns a PipelineRun into a run document, or refuses it."""
 
-    def __init__(self, catalog: CatalogWatcher, integrations: IntegrationStore, env: str) -> None:
+    def __init__(self, catalog: CatalogWatcher, integrations: Integrations, env: str) -> None:
         self._catalog = catalog
         self._integrations = integrations
         self._env = env

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Protocol
 
 import structlog
 
@@ -12,57 +11,13 @@ from pipeline_core.lifecycle.observed import Run
 from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.lifecycle.reasons import Reason
 from pipeline_core.store.errors import RunIdTakenError, RunNotRecordedError
+from pipeline_core.store.records import RunRecords
 from pipeline_core.store.runs import NewRun, StoredRun
 from pipeline_operator import metrics, status
 from pipeline_operator.events import Events
 from pipeline_operator.writer import StatusWriter
 
 _log = structlog.get_logger(__name__)
-
-
-class Records(Protocol):
-    """The records of runs, as `pipeline_core.store.records.RunRecords` keeps them."""
-
-    async def begin(self, record: NewRun) -> StoredRun:
-        """Record a new run, or return the one that is there."""
-        ...
-
-    async def advance(
-        self,
-        run_id: str,
-        *,
-        phase: Phase,
-        at: datetime,
-        started_at: datetime | None = None,
-        progress: int | None = None,
-        attempts: int | None = None,
-        job_name: str | None = None,
-        message: str | None = None,
-        object_uid: str | None = None,
-    ) -> bool:
-        """Record where a live run stands; whether that changed anything."""
-        ...
-
-    async def finish(
-        self,
-        run_id: str,
-        *,
-        phase: Phase,
-        at: datetime,
-        records_processed: int | None = None,
-        error_message: str | None = None,
-        attempts: int | None = None,
-        message: str | None = None,
-        started_at: datetime | None = None,
-        reason: str | None = None,
-        object_uid: str | None = None,
-    ) -> StoredRun:
-        """Record a run's end; the first end stands and is returned."""
-        ...
-
-    async def get(self, run_id: str) -> StoredRun | None:
-        """A run's record."""
-        ...
 
 
 def new_record(run: Run, parameters: dict[str, object], pipeline: str | None = None) -> NewRun:
@@ -86,7 +41,7 @@ def new_record(run: Run, parameters: dict[str, object], pipeline: str | None = N
 class Ending:
     """Carries out `Finish`, and the refusal of a run that never started."""
 
-    def __init__(self, records: Records, writer: StatusWriter, events: Events, now: Callable[[], datetime]) -> None:
+    def __init__(self, records: RunRecords, writer: StatusWriter, events: Events, now: Callable[[], datetime]) -> None:
         self._records = records
         self._writer = writer
         self._events = events

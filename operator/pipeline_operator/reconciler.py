@@ -8,10 +8,11 @@ import structlog
 
 from pipeline_core.lifecycle import decide as d
 from pipeline_core.lifecycle.observed import Observed, Run
+from pipeline_core.store.records import RunRecords
 from pipeline_operator import metrics, status
 from pipeline_operator.cache import Cache, Entry
 from pipeline_operator.cluster import Cluster
-from pipeline_operator.ending import Ending, Records
+from pipeline_operator.ending import Ending
 from pipeline_operator.events import Events
 from pipeline_operator.reading import read_bodies
 from pipeline_operator.settling import Settling
@@ -32,7 +33,7 @@ class Reconciler:
         self,
         cluster: Cluster,
         cache: Cache,
-        records: Records,
+        records: RunRecords,
         starting: Starting,
         ending: Ending,
         settling: Settling,

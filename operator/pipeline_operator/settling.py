@@ -11,10 +11,10 @@ import structlog
 from pipeline_core.lifecycle.observed import Job, Pod
 from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.lifecycle.reasons import Reason
+from pipeline_core.store.records import RunRecords
 from pipeline_operator import metrics
 from pipeline_operator.cache import Cache, Vanished
 from pipeline_operator.cluster import Cluster
-from pipeline_operator.ending import Records
 from pipeline_operator.reading import read_job_and_pods
 
 _log = structlog.get_logger(__name__)
@@ -27,7 +27,7 @@ _RECHECK_SLOWLY = 5.0
 class Settling:
     """`now` is the wall clock in UTC."""
 
-    def __init__(self, cluster: Cluster, cache: Cache, records: Records, now: Callable[[], datetime]) -> None:
+    def __init__(self, cluster: Cluster, cache: Cache, records: RunRecords, now: Callable[[], datetime]) -> None:
         self._cluster = cluster
         self._cache = cache
         self._records = records

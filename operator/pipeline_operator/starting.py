@@ -13,11 +13,12 @@ from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.lifecycle.reasons import Reason
 from pipeline_core.run_document import RunDocument
 from pipeline_core.store.errors import RunIdTakenError, StoreUnavailableError
+from pipeline_core.store.records import RunRecords
 from pipeline_operator import metrics, status
 from pipeline_operator.admission import Admission
 from pipeline_operator.cache import Cache
 from pipeline_operator.cluster import Cluster
-from pipeline_operator.ending import Ending, Records, new_record
+from pipeline_operator.ending import Ending, new_record
 from pipeline_operator.events import Events
 from pipeline_operator.kube import Json, KubeError, KubeUnavailableError
 from pipeline_operator.manifests import build_job
@@ -43,7 +44,7 @@ class Starting:
         self,
         cluster: Cluster,
         cache: Cache,
-        records: Records,
+        records: RunRecords,
         admission: Admission,
         ending: Ending,
         writer: StatusWriter,

@@ -3,12 +3,11 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
-from typing import Protocol
 
 import structlog
 
 from pipeline_core.errors import PipelinesError
-from pipeline_core.store.runs import StoredRun
+from pipeline_core.store.records import RunRecords
 from pipeline_operator import names
 from pipeline_operator.cache import Cache, Vanished
 from pipeline_operator.cluster import Cluster
@@ -21,14 +20,6 @@ _PAGE = 500
 _RETRY_SECONDS = 5.0
 
 
-class UnfinishedRecords(Protocol):
-    """The records that aren't final, in pages."""
-
-    async def unfinished(self, *, after: str | None = None, limit: int = _PAGE) -> Sequence[StoredRun]:
-        """The next page after a run id."""
-        ...
-
-
 class Sweep:
     """One round lists the runs in chunks and the records in pages, and wakes whatever doesn't fit together."""
 
@@ -37,7 +28,7 @@ class Sweep:
         cluster: Cluster,
         cache: Cache,
         queue: WorkQueue,
-        records: UnfinishedRecords,
+        records: RunRecords,
         namespaces: Sequence[str],
     ) -> None:
         self._cluster = cluster
