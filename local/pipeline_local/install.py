@@ -12,6 +12,7 @@ import yaml
 
 from pipeline_local import diagnosis
 from pipeline_local.backends import Backend
+from pipeline_local.catalog import local_files
 from pipeline_local.errors import LocalError
 from pipeline_local.images import Image
 from pipeline_local.images_content import checkout
@@ -96,6 +97,7 @@ def local_values(name: str, references: Mapping[str, str], ports: Mapping[str, i
         "global": MARKER,
         "env": ENV,
         "bigquery": {"project": PROJECT},
+        "catalog": {"files": local_files()},
         "image": {"registry": "", **images},
         "devServices": {"enabled": True, "persistence": {"type": "claim"}},
     }

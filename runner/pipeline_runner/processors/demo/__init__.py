@@ -1,0 +1,1 @@
+"""Processors that touch no data: for measurements and for trying out how runs end."""
