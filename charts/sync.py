@@ -38,7 +38,8 @@ def out_of_date(root: Path) -> dict[Path, str | None]:
     changes: dict[Path, str | None] = {
         path: text for path, text in expected.items() if not path.exists() or path.read_text() != text
     }
-    copies = (path for path in (root / "charts" / "pipelines" / "files").rglob("*") if path.is_file())
+    files = root / "charts" / "pipelines" / "files"
+    copies = (path for name in ("crds", "configs") for path in (files / name).rglob("*") if path.is_file())
     return changes | {path: None for path in copies if path not in expected}
 
 

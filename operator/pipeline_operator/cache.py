@@ -5,9 +5,10 @@ Memory for waking and for cheap decisions; whatever is unsafe on stale facts is 
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
-from pipeline_core.lifecycle.observed import Job, Pod, Progress, Run
+from pipeline_core.lifecycle.observed import Job, Pod, Progress, Published, Run
 from pipeline_operator.parsing import Body, parse_job, parse_pod, parse_run, run_uid_of
 
 
@@ -19,6 +20,15 @@ class Vanished:
     run_id: str
     namespace: str
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The newest warning about the object of this UID (None: there is none), and when it was looked up."""
+
+    uid: str
+    text: str | None
+    at: datetime
 
 
 @dataclass(slots=True)
@@ -34,6 +44,8 @@ class Entry:
     job: Job | None = None
     pods: dict[str, Pod] = field(default_factory=dict)
     progress: Progress | None = None
+    published: Published | None = None
+    words: Words | None = None
     doubted: bool = False
 
 
@@ -128,6 +140,14 @@ class Cache:
         entry.progress = progress
         return entry.run.uid
 
+    def put_published(self, run_id: str, published: Published) -> str | None:
+        """A runner's word that it has published; returns the run's UID if it is from a pod of the run."""
+        entry = self._entries.get(self._by_pod.get(published.pod_uid, ""))
+        if entry is None or entry.run is None or entry.run.run_id != run_id:
+            return None
+        entry.published = published
+        return entry.run.uid
+
     def replace(self, uid: str, *, job: Body | None, pods: Sequence[Body], version: int) -> None:
         """What was just read of a run's Job and pods; `version` is the list's, and newer events stay."""
         entry = self._entry(uid)
@@ -154,7 +174,8 @@ class Cache:
         phase = entry.run.status.phase if entry and entry.run else None
         if entry and phase and phase.is_final and (entry.job is None or entry.job.complete or entry.job.failed):
             self._forget_pods(entry)
-            entry.pods, entry.progress, entry.status = {}, None, {}
+            entry.pods, entry.status = {}, {}
+            entry.progress = entry.published = entry.words = None
 
     def _forget_pods(self, entry: Entry) -> None:
         for uid in entry.pods:

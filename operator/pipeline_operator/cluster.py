@@ -73,6 +73,12 @@ class Cluster:
         """Create an Event (core/v1)."""
         await self._api.request("POST", _path(_CORE, namespace, "events"), body=event)
 
+    async def list_warnings(self, namespace: str, uid: str) -> list[Json]:
+        """The Events of type Warning about the object of this UID."""
+        query = {"fieldSelector": f"involvedObject.uid={uid},type=Warning"}
+        answer = await self._api.request("GET", _path(_CORE, namespace, "events"), query=query)
+        return list(answer["items"])
+
     async def get_lease(self, namespace: str, name: str) -> Json | None:
         """The Lease, or None."""
         return await self._get(_path(_LEASES, namespace, "leases", name))

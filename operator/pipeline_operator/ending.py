@@ -6,7 +6,7 @@ from datetime import datetime
 import structlog
 
 from pipeline_core import identifiers
-from pipeline_core.lifecycle.decide import Finish
+from pipeline_core.lifecycle.actions import Finish
 from pipeline_core.lifecycle.observed import Run
 from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.lifecycle.reasons import Reason
@@ -101,7 +101,7 @@ class Ending:
         # None takes away what progress had said: object and record agree.
         wanted["recordsProcessed"] = stored.records_processed
         await self._writer.write(run, wanted)
-        metrics.RUNS_FINISHED.labels(phase.value, reason).inc()
+        metrics.run_ended(stored, self._now())
         _log.info("run ended", run_id=run.run_id, org=run.spec.org, phase=phase.value, reason=reason, message=message)
         good = phase is Phase.COMPLETED or reason == Reason.CANCELLED
         await self._events.emit(run, refusal[0] if refusal else reason, message, "Normal" if good else "Warning")

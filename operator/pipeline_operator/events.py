@@ -1,4 +1,4 @@
-"""Events on a PipelineRun: what `kubectl describe` shows a person, once per run and reason.
+"""Events: told on a PipelineRun, once per run and reason, and read where Kubernetes says something nowhere else.
 
 The name is a function of run and reason, so a repeated step makes no second Event. An Event that can't be written is
 dropped: it informs, the status is the truth.
@@ -24,7 +24,7 @@ _MESSAGE_MAX = 1024
 
 
 class Events:
-    """Writes Events; `now` is the wall clock in UTC."""
+    """Writes and reads Events; `now` is the wall clock in UTC."""
 
     def __init__(self, cluster: Cluster, now: Callable[[], datetime]) -> None:
         self._cluster = cluster
@@ -39,6 +39,21 @@ class Events:
                 _log.warning("event not written", run_id=run.run_id, about=reason, error=error.message)
         except KubeUnavailableError as error:
             _log.warning("event not written", run_id=run.run_id, about=reason, error=str(error))
+
+    async def newest_warning(self, namespace: str, uid: str) -> str | None:
+        """What Kubernetes warned of last about the object of this UID: `{reason}: {message}`, or None."""
+        events = await self._cluster.list_warnings(namespace, uid)
+        newest = max(events, key=_told_at, default=None)
+        if newest is None:
+            return None
+        return f"{newest.get('reason', '')}: {newest.get('message', '')}"[:_MESSAGE_MAX]
+
+
+def _told_at(event: Json) -> str:
+    """RFC 3339, which sorts as text; which field has it depends on the component that wrote the Event."""
+    series = event.get("series") or {}
+    told = series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime")
+    return str(told or event["metadata"]["creationTimestamp"])
 
 
 def build_event(run: Run, reason: str, message: str, kind: str, now: datetime) -> Json:

@@ -1,4 +1,4 @@
-"""kopf as the informer: it lists and watches, and every event becomes an entry in the cache and a key in the queue.
+"""kopf as the informer: it lists and watches, and hands every event on.
 
 The only module that imports kopf. There are event handlers alone: no finalizers, no annotations, no patches by kopf.
 """
@@ -9,17 +9,14 @@ import os
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import kopf
-import structlog
 
 from pipeline_operator import names
-from pipeline_operator.cache import Cache
-from pipeline_operator.kube import Json
-
-_log = structlog.get_logger(__name__)
+from pipeline_operator.intake import Intake
 
 # Where Kubernetes mounts a pod's service account.
 _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -34,15 +31,14 @@ class WatchEndedError(Exception):
 
 
 class Informer:
-    """Watches the runs, and the Jobs and pods made for them; `wake` is called with the UID of a run that has news.
+    """Watches the runs, and the Jobs and pods made for them.
 
     kopf gets a thread and an event loop of its own: it takes over a main thread's signals, and when it ends it cancels
     every task of its loop that is younger than itself. What it sees is handed to the caller's loop, in order.
     """
 
-    def __init__(self, cache: Cache, wake: Callable[[str], None], namespaces: Sequence[str]) -> None:
-        self._cache = cache
-        self._wake = wake
+    def __init__(self, intake: Intake, namespaces: Sequence[str]) -> None:
+        self._intake = intake
         self._namespaces = namespaces
         self._loop = asyncio.get_running_loop()
         self._ready = threading.Event()
@@ -86,41 +82,16 @@ class Informer:
 
     def _register(self, registry: kopf.OperatorRegistry) -> None:
         kopf.on.login(registry=registry)(_login)
-        kopf.on.event(names.GROUP, names.VERSION, names.RUNS, registry=registry)(self._seen(self._on_run))
-        kopf.on.event("batch", "v1", "jobs", registry=registry)(self._seen(self._on_job))
-        kopf.on.event("", "v1", "pods", registry=registry)(self._seen(self._on_pod))
+        kopf.on.event(names.GROUP, names.VERSION, names.RUNS, registry=registry)(self._seen(names.RUNS))
+        kopf.on.event("batch", "v1", "jobs", registry=registry)(self._seen("jobs"))
+        kopf.on.event("", "v1", "pods", registry=registry)(self._seen("pods"))
 
-    def _seen(self, handle: Callable[[Json, bool], None]) -> Callable[..., Coroutine[Any, Any, None]]:
+    def _seen(self, plural: str) -> Callable[..., Coroutine[Any, Any, None]]:
         async def handler(type: str | None, event: Any, **_: Any) -> None:  # noqa: A002 - kopf's name
-            self._loop.call_soon_threadsafe(_guarded, handle, event["object"], type == "DELETED")
+            self._loop.call_soon_threadsafe(partial(self._intake.take, plural, event["object"], gone=type == "DELETED"))
 
-        handler.__name__ = handle.__name__
+        handler.__name__ = f"on_{plural}"
         return handler
-
-    def _on_run(self, body: Json, gone: bool) -> None:
-        uid = body["metadata"]["uid"]
-        if gone:
-            self._cache.drop_run(uid)
-        elif not self._cache.put_run(body):
-            return  # an echo of the operator's own write, which mustn't cut a backoff short
-        self._wake(uid)
-
-    def _on_job(self, body: Json, gone: bool) -> None:
-        if uid := self._cache.put_job(body, gone=gone):
-            self._wake(uid)
-
-    def _on_pod(self, body: Json, gone: bool) -> None:
-        if uid := self._cache.put_pod(body, gone=gone):
-            self._wake(uid)
-
-
-def _guarded(handle: Callable[[Json, bool], None], body: Json, gone: bool) -> None:
-    """One object that can't be read must not keep the others from being seen."""
-    try:
-        handle(body, gone)
-    except (KeyError, TypeError, ValueError):
-        metadata = body.get("metadata") or {}
-        _log.exception("object not understood", kind=body.get("kind"), uid=metadata.get("uid"))
 
 
 def _settings() -> kopf.OperatorSettings:
@@ -128,6 +99,8 @@ def _settings() -> kopf.OperatorSettings:
     settings.watching.server_timeout = 300
     settings.watching.client_timeout = 310
     settings.watching.connect_timeout = 10
+    # What ends a connection that has died without a word: the API server sends a bookmark every 60 s.
+    settings.watching.inactivity_timeout = 70
     settings.watching.chunk_size = 500
     settings.watching.label_selectors["batch", "v1", "jobs"] = names.LABEL_RUN_ID
     settings.watching.label_selectors["", "v1", "pods"] = names.LABEL_RUN_ID

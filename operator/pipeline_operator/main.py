@@ -2,43 +2,48 @@
 
 import asyncio
 import signal
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from typing import Protocol
 
 import structlog
 from pydantic import ValidationError
 
 from pipeline_core.catalog import CatalogWatcher
 from pipeline_core.errors import PipelinesError
-from pipeline_core.lifecycle.observed import Progress
+from pipeline_core.lifecycle.observed import Published
 from pipeline_core.logging import configure_logging
 from pipeline_core.settings import DatabaseSettings
 from pipeline_core.store.engine import create_engine
 from pipeline_core.store.integrations import Integrations
 from pipeline_core.store.records import RunRecords
-from pipeline_operator import http, metrics
+from pipeline_operator import http, metrics, process_metrics
 from pipeline_operator.admission import Admission
 from pipeline_operator.cache import Cache
 from pipeline_operator.cluster import Cluster
 from pipeline_operator.ending import Ending
 from pipeline_operator.events import Events
+from pipeline_operator.expectations import Expectations
 from pipeline_operator.health import Health
 from pipeline_operator.informer import Informer
-from pipeline_operator.kube import KubeApi
+from pipeline_operator.intake import Intake
+from pipeline_operator.kube import Api, KubeApi
 from pipeline_operator.lease import Lease, LeaseLostError
-from pipeline_operator.progress import ProgressReceiver
+from pipeline_operator.observed_api import ObservedApi
+from pipeline_operator.progress import Message, ProgressReceiver
 from pipeline_operator.queue import WorkQueue
 from pipeline_operator.reconciler import Reconciler
+from pipeline_operator.run_gauges import RUN_GAUGES
 from pipeline_operator.settings import OperatorSettings, RunnerTemplate
 from pipeline_operator.settling import Settling
 from pipeline_operator.starting import Starting
+from pipeline_operator.store_metrics import measured
 from pipeline_operator.sweep import Sweep
 from pipeline_operator.work import work_forever
 from pipeline_operator.writer import StatusWriter
 
 _log = structlog.get_logger(__name__)
-
-_LEASE = "pipelines-operator"
 
 
 def now() -> datetime:
@@ -46,25 +51,45 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-class Operator:
-    """The parts, wired; made inside a running event loop."""
+class Watches(Protocol):
+    """What the operator needs of an informer."""
 
-    def __init__(self, settings: OperatorSettings, cluster: Cluster, records: RunRecords, integrations: Integrations):
+    @property
+    def is_ready(self) -> bool: ...
+
+    async def run(self) -> None: ...
+
+
+class Operator:
+    """The parts, wired; made inside a running event loop. `now` is the wall clock in UTC."""
+
+    def __init__(
+        self,
+        settings: OperatorSettings,
+        api: Api,
+        records: RunRecords,
+        integrations: Integrations,
+        *,
+        now: Callable[[], datetime] = now,
+        informer: Callable[[Intake, Sequence[str]], Watches] = Informer,
+    ) -> None:
         clock = asyncio.get_running_loop().time
         self.settings = settings
         self.queue = WorkQueue()
         self.cache = Cache()
         self.catalog = CatalogWatcher(settings.catalog_dir)
-        self.informer = Informer(self.cache, self.queue.add, settings.namespaces)
-        self.lease = Lease(cluster, settings.pod_namespace, _LEASE, settings.pod_name, clock)
-        self.health = Health(self.queue, self._ready, clock)
+        expectations = Expectations(settings.namespaces, settings.watch_patience_seconds, clock)
+        self.cluster = cluster = Cluster(ObservedApi(api, expectations))
+        self.informer = informer(Intake(self.cache, self.queue.add, expectations), settings.namespaces)
+        self.lease = Lease(cluster, settings.pod_namespace, settings.lease, settings.pod_name, clock)
+        self.health = Health(self.queue, expectations, self._ready, clock)
         self.sweep = Sweep(cluster, self.cache, self.queue, records, settings.namespaces)
         events = Events(cluster, now)
         writer = StatusWriter(cluster, self.cache, now)
         ending = Ending(records, writer, events, now)
         key = settings.progress_key.get_secret_value()
         accepts = bool(settings.progress_url and key)
-        self.receiver = ProgressReceiver(key, self._accept_progress, now, self._leads) if accepts else None
+        self.receiver = ProgressReceiver(key, self._accept_message, now, self._leads) if accepts else None
         starting = Starting(
             cluster,
             self.cache,
@@ -76,10 +101,14 @@ class Operator:
             template=lambda: RunnerTemplate.load(settings.runner_template),
             progress=(settings.progress_url, key) if accepts else None,
             now=now,
+            deadline=settings.deadlines.schedule,
         )
         settling = Settling(cluster, self.cache, records, now)
-        self.reconciler = Reconciler(cluster, self.cache, records, starting, ending, settling, writer, events, now)
+        self.reconciler = Reconciler(
+            cluster, self.cache, records, starting, ending, settling, writer, events, now, settings.deadlines
+        )
         self._leading = False
+        RUN_GAUGES.observe(self.cache, now)
 
     async def run(self) -> None:
         """Serve, lead, work. Returns when cancelled; raises LeaseLostError when another process may lead."""
@@ -97,6 +126,7 @@ class Operator:
         metrics.LEADER.set(1)
         self._leading = True
         group.create_task(self.lease.keep())
+        group.create_task(self.health.look_forever(self.cluster))
         await self.sweep.until_served()
         group.create_task(self.informer.run())
         group.create_task(work_forever(self.queue, self.reconciler.reconcile, self.settings.concurrency))
@@ -104,7 +134,7 @@ class Operator:
 
     async def _serve(self) -> None:
         routes = (self.receiver.route(),) if self.receiver else ()
-        await http.serve(
+        await http.serve_apart(
             self.settings.http_host,
             self.settings.http_port,
             healthy=self.health.healthy,
@@ -119,8 +149,11 @@ class Operator:
     def _leads(self) -> bool:
         return self._leading
 
-    def _accept_progress(self, run_id: str, progress: Progress) -> bool:
-        uid = self.cache.put_progress(run_id, progress)
+    def _accept_message(self, run_id: str, message: Message) -> bool:
+        if isinstance(message, Published):
+            uid = self.cache.put_published(run_id, message)
+        else:
+            uid = self.cache.put_progress(run_id, message)
         if uid is not None:
             self.queue.add(uid)
         return uid is not None
@@ -131,7 +164,7 @@ async def operate(settings: OperatorSettings, database: DatabaseSettings) -> Non
     api = await KubeApi.from_environment()
     engine = create_engine(database.database_url.get_secret_value())
     try:
-        operator = Operator(settings, Cluster(api), RunRecords(engine), Integrations(engine))
+        operator = Operator(settings, api, measured(RunRecords(engine)), measured(Integrations(engine)))
         task = asyncio.create_task(operator.run())
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -151,6 +184,7 @@ def main() -> int:
             print(f"setting {'.'.join(map(str, problem['loc']))}: {problem['msg']}")  # noqa: T201 - no log yet
         return 2
     configure_logging(settings.log_level, "operator")
+    process_metrics.register("operator")
     try:
         asyncio.run(operate(settings, database))
     except asyncio.CancelledError:

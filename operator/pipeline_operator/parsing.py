@@ -57,6 +57,8 @@ def parse_run(body: Body) -> Run:
             started_at=parse_time(status.get("startedAt")),
             completed_at=parse_time(status.get("completedAt")),
             progress=status.get("progress") or 0,
+            attempts=status.get("attempts") or 0,
+            admitted_at=_true_since(status, "Admitted"),
         ),
         deleting="deletionTimestamp" in metadata,
     )
@@ -84,6 +86,8 @@ def parse_job(body: Body) -> Job:
         failed=(failed.get("reason", ""), failed.get("message", "")) if failed else None,
         attempts=sum(counts),
         deleting="deletionTimestamp" in metadata,
+        suspended=bool(body["spec"].get("suspend")),
+        turned_at=_changed_at(status, "Suspended"),
         version=int(metadata["resourceVersion"]),
     )
 
@@ -106,15 +110,27 @@ def parse_pod(body: Body) -> Pod:
         outcome=Outcome.from_message(ended.get("message")),
         waiting=(waiting.get("reason", ""), waiting.get("message", "")) if waiting else _unschedulable(status),
         reason=status.get("reason"),
-        scheduled_at=_scheduled_at(status),
+        scheduled_at=_true_since(status, "PodScheduled"),
         deleting="deletionTimestamp" in metadata,
+        # Kubernetes writes the end of the grace period there, not its beginning.
+        gone_by=parse_time(metadata.get("deletionTimestamp")),
+        node=(body.get("spec") or {}).get("nodeName"),
         version=int(metadata["resourceVersion"]),
     )
 
 
-def _scheduled_at(status: Body) -> datetime | None:
+def _true_since(status: Body, kind: str) -> datetime | None:
+    """Since when a condition is True; None if it isn't."""
     for condition in status.get("conditions") or ():
-        if condition["type"] == "PodScheduled" and condition.get("status") == "True":
+        if condition["type"] == kind and condition.get("status") == "True":
+            return parse_time(condition.get("lastTransitionTime"))
+    return None
+
+
+def _changed_at(status: Body, kind: str) -> datetime | None:
+    """When a condition became True or False; None if it is neither."""
+    for condition in status.get("conditions") or ():
+        if condition["type"] == kind:
             return parse_time(condition.get("lastTransitionTime"))
     return None
 

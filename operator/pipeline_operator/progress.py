@@ -1,7 +1,8 @@
 """Takes progress messages from runners: `POST /progress`.
 
-Every message may be lost, late, repeated or forged without harm: it only moves a number. The token is a capability of
-one run (an HMAC of its id), and a message counts only if it names a pod that the operator knows to be the run's.
+A message moves a number, or says that the run's rows are published. The token is a capability of one run (an HMAC of
+its id), and a message counts only if it names a pod that the operator knows to be the run's and to be alive: so one that
+is lost, late or repeated does no harm, and only the runner can make one. The termination message stays the truth.
 """
 
 import hashlib
@@ -13,14 +14,17 @@ from typing import Literal
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipeline_core.lifecycle.observed import Progress
+from pipeline_core.lifecycle.observed import Progress, Published
 from pipeline_operator import metrics
 
 _BODY_MAX = 4096
+_DAY = 86_400
+
+Message = Progress | Published
 
 
 class ProgressMessage(BaseModel):
-    """The body of the request."""
+    """The body of the request. `published_after`: how many seconds the runner had run when its rows were published."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -29,6 +33,7 @@ class ProgressMessage(BaseModel):
     stage: Literal["extract", "transform", "load"]
     progress: int = Field(ge=0, le=100)
     records: int = Field(ge=0, le=2**63 - 1)
+    published_after: float | None = Field(default=None, ge=0, le=30 * _DAY, allow_inf_nan=False)
 
 
 def progress_token(key: str, run_id: str) -> str:
@@ -42,7 +47,7 @@ class ProgressReceiver:
     def __init__(
         self,
         key: str,
-        accept: Callable[[str, Progress], bool],
+        accept: Callable[[str, Message], bool],
         now: Callable[[], datetime],
         leading: Callable[[], bool] = lambda: True,
     ) -> None:
@@ -71,9 +76,15 @@ class ProgressReceiver:
             presented.encode(errors="surrogateescape"), progress_token(self._key, message.run_id).encode()
         ):
             return _refuse(403, "the token isn't this run's")
-        progress = Progress(message.pod_uid, message.stage, message.progress, message.records, self._now())
-        metrics.PROGRESS_MESSAGES.labels("accepted" if self._accept(message.run_id, progress) else "ignored").inc()
+        taken = self._accept(message.run_id, _meant(message, self._now()))
+        metrics.PROGRESS_MESSAGES.labels("accepted" if taken else "ignored").inc()
         return web.Response(status=204)
+
+
+def _meant(message: ProgressMessage, now: datetime) -> Message:
+    if message.published_after is not None:
+        return Published(message.pod_uid, message.records, message.published_after, now)
+    return Progress(message.pod_uid, message.stage, message.progress, message.records, now)
 
 
 def _refuse(status: int, reason: str) -> web.Response:

@@ -53,9 +53,8 @@ class WorkQueue:
     async def get(self) -> str:
         """Wait for the next due key and mark it as being worked on; `done` or `failed` must follow. One caller only."""
         while True:
-            while self._heap and self._due.get(self._heap[0][2]) != self._heap[0][0]:
-                heapq.heappop(self._heap)  # overtaken by an earlier time
-            delay = self._heap[0][0] - self._now() if self._heap else None
+            first = self._first_due()
+            delay = None if first is None else first - self._now()
             if delay is not None and delay <= 0:
                 _, _, key = heapq.heappop(self._heap)
                 del self._due[key]
@@ -84,12 +83,17 @@ class WorkQueue:
 
     def oldest_age(self) -> float:
         """How long, in seconds, the most overdue key has been waiting for a worker; 0 if none is."""
-        now = self._now()
-        return now - min(self._due.values(), default=now)
+        first = self._first_due()
+        return 0.0 if first is None else max(0.0, self._now() - first)
 
     def idle_for(self) -> float:
         """How long, in seconds, no work has been finished."""
         return self._now() - self._worked_at
+
+    def _first_due(self) -> float | None:
+        while self._heap and self._due.get(self._heap[0][2]) != self._heap[0][0]:
+            heapq.heappop(self._heap)  # overtaken by an earlier time
+        return self._heap[0][0] if self._heap else None
 
     def _release(self, key: str, again_in: float | None) -> None:
         self._worked_at = self._now()

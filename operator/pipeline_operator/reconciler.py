@@ -6,11 +6,13 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from pipeline_core.lifecycle import decide as d
+from pipeline_core.lifecycle import actions
+from pipeline_core.lifecycle.decide import decide
+from pipeline_core.lifecycle.failures import explain_failed_pod
 from pipeline_core.lifecycle.observed import Observed, Run
 from pipeline_core.store.records import RunRecords
 from pipeline_operator import metrics, status
-from pipeline_operator.cache import Cache, Entry
+from pipeline_operator.cache import Cache, Entry, Words
 from pipeline_operator.cluster import Cluster
 from pipeline_operator.ending import Ending
 from pipeline_operator.events import Events
@@ -23,6 +25,9 @@ _log = structlog.get_logger(__name__)
 
 # Start, report, and one look at live objects: more steps than this in one pass would be a loop.
 _STEPS_MAX = 6
+# Kubernetes repeats a warning that still holds; one look in this time is enough.
+_WORDS_KEPT = timedelta(seconds=60)
+_DEFAULT_DEADLINES = actions.Deadlines()
 _ONLY_PROGRESS = frozenset({"progress", "recordsProcessed"})
 
 
@@ -40,6 +45,7 @@ class Reconciler:
         writer: StatusWriter,
         events: Events,
         now: Callable[[], datetime],
+        deadlines: actions.Deadlines = _DEFAULT_DEADLINES,
     ) -> None:
         self._cluster = cluster
         self._cache = cache
@@ -50,6 +56,7 @@ class Reconciler:
         self._writer = writer
         self._events = events
         self._now = now
+        self._deadlines = deadlines
         self._reported: dict[str, datetime] = {}
 
     async def reconcile(self, uid: str) -> float | None:
@@ -61,10 +68,13 @@ class Reconciler:
             if run is None:
                 self._reported.pop(uid, None)
                 return await self._settling.settle(uid)
-            decision = d.decide(_observed(run, entry), self._now())
+            structlog.contextvars.bind_contextvars(run_id=run.run_id, org=run.spec.org)  # in this pass's lines
+            decision = decide(_observed(run, entry), self._now(), self._deadlines)
             if not live and (decision.needs_live or entry.doubted) and not _is_over(run, decision):
                 await self._look(run)
                 live = True
+                continue
+            if decision.explain is not None and await self._explain(run, entry, decision.explain):
                 continue
             if decision.action is None:
                 self._cache.shrink(uid)
@@ -76,35 +86,35 @@ class Reconciler:
                 continue
             if again is not None:
                 return again
-            if isinstance(decision.action, d.Report | d.Expire):
+            if isinstance(decision.action, actions.Report | actions.Expire):
                 return self._delay(decision)
         _log.warning("run needs another pass", uid=uid)
         return 1.0
 
-    def _delay(self, decision: d.Decision) -> float | None:
+    def _delay(self, decision: actions.Decision) -> float | None:
         if decision.look_again_at is None:
             return None
         return max(0.0, (decision.look_again_at - self._now()).total_seconds())
 
-    async def _apply(self, run: Run, entry: Entry, action: d.Action) -> float | None:
+    async def _apply(self, run: Run, entry: Entry, action: actions.Action) -> float | None:
         match action:
-            case d.Start():
+            case actions.Start():
                 await self._starting.start(run)
-            case d.Report():
+            case actions.Report():
                 return await self._report(run, entry, action)
-            case d.StopJob():
+            case actions.StopJob():
                 await self._stop(run, entry, action)
-            case d.StopPods():
+            case actions.StopPods():
                 await self._stop_pods(run, entry)
-            case d.Finish():
+            case actions.Finish():
                 await self._ending.finish(run, action)
                 self._reported.pop(run.uid, None)
-            case d.Expire():
+            case actions.Expire():
                 await self._cluster.delete_run(run.namespace, run.name, run.uid)
                 metrics.API_WRITES.labels("delete").inc()
         return None
 
-    async def _report(self, run: Run, entry: Entry, report: d.Report) -> float | None:
+    async def _report(self, run: Run, entry: Entry, report: actions.Report) -> float | None:
         conditions = [status.admitted(run), status.succeeded(run, report.phase, report.reason, report.message)]
         wanted = status.build_status(
             run,
@@ -142,14 +152,16 @@ class Reconciler:
         await self._writer.write(run, wanted)
         self._reported[run.uid] = self._now()
         if report.phase != run.status.phase:
-            _log.info("run advanced", run_id=run.run_id, phase=report.phase.value, message=report.message)
+            _log.info("run advanced", phase=report.phase.value, reason=report.reason.value, message=report.message)
+        elif report.attempts > max(1, run.status.attempts):
+            _log.info("run tried again", attempt=report.attempts, **_last_failure(entry))
         return None
 
     def _too_soon(self, uid: str) -> float:
         last = self._reported.get(uid)
-        return 0.0 if last is None else (last + d.PROGRESS_INTERVAL - self._now()) / timedelta(seconds=1)
+        return 0.0 if last is None else (last + actions.PROGRESS_INTERVAL - self._now()) / timedelta(seconds=1)
 
-    async def _stop(self, run: Run, entry: Entry, action: d.StopJob) -> None:
+    async def _stop(self, run: Run, entry: Entry, action: actions.StopJob) -> None:
         if entry.job is None:
             return
         job = entry.job
@@ -168,6 +180,15 @@ class Reconciler:
                 metrics.API_WRITES.labels("delete").inc()
                 _log.info("pod deleted, as its Job is gone", run_id=run.run_id, pod=pod.name)
 
+    async def _explain(self, run: Run, entry: Entry, uid: str) -> bool:
+        """Look up what Kubernetes has warned of about the run's Job or pod; returns whether that is news."""
+        before = entry.words
+        if before is not None and before.uid == uid and self._now() < before.at + _WORDS_KEPT:
+            return False
+        text = await self._events.newest_warning(run.namespace, uid)
+        entry.words = Words(uid, text, self._now())
+        return before is None or before.text != text
+
     async def _look(self, run: Run) -> None:
         """Read the run, its Job and its pods from the API server; the watch may be behind."""
         body = await self._cluster.get_run(run.namespace, run.name)
@@ -180,9 +201,19 @@ class Reconciler:
 
 
 def _observed(run: Run, entry: Entry) -> Observed:
-    return Observed(run, entry.job, tuple(entry.pods.values()), entry.progress)
+    words = entry.words.text if entry.words else None
+    return Observed(run, entry.job, tuple(entry.pods.values()), entry.progress, entry.published, words)
 
 
-def _is_over(run: Run, decision: d.Decision) -> bool:
+def _last_failure(entry: Entry) -> dict[str, str]:
+    """Why the attempt before this one failed, as far as it is known."""
+    failed = [pod for pod in entry.pods.values() if pod.phase == "Failed"]
+    if not failed:
+        return {}
+    reason, message = explain_failed_pod(max(failed, key=lambda pod: pod.created_at))
+    return {"reason": reason.value, "message": message}
+
+
+def _is_over(run: Run, decision: actions.Decision) -> bool:
     """A finished run about which nothing is to be done needs no second look."""
     return decision.action is None and run.status.phase is not None and run.status.phase.is_final

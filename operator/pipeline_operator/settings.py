@@ -1,5 +1,6 @@
 """The operator's settings, from the environment (`PIPELINES_*`, `POD_*`) and the runner template's file."""
 
+from datetime import timedelta
 from pathlib import Path
 from socket import gethostname
 from typing import Annotated, Any, Literal
@@ -12,6 +13,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from pipeline_core import identifiers
 from pipeline_core.errors import ConfigInvalidError
+from pipeline_core.lifecycle.actions import Deadlines
 
 
 def _split(value: object) -> object:
@@ -36,9 +38,23 @@ class OperatorSettings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     concurrency: Annotated[int, Field(ge=1, le=256)] = 32
     resync_seconds: Annotated[int, Field(ge=10)] = 300
+    # How long a run may wait for a pod or a node, and for its container to start (pipeline_core.lifecycle.actions).
+    schedule_deadline_seconds: Annotated[int, Field(ge=1)] = 900
+    start_deadline_seconds: Annotated[int, Field(ge=1)] = 300
+    # For how long a watch may not show what the API server's answers tell of, before the process counts as blind; kopf
+    # takes up to 70 to notice a connection that has died in silence.
+    watch_patience_seconds: Annotated[int, Field(ge=10)] = 90
+    # The Lease that the leader of this installation holds.
+    lease: Annotated[str, Field(min_length=1)] = "pipelines-operator"
     pod_namespace: Annotated[str, Field(validation_alias="POD_NAMESPACE")] = "default"
     # Two processes must never share one name: it is what the leader's Lease holds.
     pod_name: Annotated[str, Field(validation_alias="POD_NAME", default_factory=lambda: f"{gethostname()}-{uuid4()}")]
+
+    @property
+    def deadlines(self) -> Deadlines:
+        """The deadlines of runs that wait for Kubernetes."""
+        schedule, start = self.schedule_deadline_seconds, self.start_deadline_seconds
+        return Deadlines(timedelta(seconds=schedule), timedelta(seconds=start))
 
 
 class RunnerTemplate(BaseModel):

@@ -76,7 +76,7 @@ class Settling:
         if done:
             phase, reason = Phase.COMPLETED, Reason.COMPLETED
             message = "Completed; the PipelineRun was deleted before its status was written"
-        await self._records.finish(
+        stored = await self._records.finish(
             vanished.run_id,
             phase=phase,
             at=(succeeded.finished_at if succeeded else None) or self._now(),
@@ -87,5 +87,12 @@ class Settling:
             reason=reason,
             object_uid=vanished.uid,
         )
-        metrics.RUNS_FINISHED.labels(phase.value, reason.value).inc()
-        _log.info("run ended", run_id=vanished.run_id, phase=phase.value, message=message)
+        metrics.run_ended(stored, self._now())
+        _log.info(
+            "run ended",
+            run_id=vanished.run_id,
+            org=stored.org_slug,
+            phase=phase.value,
+            reason=reason.value,
+            message=message,
+        )

@@ -1,13 +1,13 @@
 """Starts a run: admit it, write its record, create its Job; a refused run ends as failed with the refusal's words."""
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
 from pipeline_core import identifiers
 from pipeline_core.errors import ConfigInvalidError, PipelinesError
-from pipeline_core.lifecycle.decide import Finish
+from pipeline_core.lifecycle.actions import Finish, seconds
 from pipeline_core.lifecycle.observed import Run
 from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.lifecycle.reasons import Reason
@@ -32,12 +32,16 @@ _log = structlog.get_logger(__name__)
 _STORE_AWAY = "Waiting for PostgreSQL, which can't be reached"
 # The API server's answers to a Job that it won't ever take as it is.
 _NEVER = frozenset({400, 413, 422})
+_TOO_LARGE = "etcdserver: request is too large"  # comes as a 500
+# Its answers that say nothing about the Job.
+_BUSY = frozenset({429, 503, 504})
 
 
 class Starting:
     """Carries out `Start`. `template` is read anew for each run, so that a changed one needs no restart.
 
-    `progress` is the address that runners report to and the key of their tokens.
+    `progress` is the address that runners report to and the key of their tokens; `deadline` is how long the API server
+    may refuse a run's Job (a quota, a webhook, a missing right) before the run is given up.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class Starting:
         template: Callable[[], RunnerTemplate],
         progress: tuple[str, str] | None,
         now: Callable[[], datetime],
+        deadline: timedelta,
     ) -> None:
         self._cluster = cluster
         self._cache = cache
@@ -63,6 +68,7 @@ class Starting:
         self._template = template
         self._progress = progress
         self._now = now
+        self._deadline = deadline
 
     async def start(self, run: Run) -> None:
         """Start the run, or end it as refused. Repeating it after a crash at any line changes nothing."""
@@ -110,8 +116,13 @@ class Starting:
             if error.reason == "AlreadyExists":
                 await self._adopt(run)
                 return
-            if error.status in _NEVER:
+            if error.status in _NEVER or _TOO_LARGE in error.message:
                 message = f"The API server refused the run's Job: {error.message}"
+                await self._ending.finish(run, Finish(Phase.FAILED, Reason.JOB_REFUSED, message))
+                return
+            if error.status not in _BUSY and self._overdue(run):
+                within = f"for {seconds(self._deadline)}s"
+                message = f"The API server refused the run's Job {within}: {error.message}"
                 await self._ending.finish(run, Finish(Phase.FAILED, Reason.JOB_REFUSED, message))
                 return
             await self._wait_for_job(run, error)
@@ -124,6 +135,11 @@ class Starting:
         self._cache.put_job(job)
         _log.info("job created", run_id=run.run_id, org=run.spec.org, job=manifest["metadata"]["name"])
         await self._events.emit(run, "Started", f"Created Job {manifest['metadata']['name']}")
+
+    def _overdue(self, run: Run) -> bool:
+        """Whether the Job has been refused for too long: since the object says that the run was admitted."""
+        admitted_at = run.status.admitted_at
+        return admitted_at is not None and self._now() >= admitted_at + self._deadline
 
     async def _wait_for_job(self, run: Run, error: Exception) -> None:
         """Say on the object what it waits for: a quota, a webhook, a missing right, a broken template."""

@@ -8,7 +8,7 @@ import structlog
 
 from pipeline_core.errors import PipelinesError
 from pipeline_core.store.records import RunRecords
-from pipeline_operator import names
+from pipeline_operator import metrics, names
 from pipeline_operator.cache import Cache, Vanished
 from pipeline_operator.cluster import Cluster
 from pipeline_operator.kube import Json, KubeError, KubeUnavailableError
@@ -74,7 +74,7 @@ class Sweep:
         async for body in self._objects():
             seen.add(body["metadata"]["uid"])
             self._put(body)
-        for uid in before - seen:
+        for uid in sorted(before - seen):
             self._cache.drop_run(uid)  # a DELETED event that was never sent
             self._queue.add(uid)
         for run in self._cache.runs():
@@ -84,6 +84,7 @@ class Sweep:
                 self._queue.add(run.uid)
         await self._find_records_without_object()
         self.rounds += 1
+        metrics.SWEEP_SUCCEEDED.set_to_current_time()
 
     def _put(self, body: Json) -> None:
         try:

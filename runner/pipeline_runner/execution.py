@@ -70,9 +70,11 @@ async def _shielded_from_exit(processor: BaseProcessor, document: RunDocument) -
     try:
         try:
             result = await processor.execute(dict(document.parameters))
+            records = _records(result)
+            # Only now: what the target shows is settled, whatever becomes of this process.
+            processor.progress.published(records)
         finally:
             await _close(processor)
-        records = _records(result)
         _log.info("run succeeded", records=records, details=dict(result.details))
         return Outcome(status="succeeded", records_processed=records), ExitCode.OK
     except (Exception, SystemExit) as error:
@@ -94,6 +96,11 @@ async def _close(processor: BaseProcessor) -> None:
     try:
         async with asyncio.timeout(CLOSE_SECONDS):
             await processor.close()
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise  # the run is told to stop
+        _log.warning("the processor cancelled itself while tidying up", exc_info=True)
     except Exception:
         _log.warning("the processor couldn't tidy up", exc_info=True)
 

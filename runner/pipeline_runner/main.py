@@ -44,7 +44,9 @@ def main() -> ExitCode:
     structlog.contextvars.bind_contextvars(run_id=document.run_id, org=document.org_slug)
     progress = _progress(settings, document)
     outcome, code = asyncio.run(_until_stopped(document, progress, settings.termination_log))
-    return _end(settings.termination_log, outcome, code)
+    _end(settings.termination_log, outcome, code)
+    progress.flush()
+    return code
 
 
 async def _until_stopped(document: RunDocument, progress: Progress, log: Path) -> tuple[Outcome, ExitCode]:

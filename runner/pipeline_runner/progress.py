@@ -2,11 +2,17 @@
 
 import json
 import threading
+import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from enum import StrEnum
 
 _TIMEOUT_SECONDS = 2.0
+# How long the end of a run waits for its last message; the termination message says the same.
+_FLUSH_SECONDS = 1.0
+# Close enough to the process's start: what comes before is the interpreter's.
+_BEGAN = time.monotonic()
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
@@ -33,6 +39,12 @@ class Progress:
     def report(self, stage: Stage, fraction: float, records: int = 0) -> None:
         """Say that `fraction` (0 to 1) of the stage is done, with so many records so far. Never blocks or raises."""
 
+    def published(self, records: int) -> None:
+        """Say that the run's rows are published, so many of them: nothing but tidying up is left. Never blocks."""
+
+    def flush(self) -> None:
+        """Give the newest message a moment to get through; called once, at the end."""
+
 
 def percent(stage: Stage, fraction: float) -> int:
     """How much of the whole run that is, 0 to 100."""
@@ -51,26 +63,43 @@ class HttpProgress(Progress):
         self._identity = {"run_id": run_id, "pod_uid": pod_uid}
         self._pending: dict[str, object] | None = None
         self._last: tuple[Stage, int] | None = None
+        self._done = False
+        self._sending = False
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
 
     def report(self, stage: Stage, fraction: float, records: int = 0) -> None:
         done = percent(stage, fraction)
         with self._wake:
-            if (stage, done) == self._last:
+            if (stage, done) == self._last or self._done:
                 return
             self._last = (stage, done)
-            self._pending = {**self._identity, "stage": stage.value, "progress": done, "records": records}
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._send_all, name="progress", daemon=True)
-                self._thread.start()
-            self._wake.notify()
+            self._put({"stage": stage.value, "progress": done, "records": records})
+
+    def published(self, records: int) -> None:
+        after = round(time.monotonic() - _BEGAN, 3)
+        with self._wake:
+            self._done = True  # nothing that comes later may overtake it
+            self._put({"stage": Stage.LOAD.value, "progress": 100, "records": records, "published_after": after})
+
+    def flush(self) -> None:
+        with self._wake:
+            self._wake.wait_for(lambda: self._pending is None and not self._sending, _FLUSH_SECONDS)
+
+    def _put(self, state: Mapping[str, object]) -> None:
+        self._pending = {**self._identity, **state}
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._send_all, name="progress", daemon=True)
+            self._thread.start()
+        self._wake.notify_all()
 
     def _send_all(self) -> None:
         while True:
             with self._wake:
+                self._sending = False
+                self._wake.notify_all()
                 self._wake.wait_for(lambda: self._pending is not None)
-                message, self._pending = self._pending, None
+                message, self._pending, self._sending = self._pending, None, True
             self._send(message)
 
     def _send(self, message: object) -> None:

@@ -117,6 +117,7 @@ class World:
             template=lambda: RunnerTemplate(image="localhost/runner:1"),
             progress=("http://operator/progress", "key"),
             now=self.now,
+            deadline=timedelta(minutes=15),
         )
         settling = Settling(cluster, self.cache, self.records, self.now)
         self.reconciler = Reconciler(

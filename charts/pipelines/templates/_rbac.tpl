@@ -14,7 +14,7 @@
   verbs: [list, watch, delete]
 - apiGroups: [""]
   resources: [events]
-  verbs: [create]
+  verbs: [create, list]
 {{- end -}}
 
 {{/* The operator's ServiceAccount as the subject of a binding. */}}

@@ -5,8 +5,7 @@ from collections.abc import Iterable
 from pipeline_core.lifecycle.observed import Job, Pod
 from pipeline_core.lifecycle.reasons import Reason
 
-# Waiting reasons of a container that Kubernetes retries for ever, though a person has to act. Unschedulable isn't one:
-# a full cluster has room again some day, and the run's timeout ends the wait.
+# Waiting reasons of a container that Kubernetes retries for ever, though a person has to act.
 STUCK_WAITING = frozenset(
     {
         "CreateContainerConfigError",
@@ -18,6 +17,7 @@ STUCK_WAITING = frozenset(
         "InvalidImageName",
     }
 )
+_AGAIN = "apply the run anew, or with a higher maxRetries"
 
 
 def explain_failed_job(job: Job, pods: Iterable[Pod]) -> tuple[Reason, str]:
@@ -44,14 +44,21 @@ def explain_failed_pod(pod: Pod) -> tuple[Reason, str]:
             "The runner was killed for using more memory than its limit; raise it (runner.resources in the chart)"
         )
     if pod.reason == "Evicted":
-        return Reason.EVICTED, "The runner was evicted from its node and no retry was left"
+        return Reason.EVICTED, f"The runner was evicted from its node, and no retry was left; {_why(pod)}"
     if pod.outcome is not None and pod.outcome.status == "terminated":
-        return Reason.KILLED, "The runner was told to stop before it had finished, and no retry was left"
+        return Reason.KILLED, f"The runner was told to stop before it had finished, and no retry was left; {_AGAIN}"
     if pod.exit_code is None:
-        return Reason.POD_LOST, f"The runner's pod ended without running to its end ({pod.reason or 'no reason given'})"
+        reason = pod.reason or "no reason given"
+        return Reason.POD_LOST, f"The runner's pod ended without running to its end ({reason}); {_why(pod)}"
     if pod.exit_code in {137, 143}:
-        return Reason.KILLED, f"The runner was killed (exit code {pod.exit_code}) before it could report an outcome"
-    return Reason.NO_OUTCOME, f"The runner exited with code {pod.exit_code} and without an outcome; see its log"
+        code = pod.exit_code
+        return Reason.KILLED, f"The runner was killed (exit code {code}) before it could report an outcome; {_why(pod)}"
+    log = f"see its log: kubectl logs {pod.name}"
+    return Reason.NO_OUTCOME, f"The runner exited with code {pod.exit_code} and without an outcome; {log}"
+
+
+def _why(pod: Pod) -> str:
+    return f"see why with: kubectl describe pod {pod.name}"
 
 
 def timed_out(seconds: int) -> str:

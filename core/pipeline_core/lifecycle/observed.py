@@ -36,7 +36,7 @@ class RunSpec:
 
 @dataclass(frozen=True, slots=True)
 class RunStatus:
-    """What the object's status says by now."""
+    """What the object's status says by now. `admitted_at` is since when its condition `Admitted` is True."""
 
     phase: Phase | None = None
     run_id: str | None = None
@@ -44,6 +44,8 @@ class RunStatus:
     started_at: datetime | None = None
     completed_at: datetime | None = None
     progress: int = 0
+    attempts: int = 0
+    admitted_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,10 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """The run's Job. `failed` is the reason and message of its Failed (or FailureTarget) condition."""
+    """The run's Job. `failed` is the reason and message of its Failed (or FailureTarget) condition.
+
+    `turned_at` is when it was suspended or resumed last, None if it never was.
+    """
 
     name: str
     uid: str
@@ -83,6 +88,8 @@ class Job:
     failed: tuple[str, str] | None = None
     attempts: int = 0
     deleting: bool = False
+    suspended: bool = False
+    turned_at: datetime | None = None
     version: int = 0
 
 
@@ -90,7 +97,8 @@ class Job:
 class Pod:
     """One attempt. Times and exit code are the runner container's; `waiting` is a reason and message.
 
-    `version` is the object's resourceVersion, which tells the newer of two views, here as in a Job.
+    `gone_by` is when a pod that is being deleted should have stopped. `version` is the object's resourceVersion, which
+    tells the newer of two views, here as in a Job.
     """
 
     name: str
@@ -106,6 +114,8 @@ class Pod:
     reason: str | None = None
     scheduled_at: datetime | None = None
     deleting: bool = False
+    gone_by: datetime | None = None
+    node: str | None = None
     version: int = 0
 
     @property
@@ -126,10 +136,39 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class Published:
+    """A runner's word that its rows are published, ahead of its pod's end: `seconds` it has run until then."""
+
+    pod_uid: str
+    records: int
+    seconds: float
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
-    """All of it."""
+    """All of it. `words` is the newest warning of Kubernetes about what the run waits for, where it was looked up."""
 
     run: Run
     job: Job | None = None
     pods: tuple[Pod, ...] = ()
     progress: Progress | None = None
+    published: Published | None = None
+    words: str | None = None
+
+    @property
+    def newest_pod(self) -> Pod | None:
+        """The newest attempt."""
+        return max(self.pods, key=lambda pod: pod.created_at, default=None)
+
+    @property
+    def started_at(self) -> datetime | None:
+        """When the first attempt's container started."""
+        starts = [pod.started_at for pod in self.pods if pod.started_at]
+        known = self.run.status.started_at
+        return min([*starts, known] if known else starts, default=None)
+
+    @property
+    def attempts(self) -> int:
+        """How many attempts there were, as far as is known."""
+        return max(len(self.pods), self.job.attempts if self.job else 0)

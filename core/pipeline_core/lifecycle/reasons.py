@@ -15,6 +15,7 @@ class Reason(StrEnum):
     PENDING = "Pending"
     STARTING = "Starting"
     RUNNING = "Running"
+    RETRYING = "Retrying"
     CANCELLING = "Cancelling"
     # Succeeded=True
     COMPLETED = "Completed"
@@ -29,6 +30,8 @@ class Reason(StrEnum):
     POD_LOST = "PodLost"
     NO_OUTCOME = "NoOutcome"
     START_FAILED = "StartFailed"
+    UNSCHEDULABLE = "Unschedulable"
+    JOB_SUSPENDED = "JobSuspended"
     JOB_DELETED = "JobDeleted"
     JOB_REFUSED = "JobRefused"
     JOB_FAILED = "JobFailed"

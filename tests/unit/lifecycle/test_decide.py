@@ -7,13 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_core.lifecycle import decide as d
-from pipeline_core.lifecycle.observed import Job, Observed, Pod, Progress, Run, RunSpec, RunStatus
+from pipeline_core.lifecycle import actions as d
+from pipeline_core.lifecycle.decide import decide
+from pipeline_core.lifecycle.observed import Job, Observed, Pod, Progress, Published, Run, RunSpec, RunStatus
 from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.lifecycle.reasons import Reason
+from pipeline_core.lifecycle.waiting import SLOW
 from pipeline_core.outcome import Outcome
 
 T0 = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
+LIMITS = d.Deadlines()
 NOW = T0 + timedelta(seconds=10)
 GOOD = Outcome(status="succeeded", records_processed=42)
 BAD = Outcome(status="failed", error="ExternalBQExtractor: table not found")
@@ -30,7 +33,7 @@ OVER = replace(RUN, status=RunStatus(Phase.COMPLETED, "run_1", "run-1", T0, T0))
 
 
 def action(run: Run, job: Job | None = None, *pods: Pod, progress: Progress | None = None) -> d.Action | None:
-    return d.decide(Observed(run, job, pods, progress), NOW).action
+    return decide(Observed(run, job, pods, progress), NOW).action
 
 
 def test_a_new_run_is_started() -> None:
@@ -120,14 +123,14 @@ def test_cancelling_deletes_the_job_first_then_waits_for_its_pods_then_ends() ->
     assert waiting.reason is Reason.CANCELLING
     assert isinstance(action(CANCEL, None, POD), d.StopPods)
     assert isinstance(action(CANCEL, None, replace(POD, deleting=True)), d.Report)
-    last = d.decide(Observed(CANCEL), NOW)
+    last = decide(Observed(CANCEL), NOW)
     assert isinstance(last.action, d.Finish)
     assert last.action.phase is Phase.CANCELLED
     assert last.needs_live
 
 
 def test_a_job_that_is_missing_is_believed_only_after_a_live_look() -> None:
-    decision = d.decide(Observed(KNOWN), NOW)
+    decision = decide(Observed(KNOWN), NOW)
     assert isinstance(decision.action, d.Finish)
     assert decision.action.reason is Reason.JOB_DELETED
     assert decision.needs_live
@@ -135,23 +138,24 @@ def test_a_job_that_is_missing_is_believed_only_after_a_live_look() -> None:
 
 def test_a_pod_that_cannot_start_is_shown_and_given_up_after_its_deadline() -> None:
     stuck = replace(POD, phase="Pending", started_at=None, waiting=("ErrImagePull", "no such image"))
-    decision = d.decide(Observed(KNOWN, JOB, (stuck,)), NOW)
+    decision = decide(Observed(KNOWN, JOB, (stuck,)), NOW)
     assert isinstance(decision.action, d.Report)
     assert "no such image" in decision.action.message
-    assert decision.look_again_at == T0 + d.START_DEADLINE
-    late = d.decide(Observed(KNOWN, JOB, (stuck,)), T0 + d.START_DEADLINE)
+    assert decision.look_again_at == T0 + LIMITS.start
+    late = decide(Observed(KNOWN, JOB, (stuck,)), T0 + LIMITS.start)
     assert isinstance(late.action, d.Finish)
     assert late.action.reason is Reason.START_FAILED
 
 
 def test_a_job_without_a_pod_says_where_to_look() -> None:
-    decision = d.decide(Observed(KNOWN, JOB), T0)
+    decision = decide(Observed(KNOWN, JOB), T0)
     assert isinstance(decision.action, d.Report)
     assert decision.action.message == "Waiting for the runner to start"
-    assert decision.look_again_at == T0 + d.POD_EXPECTED
-    late = d.decide(Observed(KNOWN, JOB), T0 + d.POD_EXPECTED).action
-    assert isinstance(late, d.Report)
-    assert late.message == "No pod yet; see why with: kubectl describe job run-1"
+    assert decision.look_again_at == T0 + SLOW
+    late = decide(Observed(KNOWN, JOB), T0 + SLOW)
+    assert isinstance(late.action, d.Report)
+    assert late.action.message == "Waiting for a pod: see why with: kubectl describe job run-1"
+    assert late.explain == JOB.uid
 
 
 def test_a_job_that_outlives_its_run_is_deleted() -> None:
@@ -166,11 +170,11 @@ def test_the_job_of_a_completed_run_is_left_to_complete_with_its_log() -> None:
 
 
 def test_a_finished_run_expires_by_its_time_to_live() -> None:
-    decision = d.decide(Observed(OVER), NOW)
+    decision = decide(Observed(OVER), NOW)
     assert decision.action is None
     assert decision.look_again_at == T0 + timedelta(days=7)
     brief = replace(OVER, spec=replace(SPEC, ttl_seconds=5))
-    expired = d.decide(Observed(brief), NOW)
+    expired = decide(Observed(brief), NOW)
     assert (expired.action, expired.needs_live) == (d.Expire(), True)
 
 
@@ -180,6 +184,110 @@ def test_a_run_that_is_held_from_being_deleted_is_stopped_but_a_success_counts()
     finish = action(deleting, JOB, DONE)
     assert isinstance(finish, d.Finish)
     assert finish.phase is Phase.COMPLETED
+
+
+WAITING = replace(POD, phase="Pending", started_at=None, scheduled_at=T0)
+FULL = replace(WAITING, scheduled_at=None, waiting=("Unschedulable", "0/3 nodes: Insufficient cpu"))
+CREATING = replace(WAITING, waiting=("ContainerCreating", ""))
+SUSPENDED = replace(JOB, suspended=True, turned_at=T0)
+
+
+@pytest.mark.parametrize(
+    ("job", "pods", "allowed", "reason", "words"),
+    [
+        (JOB, (), LIMITS.schedule, Reason.START_FAILED, "pod could not be created within 900s: FailedCreate: quota"),
+        (JOB, (FULL,), LIMITS.schedule, Reason.UNSCHEDULABLE, "No node took the runner within 900s: 0/3 nodes"),
+        (JOB, (CREATING,), LIMITS.start, Reason.START_FAILED, "could not start within 300s: FailedCreate: quota"),
+        (JOB, (WAITING,), LIMITS.start, Reason.START_FAILED, "could not start within 300s"),
+        (SUSPENDED, (), LIMITS.start, Reason.JOB_SUSPENDED, "suspended and not resumed within 300s"),
+    ],
+)
+def test_a_wait_that_kubernetes_would_never_end_is_told_and_then_given_up(
+    job: Job, pods: tuple[Pod, ...], allowed: timedelta, reason: Reason, words: str
+) -> None:
+    observed = Observed(KNOWN, job, pods, words="FailedCreate: quota")
+    before = decide(observed, T0 + allowed - timedelta(seconds=1))
+    assert isinstance(before.action, d.Report)
+    assert before.look_again_at == T0 + allowed
+    after = decide(observed, T0 + allowed)
+    assert isinstance(after.action, d.Finish)
+    assert (after.action.phase, after.action.reason, after.needs_live) == (Phase.FAILED, reason, True)
+    assert words in after.action.message
+
+
+def test_a_retry_that_cannot_start_is_given_up_as_well() -> None:
+    second = replace(CREATING, uid="pod-2", created_at=NOW, scheduled_at=NOW)
+    finish = decide(Observed(KNOWN, JOB, (replace(DEAD, exit_code=75), second)), NOW + LIMITS.start).action
+    assert isinstance(finish, d.Finish)
+    assert (finish.reason, finish.attempts) == (Reason.START_FAILED, 2)
+
+
+def test_a_resumed_job_gets_its_time_for_a_pod_anew() -> None:
+    late = T0 + timedelta(hours=1)
+    resumed = replace(JOB, turned_at=late)
+    assert isinstance(decide(Observed(KNOWN, resumed), late).action, d.Report)
+
+
+def test_between_two_attempts_the_end_of_the_first_is_told() -> None:
+    report = action(KNOWN, JOB, replace(DEAD, exit_code=75))
+    assert isinstance(report, d.Report)
+    assert (report.reason, report.phase) == (Reason.RETRYING, Phase.VALIDATING)
+    assert report.message.startswith("Attempt 1 ended (ExternalBQExtractor: table not found)")
+
+
+def test_no_retry_is_announced_where_none_will_come() -> None:
+    report = action(KNOWN, JOB, DEAD)
+    assert isinstance(report, d.Report)
+    assert report.reason is Reason.RUNNING
+
+
+def test_a_pod_on_a_silent_node_is_named_with_what_to_do() -> None:
+    held = replace(POD, deleting=True, gone_by=T0, node="node-7")
+    for run in (KNOWN, CANCEL):
+        early = action(run, replace(JOB, deleting=True), held)
+        late = decide(Observed(run, replace(JOB, deleting=True), (held,)), T0 + timedelta(minutes=1)).action
+        assert isinstance(early, d.Report)
+        assert isinstance(late, d.Report)
+        assert "node-7" not in early.message
+        assert "node node-7 doesn't answer" in late.message
+
+
+TOLD = Published("pod-1", 42, 3.0, NOW)
+
+
+def published(run: Run, job: Job | None, *pods: Pod) -> d.Action | None:
+    return decide(Observed(run, job, pods, published=TOLD), NOW).action
+
+
+@pytest.mark.parametrize("run", [RUN, KNOWN, CANCEL, replace(KNOWN, deleting=True)])
+@pytest.mark.parametrize("pod", [POD, WAITING])
+def test_the_runners_word_from_its_live_pod_completes_the_run(run: Run, pod: Pod) -> None:
+    finish = published(run, JOB, pod)
+    assert isinstance(finish, d.Finish)
+    started = pod.started_at or NOW - timedelta(seconds=3)
+    assert (finish.phase, finish.records, finish.started_at, finish.completed_at) == (
+        Phase.COMPLETED, 42, started, NOW,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("pods", [(), (replace(POD, uid="pod-2"),), (replace(DEAD, exit_code=75),)])
+def test_the_word_of_an_unknown_or_ended_pod_is_not_believed(pods: tuple[Pod, ...]) -> None:
+    assert not isinstance(published(KNOWN, JOB, *pods), d.Finish)
+
+
+def test_the_word_comes_too_late_for_a_job_that_has_failed() -> None:
+    finish = published(KNOWN, replace(JOB, failed=("DeadlineExceeded", "")), POD)
+    assert isinstance(finish, d.Finish)
+    assert finish.phase is Phase.FAILED
+
+
+def test_a_later_exit_code_revises_nothing_but_brings_no_other_attempt() -> None:
+    completed = replace(OVER, status=replace(OVER.status, attempts=1))
+    assert action(completed, JOB, POD) is None
+    assert isinstance(action(completed, JOB, replace(DEAD, exit_code=143)), d.StopJob)
+    second = replace(POD, uid="pod-2", created_at=NOW)
+    assert isinstance(action(completed, JOB, replace(DEAD, exit_code=143), second), d.StopJob)
+    assert action(completed, JOB, DONE) is None
 
 
 _times = st.none() | st.just(T0) | st.just(NOW)
@@ -193,13 +301,17 @@ _pods = st.builds(
     finished_at=_times,
     exit_code=st.none() | st.sampled_from([0, 1, 65, 70, 75, 78, 137, 143]),
     outcome=st.none() | st.sampled_from([GOOD, BAD, Outcome(status="terminated")]),
-    waiting=st.none() | st.sampled_from([("ErrImagePull", "x"), ("ContainerCreating", "")]),
+    waiting=st.none() | st.sampled_from([("ErrImagePull", "x"), ("ContainerCreating", ""), ("Unschedulable", "x")]),
     deleting=st.booleans(),
+    gone_by=_times,
 )
 _jobs = st.none() | st.builds(
-    lambda complete, failed, deleting: replace(JOB, complete=complete, failed=failed, deleting=deleting),
+    lambda complete, failed, deleting, suspended: replace(
+        JOB, complete=complete, failed=failed, deleting=deleting, suspended=suspended
+    ),
     st.booleans(),
     st.none() | st.sampled_from([("DeadlineExceeded", ""), ("BackoffLimitExceeded", "")]),
+    st.booleans(),
     st.booleans(),
 )
 _runs = st.builds(
@@ -216,11 +328,16 @@ _runs = st.builds(
 )
 
 
-@given(_runs, _jobs, st.lists(_pods, max_size=3))
-def test_every_state_has_a_decision_that_keeps_the_promises(run: Run, job: Job | None, pods: list[Pod]) -> None:
-    observed = Observed(run, job, tuple(pods))
-    decision = d.decide(observed, NOW)
-    assert decision == d.decide(observed, NOW)
+_words = st.none() | st.builds(Published, st.sampled_from(["a", "c"]), st.just(7), st.just(1.0), st.just(NOW))
+
+
+@given(_runs, _jobs, st.lists(_pods, max_size=3), _words)
+def test_every_state_has_a_decision_that_keeps_the_promises(
+    run: Run, job: Job | None, pods: list[Pod], told: Published | None
+) -> None:
+    observed = Observed(run, job, tuple(pods), published=told)
+    decision = decide(observed, NOW)
+    assert decision == decide(observed, NOW)
     final = run.status.phase is not None and run.status.phase.is_final
     match decision.action:
         case d.Start():

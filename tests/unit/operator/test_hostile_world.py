@@ -272,7 +272,7 @@ async def test_a_changing_refusal_is_not_a_hot_loop(world: World) -> None:
     passes = 0
     while queue._due.get(uid, 1e9) <= clock[0] and passes < 200:
         assert await queue.get() == uid
-        await _one(queue, world.reconciler.reconcile, uid)
+        await _one(queue, world.reconciler.reconcile, uid, {})
         passes += 1
         if world.cache.put_run(world.run()):  # the watch shows our own write, a moment later
             queue.add(uid)

@@ -118,3 +118,27 @@ def test_nobody_listening_is_harmless(operator: Operator) -> None:
 )
 def test_stages_share_the_hundred(stage: Stage, fraction: float, expected: int) -> None:
     assert percent(stage, fraction) == expected
+
+
+def test_the_word_that_it_has_published_is_the_last(operator: Operator) -> None:
+    progress = HttpProgress(operator.url, "t", run_id="run_a", pod_uid="uid")
+    operator.open.clear()
+    progress.report(Stage.LOAD, 0.0)
+    assert operator.arrived.acquire(timeout=10)
+    progress.published(42)
+    progress.report(Stage.LOAD, 0.5)  # a processor that reports while it tidies up
+    operator.open.set()
+    progress.flush()
+    last = operator.got[-1][1]
+    assert (last["progress"], last["records"], last["published_after"] > 0) == (100, 42, True)
+    assert len(operator.got) == 2
+
+
+def test_an_operator_that_does_not_answer_holds_up_no_end(operator: Operator) -> None:
+    progress = HttpProgress(operator.url, "t", run_id="run_a", pod_uid="uid")
+    operator.open.clear()
+    progress.published(42)
+    assert operator.arrived.acquire(timeout=10)
+    began = time.monotonic()
+    progress.flush()
+    assert time.monotonic() - began < 2

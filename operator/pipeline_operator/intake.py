@@ -1,0 +1,49 @@
+"""Takes what a watch shows, one event at a time: an entry in the cache and a key in the queue."""
+
+from collections.abc import Callable
+
+import structlog
+
+from pipeline_operator import metrics, names
+from pipeline_operator.cache import Cache
+from pipeline_operator.expectations import Expectations
+from pipeline_operator.kube import Json
+
+_log = structlog.get_logger(__name__)
+
+
+class Intake:
+    """`wake` is called with the UID of a run that has news."""
+
+    def __init__(self, cache: Cache, wake: Callable[[str], None], expectations: Expectations) -> None:
+        self._cache = cache
+        self._wake = wake
+        self._expectations = expectations
+        self._handlers = {names.RUNS: self._run, "jobs": self._job, "pods": self._pod}
+
+    def take(self, plural: str, body: Json, *, gone: bool) -> None:
+        """One event of the watch of `plural`: the object as it is now, or as it was when it went."""
+        metrics.WATCH_EVENTS.labels(plural).inc()
+        try:
+            self._expectations.seen(plural, body, gone=gone)
+            self._handlers[plural](body, gone)
+        except (KeyError, TypeError, ValueError):
+            # One object that can't be read must not keep the others from being seen.
+            metadata = body.get("metadata") or {}
+            _log.exception("object not understood", kind=body.get("kind"), uid=metadata.get("uid"))
+
+    def _run(self, body: Json, gone: bool) -> None:
+        uid = body["metadata"]["uid"]
+        if gone:
+            self._cache.drop_run(uid)
+        elif not self._cache.put_run(body):
+            return  # an echo of the operator's own write, which mustn't cut a backoff short
+        self._wake(uid)
+
+    def _job(self, body: Json, gone: bool) -> None:
+        if uid := self._cache.put_job(body, gone=gone):
+            self._wake(uid)
+
+    def _pod(self, body: Json, gone: bool) -> None:
+        if uid := self._cache.put_pod(body, gone=gone):
+            self._wake(uid)
