@@ -41,6 +41,10 @@ def object_name(run_id: str) -> str:
     return run_id.replace("_", "-")
 
 
+# The table of an organization's dataset in which each run that publishes leaves a marker, in the same transaction.
+COMMITS_TABLE = "_pipelines_commits"
+
+
 def dataset_name(org_slug: str, env: str) -> str:
     """The organization's dataset in BigQuery, `{org_slug}_{env}`."""
     return f"{org_slug}_{env}"

@@ -8,7 +8,6 @@ from pipeline_core.lifecycle.observed import Run
 from pipeline_core.resolve import RunRequest, resolve_run
 from pipeline_core.run_document import RunDocument
 from pipeline_core.store.integrations import Integrations
-from pipeline_operator import metrics
 
 
 class Admission:
@@ -38,7 +37,6 @@ class Admission:
             max_retries=spec.max_retries,
         )
         catalog = self._catalog.current()
-        metrics.CATALOG_INVALID.set(self._catalog.error is not None)
         settings = integration.settings if integration is not None and integration.is_active else None
         return resolve_run(catalog, request, env=self._env, integration=settings)
 

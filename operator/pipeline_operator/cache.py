@@ -4,7 +4,7 @@ Memory for waking and for cheap decisions; whatever is unsafe on stale facts is 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -46,7 +46,17 @@ class Entry:
     progress: Progress | None = None
     published: Published | None = None
     words: Words | None = None
+    # How the pods that are gone went: seen to have failed, or unseen.
+    pods_failed: bool = False
+    pods_lost: bool = False
     doubted: bool = False
+
+    def note_gone(self, pod: Pod) -> None:
+        """Remember how a pod went that hadn't succeeded."""
+        if pod.phase == "Failed":
+            self.pods_failed = True
+        else:
+            self.pods_lost = True
 
 
 class Cache:
@@ -96,38 +106,45 @@ class Cache:
         self._entry(uid).doubted = True
 
     def put_job(self, body: Body, *, gone: bool = False) -> str | None:
-        """A Job as seen; returns the UID of its run, None if it isn't a run's."""
+        """A Job as seen; returns the UID of its run, None if it isn't a run's or says nothing new."""
         uid = run_uid_of(body)
         if uid is None:
             return None
         if gone:
             entry = self._entries.get(uid)
-            if entry is not None and entry.job is not None and entry.job.uid == body["metadata"]["uid"]:
-                entry.job = None
+            if entry is None or entry.job is None or entry.job.uid != body["metadata"]["uid"]:
+                return None
+            entry.job = None
             return uid
         entry, job = self._entry(uid), parse_job(body)
-        if entry.job is None or entry.job.uid != job.uid or job.version >= entry.job.version:
-            entry.job = job
-        return uid
+        known = entry.job
+        if known is not None and known.uid == job.uid and job.version < known.version:
+            return None
+        entry.job = job
+        return uid if _differ(known, job) else None
 
     def put_pod(self, body: Body, *, gone: bool = False) -> str | None:
-        """A pod as seen; returns the UID of its run, None if it isn't a run's."""
+        """A pod as seen; returns the UID of its run, None if it isn't a run's or says nothing new."""
         uid = run_uid_of(body)
         if uid is None:
             return None
         pod = parse_pod(body)
+        if gone and uid not in self._entries:
+            return None
         if gone and pod.phase != "Succeeded":
-            if entry := self._entries.get(uid):
-                entry.pods.pop(pod.uid, None)
+            entry = self._entry(uid)
+            entry.pods.pop(pod.uid, None)
+            entry.note_gone(pod)
             self._by_pod.pop(pod.uid, None)
             return uid
         # A pod that is gone after it had succeeded is kept: what it did counts, though nothing else may show it.
         entry = self._entry(uid)
         known = entry.pods.get(pod.uid)
-        if known is None or pod.version >= known.version:
-            entry.pods[pod.uid] = pod
-            self._by_pod[pod.uid] = uid
-        return uid
+        if known is not None and pod.version < known.version:
+            return None
+        entry.pods[pod.uid] = pod
+        self._by_pod[pod.uid] = uid
+        return uid if _differ(known, pod) else None
 
     def put_progress(self, run_id: str, progress: Progress) -> str | None:
         """A progress message; returns the run's UID if the message is from a pod of the run and not late."""
@@ -139,6 +156,12 @@ class Cache:
             return None
         entry.progress = progress
         return entry.run.uid
+
+    def stage_of(self, pod_uid: str) -> str | None:
+        """The stage that this pod has reported last."""
+        entry = self._entries.get(self._by_pod.get(pod_uid, ""))
+        progress = entry.progress if entry else None
+        return progress.stage if progress is not None and progress.pod_uid == pod_uid else None
 
     def put_published(self, run_id: str, published: Published) -> str | None:
         """A runner's word that it has published; returns the run's UID if it is from a pod of the run."""
@@ -155,6 +178,7 @@ class Cache:
         for pod in list(entry.pods.values()):
             if pod.uid not in read and pod.version <= version and pod.phase != "Succeeded":
                 del entry.pods[pod.uid]
+                entry.note_gone(pod)
         for body in pods:
             self.put_pod(body)
         if job is None:
@@ -183,3 +207,8 @@ class Cache:
 
     def _entry(self, uid: str) -> Entry:
         return self._entries.setdefault(uid, Entry())
+
+
+def _differ(known: Job | Pod | None, seen: Job | Pod) -> bool:
+    """Whether `seen` says more than another version: much of what Kubernetes writes means nothing to a run."""
+    return known is None or replace(known, version=seen.version) != seen

@@ -20,8 +20,10 @@ from pipeline_operator.writer import StatusWriter
 _log = structlog.get_logger(__name__)
 
 
-def new_record(run: Run, parameters: dict[str, object], pipeline: str | None = None) -> NewRun:
-    """The record that begins a run."""
+def new_record(
+    run: Run, parameters: dict[str, object], pipeline: str | None = None, job_name: str | None = None
+) -> NewRun:
+    """The record that begins a run; `job_name` where a Job is going to be made."""
     return NewRun(
         run_id=run.run_id,
         org_slug=run.spec.org,
@@ -35,6 +37,7 @@ def new_record(run: Run, parameters: dict[str, object], pipeline: str | None = N
         object_namespace=run.namespace,
         object_name=run.name,
         object_uid=run.uid,
+        job_name=job_name,
     )
 
 

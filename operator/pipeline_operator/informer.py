@@ -7,7 +7,8 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -43,6 +44,8 @@ class Informer:
         self._loop = asyncio.get_running_loop()
         self._ready = threading.Event()
         self._stop = threading.Event()
+        self._handed: deque[Callable[[], None]] = deque()
+        self._waking = False
         # A line for each event of each object would bury a run's story.
         logging.getLogger("kopf").setLevel(logging.WARNING)
         # It warns that it doesn't hear signals in this thread, which is what the thread is for.
@@ -88,10 +91,19 @@ class Informer:
 
     def _seen(self, plural: str) -> Callable[..., Coroutine[Any, Any, None]]:
         async def handler(type: str | None, event: Any, **_: Any) -> None:  # noqa: A002 - kopf's name
-            self._loop.call_soon_threadsafe(partial(self._intake.take, plural, event["object"], gone=type == "DELETED"))
+            self._handed.append(partial(self._intake.take, plural, event["object"], gone=type == "DELETED"))
+            # Waking the other loop is a system call: once for all that it hasn't come to yet.
+            if not self._waking:
+                self._waking = True
+                self._loop.call_soon_threadsafe(self._take)
 
         handler.__name__ = f"on_{plural}"
         return handler
+
+    def _take(self) -> None:
+        self._waking = False  # before the last look, or an event that comes right after it would wait for the next
+        while self._handed:
+            self._loop.call_soon(self._handed.popleft())
 
 
 def _settings() -> kopf.OperatorSettings:
@@ -109,11 +121,23 @@ def _settings() -> kopf.OperatorSettings:
     settings.scanning.disabled = True
     settings.posting.enabled = False
     settings.queueing.idle_timeout = 1.0
-    # Never written, as there are no handlers that need them; named so that they could be told apart.
+    # Never written, as there are no handlers that need it; named so that it could be told apart.
     settings.persistence.finalizer = f"{names.GROUP}/operator"
-    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=f"kopf.{names.GROUP}")
-    settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=f"kopf.{names.GROUP}")
+    settings.persistence.diffbase_storage = _NoDifferences()
     return settings
+
+
+class _NoDifferences(kopf.DiffBaseStorage):
+    """Keeps nothing to compare an object with: else kopf copies each object of each event twice, for no handler."""
+
+    def build(self, *, body: kopf.Body, extra_fields: Iterable[kopf.FieldSpec] | None = None) -> kopf.BodyEssence:
+        return kopf.BodyEssence()
+
+    def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:
+        return None
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
+        pass
 
 
 def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:

@@ -1,9 +1,11 @@
 """Takes what a watch shows, one event at a time: an entry in the cache and a key in the queue."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import structlog
 
+from pipeline_core.lifecycle.observed import Run
 from pipeline_operator import metrics, names
 from pipeline_operator.cache import Cache
 from pipeline_operator.expectations import Expectations
@@ -34,9 +36,10 @@ class Intake:
 
     def _run(self, body: Json, gone: bool) -> None:
         uid = body["metadata"]["uid"]
+        before = self._cache.get(uid).run
         if gone:
             self._cache.drop_run(uid)
-        elif not self._cache.put_run(body):
+        elif not self._cache.put_run(body) or _only_status(before, self._cache.get(uid).run):
             return  # an echo of the operator's own write, which mustn't cut a backoff short
         self._wake(uid)
 
@@ -47,3 +50,10 @@ class Intake:
     def _pod(self, body: Json, gone: bool) -> None:
         if uid := self._cache.put_pod(body, gone=gone):
             self._wake(uid)
+
+
+def _only_status(before: Run | None, after: Run | None) -> bool:
+    """Whether nothing has changed but the status, which is the operator's own."""
+    if before is None or after is None:
+        return False
+    return replace(before, status=after.status, resource_version=after.resource_version) == after

@@ -52,6 +52,8 @@ class KubeApi:
     """The real connection; close it with `close()`."""
 
     def __init__(self, configuration: client.Configuration) -> None:
+        # Or aiohttp would look for a .netrc file, in a thread, for every request.
+        configuration.client_session_kwargs = {"trust_env": False}
         self._configuration = configuration
         self._client = client.ApiClient(configuration)
 

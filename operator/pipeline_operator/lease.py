@@ -55,6 +55,7 @@ class Lease:
             elif self._held is None:
                 raise LeaseLostError(f"lease {self._name} was taken by another process")
             elif self._now() - renewed >= _RENEW_DEADLINE_SECONDS:
+                self._held = None  # there is nothing to give up any more, and nobody may be there to hear of it
                 raise LeaseLostError(f"lease {self._name} could not be renewed for {_RENEW_DEADLINE_SECONDS:.0f}s")
 
     async def release(self) -> None:

@@ -1,7 +1,9 @@
 """The operator's process: wires the parts, waits for leadership, works until it is told to stop."""
 
 import asyncio
+import os
 import signal
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
@@ -12,6 +14,7 @@ from pydantic import ValidationError
 
 from pipeline_core.catalog import CatalogWatcher
 from pipeline_core.errors import PipelinesError
+from pipeline_core.lifecycle.actions import PROGRESS_INTERVAL
 from pipeline_core.lifecycle.observed import Published
 from pipeline_core.logging import configure_logging
 from pipeline_core.settings import DatabaseSettings
@@ -21,6 +24,7 @@ from pipeline_core.store.records import RunRecords
 from pipeline_operator import http, metrics, process_metrics
 from pipeline_operator.admission import Admission
 from pipeline_operator.cache import Cache
+from pipeline_operator.catalog_check import check_forever
 from pipeline_operator.cluster import Cluster
 from pipeline_operator.ending import Ending
 from pipeline_operator.events import Events
@@ -35,7 +39,7 @@ from pipeline_operator.progress import Message, ProgressReceiver
 from pipeline_operator.queue import WorkQueue
 from pipeline_operator.reconciler import Reconciler
 from pipeline_operator.run_gauges import RUN_GAUGES
-from pipeline_operator.settings import OperatorSettings, RunnerTemplate
+from pipeline_operator.settings import OperatorSettings, RunnerTemplate, RunnerTemplateFile
 from pipeline_operator.settling import Settling
 from pipeline_operator.starting import Starting
 from pipeline_operator.store_metrics import measured
@@ -44,6 +48,16 @@ from pipeline_operator.work import work_forever
 from pipeline_operator.writer import StatusWriter
 
 _log = structlog.get_logger(__name__)
+
+# The watches may take eight seconds to stop. Until this process has ended, the kubelet starts no other.
+_STOP_SECONDS = 12.0
+
+
+def end_within(seconds: float, code: int) -> None:
+    """End the process in that time with this exit code, whatever holds it up: a call, or a thread that doesn't stop."""
+    timer = threading.Timer(seconds, os._exit, (code,))
+    timer.daemon = True
+    timer.start()
 
 
 def now() -> datetime:
@@ -72,9 +86,12 @@ class Operator:
         *,
         now: Callable[[], datetime] = now,
         informer: Callable[[Intake, Sequence[str]], Watches] = Informer,
+        on_lost: Callable[[], None] = lambda: None,
     ) -> None:
+        """`on_lost` is called when leadership is lost, before the parts are stopped."""
         clock = asyncio.get_running_loop().time
         self.settings = settings
+        self._on_lost = on_lost
         self.queue = WorkQueue()
         self.cache = Cache()
         self.catalog = CatalogWatcher(settings.catalog_dir)
@@ -98,7 +115,7 @@ class Operator:
             ending,
             writer,
             events,
-            template=lambda: RunnerTemplate.load(settings.runner_template),
+            template=RunnerTemplateFile(settings.runner_template).current,
             progress=(settings.progress_url, key) if accepts else None,
             now=now,
             deadline=settings.deadlines.schedule,
@@ -119,18 +136,26 @@ class Operator:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._serve())
                 group.create_task(self.health.tick_forever())
+                group.create_task(check_forever(self.catalog))
                 group.create_task(self._lead(group))
 
     async def _lead(self, group: asyncio.TaskGroup) -> None:
         await self.lease.acquire()
         metrics.LEADER.set(1)
         self._leading = True
-        group.create_task(self.lease.keep())
+        group.create_task(self._keep_leading())
         group.create_task(self.health.look_forever(self.cluster))
         await self.sweep.until_served()
         group.create_task(self.informer.run())
         group.create_task(work_forever(self.queue, self.reconciler.reconcile, self.settings.concurrency))
         group.create_task(self.sweep.run_forever(self.settings.resync_seconds))
+
+    async def _keep_leading(self) -> None:
+        try:
+            await self.lease.keep()
+        except LeaseLostError:
+            self._on_lost()
+            raise
 
     async def _serve(self) -> None:
         routes = (self.receiver.route(),) if self.receiver else ()
@@ -150,12 +175,16 @@ class Operator:
         return self._leading
 
     def _accept_message(self, run_id: str, message: Message) -> bool:
+        delay = 0.0
         if isinstance(message, Published):
             uid = self.cache.put_published(run_id, message)
         else:
+            before = self.cache.stage_of(message.pod_uid)
             uid = self.cache.put_progress(run_id, message)
+            # A new stage is a new phase; a number alone waits until it may be written.
+            delay = 0.0 if before != message.stage else PROGRESS_INTERVAL.total_seconds()
         if uid is not None:
-            self.queue.add(uid)
+            self.queue.add(uid, delay)
         return uid is not None
 
 
@@ -164,11 +193,17 @@ async def operate(settings: OperatorSettings, database: DatabaseSettings) -> Non
     api = await KubeApi.from_environment()
     engine = create_engine(database.database_url.get_secret_value())
     try:
-        operator = Operator(settings, api, measured(RunRecords(engine)), measured(Integrations(engine)))
+        records, integrations = measured(RunRecords(engine)), measured(Integrations(engine))
+        operator = Operator(settings, api, records, integrations, on_lost=lambda: end_within(_STOP_SECONDS, 1))
         task = asyncio.create_task(operator.run())
         loop = asyncio.get_running_loop()
+
+        def stop() -> None:
+            end_within(_STOP_SECONDS, 0)
+            task.cancel()
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, task.cancel)
+            loop.add_signal_handler(number, stop)
         await task
     finally:
         await engine.dispose()

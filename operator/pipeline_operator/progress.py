@@ -1,8 +1,8 @@
 """Takes progress messages from runners: `POST /progress`.
 
 A message moves a number, or says that the run's rows are published. The token is a capability of one run (an HMAC of
-its id), and a message counts only if it names a pod that the operator knows to be the run's and to be alive: so one that
-is lost, late or repeated does no harm, and only the runner can make one. The termination message stays the truth.
+its id), and a message counts only if it names a pod that the operator knows to be the run's and to be alive: so one
+that is lost, late or repeated does no harm, and only the runner can make one. The termination message stays the truth.
 """
 
 import hashlib

@@ -11,7 +11,7 @@ from pipeline_core.lifecycle.decide import decide
 from pipeline_core.lifecycle.failures import explain_failed_pod
 from pipeline_core.lifecycle.observed import Observed, Run
 from pipeline_core.store.records import RunRecords
-from pipeline_operator import metrics, status
+from pipeline_operator import status
 from pipeline_operator.cache import Cache, Entry, Words
 from pipeline_operator.cluster import Cluster
 from pipeline_operator.ending import Ending
@@ -111,7 +111,6 @@ class Reconciler:
                 self._reported.pop(run.uid, None)
             case actions.Expire():
                 await self._cluster.delete_run(run.namespace, run.name, run.uid)
-                metrics.API_WRITES.labels("delete").inc()
         return None
 
     async def _report(self, run: Run, entry: Entry, report: actions.Report) -> float | None:
@@ -166,7 +165,6 @@ class Reconciler:
             return
         job = entry.job
         await self._cluster.delete_job(run.namespace, job.name, job.uid)
-        metrics.API_WRITES.labels("delete").inc()
         if entry.job is not None:
             # Until the watch shows the same, or news in between would delete it once more.
             entry.job = replace(entry.job, deleting=True)
@@ -177,7 +175,7 @@ class Reconciler:
         for pod in list(entry.pods.values()):
             if not pod.is_terminal and not pod.deleting:
                 await self._cluster.delete_pod(run.namespace, pod.name, pod.uid)
-                metrics.API_WRITES.labels("delete").inc()
+                entry.pods[pod.uid] = replace(pod, deleting=True)  # as with the Job
                 _log.info("pod deleted, as its Job is gone", run_id=run.run_id, pod=pod.name)
 
     async def _explain(self, run: Run, entry: Entry, uid: str) -> bool:

@@ -88,3 +88,22 @@ class RunnerTemplate(BaseModel):
         except ValidationError as error:
             where = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
             raise ConfigInvalidError(f"{path}: {where}") from error
+
+
+class RunnerTemplateFile:
+    """The template as the file has it now; it is read anew only when the file has changed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._read: tuple[tuple[int, int, int], RunnerTemplate] | None = None
+
+    def current(self) -> RunnerTemplate:
+        """Raises ConfigInvalidError, see `RunnerTemplate.load`."""
+        try:
+            found = self._path.stat()
+        except OSError:
+            return RunnerTemplate.load(self._path)  # which says what is wrong
+        version = (found.st_ino, found.st_mtime_ns, found.st_size)
+        if self._read is None or self._read[0] != version:
+            self._read = version, RunnerTemplate.load(self._path)
+        return self._read[1]

@@ -1,5 +1,6 @@
 """Settles a run whose object is gone: its Job and pods first, then its record, as cancelled.
 
+Unless it may have published while nobody looked: then its target is asked, by the exporter, which has BigQuery.
 There is no finalizer, so a run can always be deleted; what is left of it is found by the DELETED event or by the sweep.
 """
 
@@ -22,6 +23,7 @@ _log = structlog.get_logger(__name__)
 # Pods take a moment to go after their Job; those of a lost node, for ever.
 _RECHECK_SECONDS = 1.0
 _RECHECK_SLOWLY = 5.0
+_UNDECIDED = "The PipelineRun was deleted; whether it had published before is being looked up in its target"
 
 
 class Settling:
@@ -44,7 +46,7 @@ class Settling:
             self._cache.put_run(body)  # not gone at all: the list was older than the object
             return 0.0
         record = await self._records.get(vanished.run_id)
-        if record is None or record.phase.is_final or record.object_uid != uid:
+        if record is None or record.phase.is_final or record.object_uid != uid or record.undecided_since is not None:
             self._cache.forget(uid)
             return None
         job, pods = await read_job_and_pods(self._cluster, vanished.namespace, vanished.run_id, uid)
@@ -54,8 +56,17 @@ class Settling:
         if not done and (job is not None or not all(pod.is_terminal for pod in pods)):
             await self._stop(vanished.namespace, job, pods)
             return _RECHECK_SLOWLY if pods and all(pod.deleting for pod in pods) else _RECHECK_SECONDS
+        entry = self._cache.get(uid)
+        seen_to_fail = (pods or entry.pods_failed) and not entry.pods_lost
         # crash here: the sweep finds the record again.
-        await self._finish(vanished, succeeded, done=done)
+        if done or seen_to_fail or record.job_name is None:
+            await self._finish(vanished, succeeded, done=done)
+        else:
+            # The Job and its pods came and went unseen, and the runner with them.
+            await self._records.leave_undecided(
+                vanished.run_id, at=self._now(), message=_UNDECIDED, object_uid=vanished.uid
+            )
+            _log.info("run left to the exporter to settle", run_id=vanished.run_id, org=record.org_slug)
         self._cache.forget(uid)
         return None
 
@@ -63,11 +74,9 @@ class Settling:
         if job is not None and not job.deleting:
             # `--cascade=orphan`, or the garbage collector hasn't come to it yet.
             await self._cluster.delete_job(namespace, job.name, job.uid)
-            metrics.API_WRITES.labels("delete").inc()
         for pod in pods:
             if job is None and not pod.is_terminal and not pod.deleting:
                 await self._cluster.delete_pod(namespace, pod.name, pod.uid)
-                metrics.API_WRITES.labels("delete").inc()
 
     async def _finish(self, vanished: Vanished, succeeded: Pod | None, *, done: bool) -> None:
         """As cancelled; as completed where the runner had succeeded, for then the rows stand in the target."""

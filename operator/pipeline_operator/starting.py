@@ -74,7 +74,9 @@ class Starting:
         """Start the run, or end it as refused. Repeating it after a crash at any line changes nothing."""
         try:
             document = await self._admission.admit(run)
-            stored = await self._records.begin(new_record(run, dict(document.parameters), document.pipeline))
+            # With the Job's name before there is a Job: a record that has one may have a runner that has published.
+            name = identifiers.object_name(run.run_id)
+            stored = await self._records.begin(new_record(run, dict(document.parameters), document.pipeline, name))
         except StoreUnavailableError as error:
             # Not a refusal: the run waits until PostgreSQL answers, and nothing is started unrecorded.
             waiting = status.condition("Admitted", "Unknown", error.reason, _STORE_AWAY, run.generation)
@@ -131,7 +133,6 @@ class Starting:
             await self._wait_for_job(run, error)
             raise
         # crash here: the next pass is answered AlreadyExists and finds its own Job.
-        metrics.API_WRITES.labels("job").inc()
         self._cache.put_job(job)
         _log.info("job created", run_id=run.run_id, org=run.spec.org, job=manifest["metadata"]["name"])
         await self._events.emit(run, "Started", f"Created Job {manifest['metadata']['name']}")

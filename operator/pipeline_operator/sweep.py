@@ -68,18 +68,15 @@ class Sweep:
             await asyncio.sleep(_RETRY_SECONDS)
 
     async def round(self) -> None:
-        """Compare the API server, the records and the memory once."""
-        before = {run.uid for run in self._cache.runs()}
-        seen = set()
+        """Compare the API server, the records and the memory once.
+
+        Only what hasn't ended: a finished run waits for its expiry alone, and is read then.
+        """
         async for body in self._objects():
-            seen.add(body["metadata"]["uid"])
             self._put(body)
-        for uid in sorted(before - seen):
-            self._cache.drop_run(uid)  # a DELETED event that was never sent
-            self._queue.add(uid)
         for run in self._cache.runs():
             if run.status.phase is None or not run.status.phase.is_final:
-                # Its Job's or its pods' events may have been lost just as well.
+                # Its own deletion, its Job's or its pods' events may have been lost.
                 self._cache.doubt(run.uid)
                 self._queue.add(run.uid)
         await self._find_records_without_object()

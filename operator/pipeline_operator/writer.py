@@ -8,7 +8,6 @@ from collections.abc import Callable
 from datetime import datetime
 
 from pipeline_core.lifecycle.observed import Run
-from pipeline_operator import metrics
 from pipeline_operator.cache import Cache
 from pipeline_operator.cluster import Cluster
 from pipeline_operator.kube import KubeError
@@ -48,6 +47,5 @@ class StatusWriter:
             if error.status == 409:
                 raise ConflictError(error.message) from error
             raise
-        metrics.API_WRITES.labels("status").inc()
         if body["metadata"]["uid"] == run.uid:
             self._cache.put_run(body)

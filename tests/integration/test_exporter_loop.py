@@ -56,7 +56,8 @@ class Bench:
     def make(self, target: Target | None = None, **values: object) -> Exporter:
         """Another exporter on the same database."""
         settings = ExporterSettings(
-            **{"database_url": "postgresql://h/d", "export_interval": 1e-9, "export_poll": 0.01, **values}  # type: ignore[arg-type]
+            env="test",
+            **{"database_url": "postgresql://h/d", "export_interval": 1e-9, "export_poll": 0.01, **values},  # type: ignore[arg-type]
         )
         metrics = ExporterMetrics(self.registry, self.clock)
         self.registry = CollectorRegistry()
@@ -259,7 +260,7 @@ async def test_without_postgresql_it_says_so_and_the_lag_goes_on_growing(bench: 
     engine = create_engine(f"postgresql://u:s3cret-word@127.0.0.1:{free_port()}/d")
     clock = Clock()
     metrics = ExporterMetrics(CollectorRegistry(), clock)
-    settings = ExporterSettings(database_url="postgresql://h/d", export_poll=0.01)  # type: ignore[arg-type]
+    settings = ExporterSettings(database_url="postgresql://h/d", env="test", export_poll=0.01)  # type: ignore[arg-type]
     exporter = Exporter(Outbox(engine), bench.target, settings, metrics, clock)
     metrics.observe_lag(5.0)
 
@@ -272,6 +273,29 @@ async def test_without_postgresql_it_says_so_and_the_lag_goes_on_growing(bench: 
     assert metrics.lag() == 35
     assert "s3cret-word" not in (exporter.unready() or "")
     await engine.dispose()
+
+
+async def test_the_lag_tells_of_an_outage_of_bigquery_while_it_lasts(bench: Bench) -> None:
+    def away(_: Sequence[StoredRun]) -> None:
+        seen.append(metrics.lag())
+        raise ServiceUnavailable("away")
+
+    seen: list[float] = []
+    metrics = ExporterMetrics(CollectorRegistry(), bench.clock)
+    settings = ExporterSettings(database_url="postgresql://h/d", env="dev", export_interval=1e-9)  # type: ignore[arg-type]
+    exporter = Exporter(Outbox(bench.engine), bench.target, settings, metrics, bench.clock)
+    await exporter.export_once()
+    assert metrics.lag() == 0
+    await bench.ended("run_1")
+    bench.target.before = away
+    with pytest.raises(ServiceUnavailable):
+        await exporter.export_once()
+    assert seen[0] > 0  # while a pass hangs
+    bench.clock.now += 30
+    assert metrics.lag() > 30  # and after it has failed
+    bench.target.before = lambda _: None
+    await exporter.export_once()
+    assert metrics.lag() == 0
 
 
 async def test_old_records_are_deleted_bounded_and_only_now_and_then(bench: Bench) -> None:

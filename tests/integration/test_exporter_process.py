@@ -49,6 +49,7 @@ async def exporter(database_url: str, dataset: str, **environment: str) -> Async
         env={
             **os.environ,
             "PIPELINES_DATABASE_URL": database_url,
+            "PIPELINES_ENV": "test",
             "PIPELINES_RECORDS_DATASET": dataset,
             "PIPELINES_HTTP_HOST": "127.0.0.1",
             "PIPELINES_HTTP_PORT": str(port),

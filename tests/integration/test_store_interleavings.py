@@ -123,7 +123,9 @@ class Lives(RuleBasedStateMachine):
 
     def _exporter(self, rows: int) -> Exporter:
         """A new process each time: nothing is remembered but in PostgreSQL."""
-        exporter_settings = ExporterSettings(database_url=self.url, export_interval=1e-9, export_batch_rows=rows)  # type: ignore[arg-type]
+        exporter_settings = ExporterSettings(
+            database_url=self.url, env="test", export_interval=1e-9, export_batch_rows=rows
+        )  # type: ignore[arg-type]
         return Exporter(self.outbox, self.target, exporter_settings, ExporterMetrics(CollectorRegistry()))
 
     async def _clear(self) -> None:

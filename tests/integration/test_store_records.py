@@ -235,3 +235,22 @@ def test_an_address_of_something_else_is_refused_without_repeating_it(url: str) 
     with pytest.raises(ValueError, match="postgresql://user") as caught:
         create_engine(url)
     assert "hunter2" not in str(caught.value)
+
+
+async def test_a_run_left_undecided_is_found_until_it_ends(records: RunRecords) -> None:
+    await records.begin(new_run())
+    uid = new_run().object_uid or ""
+    left = await records.leave_undecided("run_1", at=after(5), message="looking", object_uid=uid)
+    again = await records.leave_undecided("run_1", at=after(9), message="later", object_uid=uid)
+    assert (left.undecided_since, again.undecided_since, again.phase) == (after(5), after(5), Phase.PENDING)
+    assert [run.run_id for run in await records.undecided()] == ["run_1"]
+    ended = await records.finish("run_1", phase=Phase.CANCELLED, at=after(10), error_message="x")
+    assert ended.undecided_since is None
+    assert await records.undecided() == []
+
+
+async def test_a_run_that_has_ended_is_not_left_undecided(records: RunRecords) -> None:
+    await records.begin(new_run())
+    await records.finish("run_1", phase=Phase.FAILED, at=after(3), error_message="x")
+    uid = new_run().object_uid or ""
+    assert (await records.leave_undecided("run_1", at=after(5), message="m", object_uid=uid)).undecided_since is None

@@ -44,8 +44,9 @@ class FakeRecords:
         row = self.rows.get(record.run_id)
         if row is None:
             unset = dict.fromkeys(
-                ("started_at", "completed_at", "records_processed", "error_message", "reason", "job_name", "message")
-            )
+                ("started_at", "completed_at", "records_processed", "error_message", "reason", "job_name", "message",
+                 "undecided_since")
+            )  # fmt: skip
             row = self.rows[record.run_id] = {**unset, **changes.begun(record)}
         stored = StoredRun.from_row(row)
         if (stored.org_slug, stored.object_uid) != (record.org_slug, record.object_uid):
@@ -63,6 +64,15 @@ class FakeRecords:
         columns = changes.finished(self._stored(run_id, object_uid), **end)
         self.rows[run_id].update(columns)
         return self._stored(run_id)
+
+    async def leave_undecided(self, run_id: str, *, object_uid: str | None = None, **state: Any) -> StoredRun:
+        self.fault("leave_undecided")
+        self.rows[run_id].update(changes.undecided(self._stored(run_id, object_uid), **state))
+        return self._stored(run_id)
+
+    async def undecided(self, *, limit: int = 100) -> list[StoredRun]:
+        self.fault("undecided")
+        return [self._stored(run_id) for run_id in sorted(self.rows) if self.rows[run_id]["undecided_since"]][:limit]
 
     async def get(self, run_id: str) -> StoredRun | None:
         self.fault("get")
@@ -162,6 +172,9 @@ class World:
             if plural == "jobs" and entry.job and entry.job.uid not in there:
                 entry.job = None
             if plural == "pods":
+                for pod in entry.pods.values():
+                    if pod.uid not in there:
+                        entry.note_gone(pod)
                 entry.pods = {uid: pod for uid, pod in entry.pods.items() if uid in there}
 
     async def reconcile(self, uid: str) -> float | None:

@@ -95,6 +95,8 @@ def report(observed: Observed, phase: Phase, reason: Reason, message: str) -> Re
     if before is not None and before.rank > phase.rank:
         phase = before  # a retry starts again from the beginning, but a phase never goes back
     progress = observed.progress
+    # That the first pod has been made is no news by itself.
+    began = observed.started_at is not None or observed.attempts > 1
     return Report(
         phase,
         reason,
@@ -102,7 +104,7 @@ def report(observed: Observed, phase: Phase, reason: Reason, message: str) -> Re
         observed.started_at,
         max(observed.run.status.progress, progress.percent if progress else 0),
         progress.records if progress else None,
-        observed.attempts,
+        observed.attempts if began else 0,
     )
 
 

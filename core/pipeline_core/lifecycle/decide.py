@@ -173,7 +173,7 @@ def _in_progress(observed: Observed, job: Job, now: datetime, deadlines: Deadlin
         return Decision(stopping, look_again_at=now + RECHECK, needs_live=True)
     progress = _current_progress(observed, current)
     if progress is not None and progress.stage in {"transform", "load"}:
-        return Decision(report(observed, Phase.PROCESSING, Reason.RUNNING, f"Processing ({progress.stage})"))
+        return Decision(report(observed, Phase.PROCESSING, Reason.RUNNING, "Processing"))
     return Decision(report(observed, Phase.RUNNING, Reason.RUNNING, "Running"))
 
 

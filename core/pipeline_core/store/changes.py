@@ -36,6 +36,7 @@ def begun(record: NewRun) -> Columns:
         "object_namespace": record.object_namespace,
         "object_name": record.object_name,
         "object_uid": record.object_uid,
+        "job_name": record.job_name,
         "progress": 0,
         "attempts": 0,
         "transitions": _entries((Transition(Phase.PENDING, created_at),)),
@@ -118,8 +119,16 @@ def finished(
         "progress": 100 if phase is Phase.COMPLETED else run.progress,
         "attempts": max(run.attempts, attempts or 0),
         "message": run.message if message is None else clean_text(message),
+        "undecided_since": None,
     }
     return _revised(run, columns)
+
+
+def undecided(run: StoredRun, *, at: datetime, message: str) -> Columns:
+    """The columns that change when nothing but the target can tell any more how the run ended."""
+    if run.phase.is_final or run.undecided_since is not None:
+        return {}
+    return {"undecided_since": utc(at), "message": clean_text(message)}
 
 
 def _percent(progress: int) -> int:

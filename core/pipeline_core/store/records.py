@@ -123,6 +123,21 @@ class RunRecords:
         )
         return stored
 
+    async def leave_undecided(self, run_id: str, *, at: datetime, message: str, object_uid: str) -> StoredRun:
+        """Leave the end of a run to whoever can ask the target whether it had published; a final record stays as it is.
+
+        Raises RunNotRecordedError, RunIdTakenError as `finish` does.
+        """
+        stored, _ = await self._change(run_id, object_uid, lambda run: changes.undecided(run, at=at, message=message))
+        return stored
+
+    async def undecided(self, *, limit: int = 100) -> list[StoredRun]:
+        """Runs whose end only the target can tell, by run id."""
+        query = select(run_record).where(run_record.c.undecided_since.is_not(None))
+        async with transaction(self._engine) as connection:
+            rows = (await connection.execute(query.order_by(run_record.c.run_id).limit(limit))).mappings()
+            return [StoredRun.from_row(row) for row in rows]
+
     async def get(self, run_id: str, *, org_slug: str | None = None) -> StoredRun | None:
         """The record of a run, if it is there, and belongs to `org_slug` where one is given."""
         query = select(run_record).where(run_record.c.run_id == run_id)

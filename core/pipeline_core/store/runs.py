@@ -29,7 +29,7 @@ class NewRun:
     """A run to be recorded as pending. `parameters` are the effective ones, defaults included, and hold no secret.
 
     The object's namespace, name and UID are None for a run whose object isn't made yet; the first to bring them binds
-    the run to that object.
+    the run to that object. `job_name` is that of the Job that may be made for the run; None for one that is refused.
     """
 
     run_id: str
@@ -44,6 +44,7 @@ class NewRun:
     object_namespace: str | None = None
     object_name: str | None = None
     object_uid: str | None = None
+    job_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +52,8 @@ class StoredRun(NewRun):
     """A run's record.
 
     Times are in UTC; `reason` is that of the end; `progress` is 0 to 100; `transitions` has each phase once, in order.
+    `undecided_since` is set while only the target can tell whether the run, whose object and pods are gone, had
+    published.
     """
 
     phase: Phase
@@ -59,12 +62,12 @@ class StoredRun(NewRun):
     records_processed: int | None
     error_message: str | None
     reason: str | None
-    job_name: str | None
     progress: int
     attempts: int
     message: str | None
     transitions: tuple[Transition, ...]
     revision: int
+    undecided_since: datetime | None = None
 
     @property
     def cursor(self) -> HistoryCursor:
@@ -75,8 +78,8 @@ class StoredRun(NewRun):
     def from_row(cls, row: RowMapping) -> Self:
         """Read a row of `run_record`."""
         values = {name: row[name] for name in cls.__dataclass_fields__ if name in row}
-        for name in ("created_at", "started_at", "completed_at"):
-            values[name] = values[name] and values[name].astimezone(UTC)
+        for name in ("created_at", "started_at", "completed_at", "undecided_since"):
+            values[name] = (moment := values.get(name)) and moment.astimezone(UTC)
         values["phase"] = phase_of(row["status"])
         values["transitions"] = tuple(
             Transition(phase_of(entry["phase"]), datetime.fromisoformat(entry["at"])) for entry in row["transitions"]

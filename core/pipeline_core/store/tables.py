@@ -48,6 +48,7 @@ run_record = Table(
     Column("progress", SmallInteger, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("message", Text),
+    Column("undecided_since", DateTime(timezone=True)),
     Column("transitions", JSONB, nullable=False),
     Column("revision", BigInteger, nullable=False),
     Column("exported_revision", BigInteger, nullable=False, server_default=text("0")),
@@ -61,6 +62,7 @@ run_record = Table(
 Index("run_record_history", run_record.c.org_slug, run_record.c.created_at.desc(), run_record.c.run_id.desc())
 Index("run_record_outbox", run_record.c.unexported_since, postgresql_where=run_record.c.unexported_since.is_not(None))
 Index("run_record_unfinished", run_record.c.run_id, postgresql_where=run_record.c.completed_at.is_(None))
+Index("run_record_undecided", run_record.c.run_id, postgresql_where=run_record.c.undecided_since.is_not(None))
 Index("run_record_retention", run_record.c.completed_at, postgresql_where=run_record.c.completed_at.is_not(None))
 
 # The statement that the exporter is about to run or has run in BigQuery and not yet marked: at most one.

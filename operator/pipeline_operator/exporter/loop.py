@@ -74,11 +74,15 @@ class Exporter:
         Raises StoreUnavailableError, or what the target raises, when a service is away: nothing is lost then.
         """
         more = False
+        # Before anything can hang or fail: the metric has to tell of exactly that time.
+        lag = await self._outbox.lag_seconds()
+        self._metrics.observe_lag(lag)
         async with self._outbox.turn() as turn:
             self._metrics.active.set(turn is not None)
             if turn is not None:
                 more = await self._take_turn(turn)
-        self._metrics.observe_lag(await self._outbox.lag_seconds())
+        if lag:
+            self._metrics.observe_lag(await self._outbox.lag_seconds())
         if self._clock() >= self._prune_at:
             await self._prune()
         return more
@@ -98,7 +102,8 @@ class Exporter:
         return len(due) == limit
 
     async def _export(self, turn: ExportTurn, runs: list[StoredRun]) -> None:
-        sent = await send(turn, self._target, runs)
+        with self._metrics.batch_seconds.time():
+            sent = await send(turn, self._target, runs)
         await turn.mark(sent.merged)
         # crash here, before the turn's commit: the rows stay in the outbox and are merged again
         if sent.refused is not None:
@@ -108,7 +113,8 @@ class Exporter:
         if sent.merged:
             self._metrics.rows.inc(len(sent.merged))
             self._metrics.batches.inc()
-            log.info("exported", rows=len(sent.merged))
+            self._metrics.batch_rows.observe(len(sent.merged))
+            log.debug("exported", rows=len(sent.merged))
 
     async def _guarded_pass(self) -> float:
         """One pass that never raises; returns the seconds until the next."""
@@ -119,6 +125,7 @@ class Exporter:
         if self._failures:
             log.info("export works again", after=self._trouble)
         self._trouble, self._failures = None, 0
+        self._metrics.succeeded.set_to_current_time()
         return 0.0 if more else self._settings.export_poll
 
     def _note_failure(self, error: Exception) -> float:

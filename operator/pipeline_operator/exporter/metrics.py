@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 
 class ExporterMetrics:
@@ -15,11 +15,26 @@ class ExporterMetrics:
         self._lag_read_at = clock()
         self.rows = Counter("pipelines_export_rows", "Rows merged into BigQuery.", registry=registry)
         self.batches = Counter("pipelines_export_batches", "MERGE statements that succeeded.", registry=registry)
+        self.batch_rows = Histogram(
+            "pipelines_export_batch_rows",
+            "Rows of a batch.",
+            registry=registry,
+            buckets=(1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000),
+        )
+        self.batch_seconds = Histogram(
+            "pipelines_export_batch_seconds",
+            "Time to merge a batch into BigQuery.",
+            registry=registry,
+            buckets=(0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300),
+        )
         self.failures = Counter("pipelines_export_failures", "Passes that failed.", ["cause"], registry=registry)
         self.refused = Gauge(
             "pipelines_export_refused_rows", "Rows that BigQuery refuses, set aside for a while.", registry=registry
         )
         self.active = Gauge("pipelines_export_active", "1 if this exporter had the last turn.", registry=registry)
+        self.succeeded = Gauge(
+            "pipelines_export_last_success_timestamp_seconds", "When a pass last ended well.", registry=registry
+        )
         self.pruned = Counter("pipelines_records_pruned", "Old records deleted from PostgreSQL.", registry=registry)
         lag = Gauge(
             "pipelines_export_lag_seconds", "Age of the oldest change that isn't in BigQuery.", registry=registry

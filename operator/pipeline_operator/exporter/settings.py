@@ -4,12 +4,14 @@ from datetime import timedelta
 
 from pydantic import Field
 
+from pipeline_core import identifiers
 from pipeline_core.settings import DatabaseSettings
 
 
 class ExporterSettings(DatabaseSettings):
     """`PIPELINES_*`, beside those of BigQuery. Times are in seconds where the name doesn't say otherwise."""
 
+    env: str = Field(pattern=f"^{identifiers.ENV.pattern}$")
     http_host: str = "0.0.0.0"  # noqa: S104 - a pod's probes and scrapes come from outside it
     http_port: int = Field(default=8081, ge=0, le=65535)
     log_level: str = "info"
@@ -19,6 +21,8 @@ class ExporterSettings(DatabaseSettings):
     # BigQuery bills as 10 MB at least, so longer is cheaper.
     export_interval: float = Field(default=10.0, gt=0, le=30)
     export_poll: float = Field(default=1.0, gt=0, le=10)
+    # How often deleted runs are looked for whose end only their target can tell.
+    verdict_poll: float = Field(default=2.0, gt=0, le=60)
     export_batch_rows: int = Field(default=500, ge=1, le=5000)
     record_retention_days: float = Field(default=90.0, ge=1)
 

@@ -9,6 +9,7 @@ knows it, and a pod that was thought dead can't publish over its successor. It b
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from pipeline_core import identifiers
 from pipeline_runner.bigquery import sql
 from pipeline_runner.bigquery.columns import Column, by_name, merge, of_table
 from pipeline_runner.bigquery.failures import STALE
@@ -16,7 +17,7 @@ from pipeline_runner.bigquery.library import bigquery
 from pipeline_runner.bigquery.warehouse import Row, Warehouse
 from pipeline_runner.bigquery.window import Window
 
-COMMITS = "_pipelines_commits"
+COMMITS = identifiers.COMMITS_TABLE
 LOCKS = "_pipelines_locks"
 WRITE_RIGHT = "bigquery.tables.getData and bigquery.tables.updateData on it (role BigQuery Data Editor)"
 # A marker is needed as long as its run may be tried again, and is of use to people somewhat longer.

@@ -119,7 +119,7 @@ def test_the_operator_may_do_this_and_no_more(required: Rendering) -> None:
         "pipelines.dev/pipelineruns/status": {"patch"},
         "batch/jobs": {"get", "list", "watch", "create", "delete"},
         "/pods": {"list", "watch", "delete"},
-        "/events": {"create"},
+        "/events": {"create", "list"},
     }
     leader = required.get("Role", "pipelines-operator-leader")["rules"]
     assert [(rule["verbs"], rule.get("resourceNames")) for rule in leader] == [

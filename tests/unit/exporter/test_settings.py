@@ -7,6 +7,11 @@ from pipeline_operator.exporter.main import main
 from pipeline_operator.exporter.settings import ExporterSettings
 
 
+@pytest.fixture(autouse=True)
+def installation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIPELINES_ENV", "test")
+
+
 def test_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIPELINES_DATABASE_URL", "postgresql://u:hunter2@h/d")
     settings = ExporterSettings()

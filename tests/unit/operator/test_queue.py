@@ -119,3 +119,22 @@ def test_every_added_key_comes_out_once_and_in_the_order_of_its_time(adds: list[
         assert [due[key] for key in out] == sorted(due.values())
 
     asyncio.run(scenario())
+
+
+async def test_a_cancellation_that_comes_together_with_news_is_not_swallowed() -> None:
+    queue = WorkQueue(Clock())
+    queue.add("later", 60)
+
+    async def work() -> None:
+        while True:
+            queue.done(await queue.get())
+
+    task = asyncio.create_task(work())
+    for _ in range(3):
+        await asyncio.sleep(0)
+    queue.add("a")
+    await asyncio.sleep(0)  # the news is on its way to the waiting worker
+    task.cancel()
+    done, _ = await asyncio.wait({task}, timeout=1)
+    assert done
+    assert task.cancelled()

@@ -102,6 +102,8 @@ async def test_a_deleted_run_is_recorded_as_cancelled_once_nothing_of_it_runs(wo
     world.kubernetes.remove("pipelineruns", "default", "billing")
     assert await world.reconcile(uid) == 1.0
     assert world.record(uid).phase is Phase.RUNNING
+    world.end_pods(Outcome(status="terminated"), exit_code=143, reason="Error")  # it heard SIGTERM
+    world.watch()
     world.collect_garbage()
     await world.reconcile(uid)
     assert world.record(uid).phase is Phase.CANCELLED

@@ -1,0 +1,113 @@
+"""The alert rules: valid PromQL on metrics that exist, each with its words and its runbook page."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import promql_parser
+import pytest
+import yaml
+from prometheus_client import REGISTRY, CollectorRegistry
+
+from pipeline_core.lifecycle.reasons import Reason
+from pipeline_operator import main, process_metrics
+from pipeline_operator.expectations import WATCHED
+from pipeline_operator.exporter.metrics import ExporterMetrics
+
+ROOT = Path(__file__).parents[3]
+RUNBOOKS = ROOT / "docs" / "operations" / "runbooks"
+Rule = dict[str, Any]
+
+
+def rules() -> list[Rule]:
+    groups = yaml.safe_load((ROOT / "charts" / "pipelines" / "files" / "alerts.yaml").read_text())["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+RULES = {rule["alert"]: rule for rule in rules()}
+each = pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+
+
+def label_names() -> dict[str, set[str]]:
+    """Each metric's own labels, by the names that it is served under."""
+    assert main
+    registry = CollectorRegistry()
+    ExporterMetrics(registry)
+    process_metrics.register("exporter", registry)
+    names: dict[str, set[str]] = {"process_resident_memory_bytes": set()}
+    for known in (REGISTRY, registry):
+        for name, collector in known._names_to_collectors.items():
+            names[name] = set(getattr(collector, "_labelnames", ("phase",)))
+    return names
+
+
+def selectors(node: Any) -> list[promql_parser.VectorSelector]:
+    """Every selector of metrics within an expression."""
+    if isinstance(node, promql_parser.VectorSelector):
+        return [node]
+    below = [getattr(node, name, None) for name in ("lhs", "rhs", "expr", "vector_selector", "param", "vs")]
+    below += getattr(node, "args", None) or []
+    return [found for child in below if child is not None for found in selectors(child)]
+
+
+def test_there_are_a_dozen_at_most() -> None:
+    assert len(rules()) == len(RULES) <= 12
+
+
+@each
+def test_the_expression_uses_metrics_and_labels_that_exist(rule: Rule) -> None:
+    known = label_names()
+    found = selectors(promql_parser.parse(rule["expr"]))
+    assert found
+    assert {selector.name for selector in found} == set(re.findall(r"(?:pipelines|process)_\w+", rule["expr"]))
+    for selector in found:
+        assert selector.name in known, selector.name
+        assert {matcher.name for matcher in selector.matchers.matchers} <= known[selector.name]
+
+
+@each
+def test_what_it_says(rule: Rule) -> None:
+    assert rule.keys() <= {"alert", "expr", "for", "labels", "annotations"}
+    assert re.fullmatch(r"Pipelines[A-Z][A-Za-z]+", rule["alert"])
+    assert re.fullmatch(r"[0-9]+m", rule.get("for", "0m"))
+    assert rule["labels"]["severity"] in {"critical", "warning"}
+    annotations = rule["annotations"]
+    assert annotations.keys() == {"summary", "description", "runbook_url"}
+    assert not annotations["summary"].endswith(".")
+    assert annotations["description"].endswith(".")
+    used = set(re.findall(r"\$labels\.(\w+)", annotations["description"]))
+    assert used <= set(re.findall(r"\w+", " ".join(re.findall(r"by \(([^)]*)\)", rule["expr"])))) | {"instance"}
+
+
+@each
+def test_its_runbook(rule: Rule) -> None:
+    path = ROOT / rule["annotations"]["runbook_url"]
+    assert path == RUNBOOKS / f"{rule['alert']}.md"
+    text = path.read_text()
+    assert text.startswith(f"# {rule['alert']}\n")
+    headings = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    assert headings == ["Meaning", "Effect", "Look", "Do", "Ends"]
+
+
+def test_every_page_is_of_an_alert() -> None:
+    assert {path.stem for path in RUNBOOKS.iterdir()} == RULES.keys()
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "operations").rglob("*.md")), ids=lambda page: page.stem)
+def test_queries_in_the_pages_can_be_read(page: Path) -> None:
+    known = label_names() | {"up": set()}
+    for block in re.findall(r"```promql\n(.*?)```", page.read_text(), re.DOTALL):
+        for query in re.split(r"\n(?! )", re.sub(r"^#.*\n", "", block, flags=re.MULTILINE).strip()):
+            for selector in selectors(promql_parser.parse(query)):
+                base = re.sub(r"_(bucket|sum|count)$", "", selector.name or "")
+                assert selector.name in known or base in known, selector.name
+
+
+def test_values_of_labels_that_the_rules_name_are_ones_that_occur() -> None:
+    """A reason that is renamed would silence an alert."""
+    text = "\n".join(rule["expr"] for rule in rules())
+    named = {word for group in re.findall(r'reason!~"([^"]+)"', text) for word in group.split("|")}
+    assert named <= {reason.value for reason in Reason}
+    assert set(re.findall(r'code=~"([^"]+)"', text)) == {"401|403|unavailable"}
+    assert set(re.findall(r'outcome="(\w+)"', text)) == {"unavailable"}
+    assert len(WATCHED) == 3
