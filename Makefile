@@ -11,8 +11,11 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 SOURCES := core operator runner cli local charts tests
 # Pass more to pytest: make test ARGS='-k billing'
 ARGS ?=
+# make sim SEEDS=500, or make sim SEED=7 for one seed with its trace
+SEEDS ?= 100
+SEED ?=
 
-.PHONY: help quickstart test test-full lint format bench lock sync clean
+.PHONY: help quickstart test test-full sim lint format bench lock sync clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -29,6 +32,9 @@ test: lint ## the checks and the tests of every kind: a smoke of each, on a real
 
 test-full: lint ## all tests
 	@$(BIN)/python -m pytest $(ARGS)
+
+sim: $(VENV) ## simulate the world around the operator: SEEDS=500, or SEED=7 with its trace
+	@cd tests && PYTHONPATH=. ../$(BIN)/python -m sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 
 lint: $(VENV) ## style, types, imports, configs
 	@$(BIN)/ruff check --quiet $(SOURCES)
