@@ -16,6 +16,7 @@ from pipeline_local.errors import LocalError
 from pipeline_local.layout import PORTS, Layout
 from pipeline_local.nodeconfig import NODE_NAME, PAUSE_IMAGE
 from pipeline_local.paths import Paths, private_folder, write_atomically
+from pipeline_local.processes import Identity
 from pipeline_local.progress import Reporter
 from pipeline_local.state import State, is_free
 from pipeline_local.supervision import Status, Supervisor
@@ -73,8 +74,24 @@ class EmbeddedBackend:
             node.remove_traces(layout)
 
     def status(self) -> list[Status]:
-        supervisor, parts = self._supervised(self._layout(builds.location(builds.CLUSTER, self._paths)))
+        supervisor, parts = self.supervised()
         return supervisor.statuses(parts)
+
+    def supervised(self) -> tuple[Supervisor, tuple[Component, ...]]:
+        """The components as they are started now, and what starts and ends them."""
+        return self._supervised(self._layout(builds.location(builds.CLUSTER, self._paths)))
+
+    def container_processes(self) -> dict[str, Identity]:
+        """The first process of each running container, by the container's id.
+
+        Raises LocalError where containerd doesn't answer.
+        """
+        listed = self._ctr("tasks", "list")
+        if listed.returncode != 0:
+            raise LocalError(f"the node's containers can't be listed: {listed.stderr.strip()}")
+        rows = (line.split() for line in listed.stdout.splitlines()[1:])
+        found = {row[0]: processes.identify(int(row[1])) for row in rows}
+        return {container: identity for container, identity in found.items() if identity is not None}
 
     def import_image(self, archive: Path) -> None:
         """Load an OCI or Docker archive into the node. The names in the archive are those that pods refer to."""

@@ -40,7 +40,8 @@ def end_containers(layout: Layout, grace: float) -> None:
     kubelet) must have ended before.
     """
     shims = _shims(layout.state)
-    processes.end(_children(shims), grace)
+    # the containers' first processes
+    processes.end([child for shim in shims for child in processes.children(shim)], grace)
     containers = list(_container_ids(layout))
     # what a container's first process had left behind or moved into a group of its own
     processes.end(_members(containers), 0)
@@ -87,17 +88,6 @@ def _shims(state: Path) -> list[Identity]:
     return [identity for identity, program in processes.marked(state) if program == SHIM]
 
 
-def _children(parents: Iterable[Identity]) -> list[Identity]:
-    """The containers' first processes: what the shims are parents of."""
-    found: list[Identity] = []
-    for parent in parents:
-        with suppress(OSError):
-            for task in Path(f"/proc/{parent.pid}/task").iterdir():
-                pids = (task / "children").read_text().split()
-                found += [identity for pid in pids if (identity := processes.identify(int(pid))) is not None]
-    return found
-
-
 def _container_ids(layout: Layout) -> Iterator[str]:
     bundles = layout.containerd / "state" / "io.containerd.runtime.v2.task" / NAMESPACE
     with suppress(FileNotFoundError):
@@ -115,9 +105,11 @@ def _members(containers: Iterable[str]) -> set[Identity]:
     members: set[Identity] = set()
     for identifier in containers:
         for group in _groups(f"{NAMESPACE}/{identifier}"):
-            for path in group.rglob("cgroup.procs"):
+            # os.walk passes over groups that containerd removes meanwhile
+            for folder, _, _ in os.walk(group):
                 with suppress(OSError):
-                    found = (processes.identify(int(pid)) for pid in path.read_text().split())
+                    pids = (Path(folder) / "cgroup.procs").read_text().split()
+                    found = (processes.identify(int(pid)) for pid in pids)
                     members |= {identity for identity in found if identity is not None}
     return members
 

@@ -43,6 +43,8 @@ def kubelet(layout: Layout) -> str:
         "imageGCLowThresholdPercent": 99,
         # no rules in the machine's own firewall
         "makeIPTablesUtilChains": False,
+        # What is killed time and again, as tests do, is back in seconds; the usual pause grows to five minutes.
+        "crashLoopBackOff": {"maxContainerRestartPeriod": "2s"},
         "maxPods": MAX_PODS,
         "kubeAPIQPS": 500,
         "kubeAPIBurst": 1000,

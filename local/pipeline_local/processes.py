@@ -43,7 +43,8 @@ def identify(pid: int) -> Identity | None:
         return None
     # the second field, the program's name in parentheses, may itself hold spaces and parentheses
     fields = stat[stat.rindex(")") + 2 :].split()
-    if fields[0] in "ZX":
+    # A process whose first thread has ended is a zombie too, and keeps its ports until its last one has (field 20).
+    if fields[0] == "X" or (fields[0] == "Z" and int(fields[17]) <= 1):
         return None
     return Identity(pid=pid, started=int(fields[19]), boot=boot_id())
 
@@ -98,6 +99,37 @@ def end(identities: Iterable[Identity], grace: float) -> None:
     finally:
         for handle in opened:
             os.close(handle)
+
+
+def send(identity: Identity, number: signal.Signals) -> bool:
+    """Signal exactly this process; False if it has ended."""
+    handle = _open(identity)
+    if handle is None:
+        return False
+    try:
+        _signal(handle, number)
+    finally:
+        os.close(handle)
+    return True
+
+
+def children(parent: Identity) -> list[Identity]:
+    """The processes that this one is the parent of; those that end meanwhile may be missing."""
+    found: list[Identity] = []
+    with suppress(OSError):
+        for task in (PROC / str(parent.pid) / "task").iterdir():
+            pids = (task / "children").read_text().split()
+            found += [identity for pid in pids if (identity := identify(int(pid))) is not None]
+    return found
+
+
+def program(identity: Identity) -> list[str]:
+    """A process's program and arguments; empty once it has ended."""
+    try:
+        words = (PROC / str(identity.pid) / "cmdline").read_bytes().split(b"\0")[:-1]
+    except OSError:
+        return []
+    return [word.decode(errors="replace") for word in words]
 
 
 def marked(marker: Path) -> Iterator[tuple[Identity, str]]:

@@ -59,6 +59,11 @@ class Supervisor:
         record = self._record(component.name)
         return record is not None and processes.is_running(record.identity) and record.digest == self._digest(component)
 
+    def identity(self, name: str) -> Identity | None:
+        """The component's process; None if it doesn't run."""
+        record = self._record(name)
+        return record.identity if record is not None and processes.is_running(record.identity) else None
+
     def bring_up(self, components: Sequence[Component]) -> None:
         """Start those that do not run or do not work, each once what it needs works; return when all of them do.
 

@@ -11,6 +11,8 @@ from typing import Any
 from pipeline_core.lifecycle.observed import Job, Pod, Progress, Published, Run
 from pipeline_operator.parsing import Body, parse_job, parse_pod, parse_run, run_uid_of
 
+_USUAL_WAITS = frozenset({"ContainerCreating", "PodInitializing"})
+
 
 @dataclass(frozen=True, slots=True)
 class Vanished:
@@ -121,7 +123,7 @@ class Cache:
         if known is not None and known.uid == job.uid and job.version < known.version:
             return None
         entry.job = job
-        return uid if _differ(known, job) else None
+        return uid if _is_news_of_job(known, job) else None
 
     def put_pod(self, body: Body, *, gone: bool = False) -> str | None:
         """A pod as seen; returns the UID of its run, None if it isn't a run's or says nothing new."""
@@ -144,7 +146,7 @@ class Cache:
             return None
         entry.pods[pod.uid] = pod
         self._by_pod[pod.uid] = uid
-        return uid if _differ(known, pod) else None
+        return uid if _is_news_of_pod(known, pod) else None
 
     def put_progress(self, run_id: str, progress: Progress) -> str | None:
         """A progress message; returns the run's UID if the message is from a pod of the run and not late."""
@@ -209,6 +211,18 @@ class Cache:
         return self._entries.setdefault(uid, Entry())
 
 
-def _differ(known: Job | Pod | None, seen: Job | Pod) -> bool:
+def _is_news_of_job(known: Job | None, seen: Job) -> bool:
     """Whether `seen` says more than another version: much of what Kubernetes writes means nothing to a run."""
-    return known is None or replace(known, version=seen.version) != seen
+    if known is None:
+        return True
+    first = max(known.attempts, seen.attempts) <= 1  # that its first pod is being made is told by the pod
+    return replace(known, version=seen.version, attempts=seen.attempts if first else known.attempts) != seen
+
+
+def _is_news_of_pod(known: Pod | None, seen: Pod) -> bool:
+    """The same of a pod. That it has got a node, and that its container is being made, are steps on the usual way."""
+    if known is None:
+        return True
+    on_its_way = known.waiting is None and seen.waiting is not None and seen.waiting[0] in _USUAL_WAITS
+    same = replace(known, version=seen.version, node=seen.node, scheduled_at=seen.scheduled_at)
+    return (replace(same, waiting=seen.waiting) if on_its_way else same) != seen

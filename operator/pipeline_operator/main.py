@@ -181,8 +181,9 @@ class Operator:
         else:
             before = self.cache.stage_of(message.pod_uid)
             uid = self.cache.put_progress(run_id, message)
-            # A new stage is a new phase; a number alone waits until it may be written.
-            delay = 0.0 if before != message.stage else PROGRESS_INTERVAL.total_seconds()
+            # The end of its extraction alone is a new phase; what else is new waits until it may be written.
+            enters = before in {None, "extract"} and message.stage != "extract"
+            delay = 0.0 if enters else PROGRESS_INTERVAL.total_seconds()
         if uid is not None:
             self.queue.add(uid, delay)
         return uid is not None

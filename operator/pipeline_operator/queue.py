@@ -62,8 +62,8 @@ class WorkQueue:
                 return key
             self._wake.clear()
             try:
-                # Not wait_for: before Python 3.12 it swallows a cancellation that comes together with what it waits for,
-                # and a process that has lost its leadership would work on.
+                # Not wait_for: before Python 3.12 it swallows a cancellation that comes together with what it waits
+                # for, and a process that has lost its leadership would work on.
                 async with asyncio.timeout(delay):
                     await self._wake.wait()
             except TimeoutError:

@@ -119,13 +119,11 @@ class Starting:
                 await self._adopt(run)
                 return
             if error.status in _NEVER or _TOO_LARGE in error.message:
-                message = f"The API server refused the run's Job: {error.message}"
-                await self._ending.finish(run, Finish(Phase.FAILED, Reason.JOB_REFUSED, message))
+                await self._give_up(run, f"The API server refused the run's Job: {error.message}")
                 return
             if error.status not in _BUSY and self._overdue(run):
                 within = f"for {seconds(self._deadline)}s"
-                message = f"The API server refused the run's Job {within}: {error.message}"
-                await self._ending.finish(run, Finish(Phase.FAILED, Reason.JOB_REFUSED, message))
+                await self._give_up(run, f"The API server refused the run's Job {within}: {error.message}")
                 return
             await self._wait_for_job(run, error)
             raise
@@ -136,6 +134,17 @@ class Starting:
         self._cache.put_job(job)
         _log.info("job created", run_id=run.run_id, org=run.spec.org, job=manifest["metadata"]["name"])
         await self._events.emit(run, "Started", f"Created Job {manifest['metadata']['name']}")
+
+    async def _give_up(self, run: Run, message: str) -> None:
+        """End the run whose Job isn't taken; unless it is there, made by a call whose answer was lost.
+
+        A quota is asked before the name is, so the run's own Job can be what fills it.
+        """
+        job = await self._cluster.get_job(run.namespace, identifiers.object_name(run.run_id))
+        if job is not None and _owned(job, run):
+            self._cache.put_job(job)
+            return
+        await self._ending.finish(run, Finish(Phase.FAILED, Reason.JOB_REFUSED, message))
 
     def _overdue(self, run: Run) -> bool:
         """Whether the Job has been refused for too long: since the object says that the run was admitted."""

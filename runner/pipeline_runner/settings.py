@@ -32,11 +32,17 @@ class PodSettings(BaseSettings):
 
 
 class QueryLimits(BaseSettings):
-    """`PIPELINES_BIGQUERY_MAX_BYTES_BILLED`: BigQuery refuses a query that would read more; no limit by default."""
+    """`PIPELINES_BIGQUERY_*`: how much a query may read, and how long BigQuery may be away.
+
+    `max_bytes_billed`: BigQuery refuses a query that would read more; no limit by default. `retry_seconds`: for how
+    long each call is tried again before the attempt at the run ends and Kubernetes makes another.
+    """
 
     model_config = SettingsConfigDict(env_prefix="PIPELINES_BIGQUERY_", extra="ignore", env_ignore_empty=True)
 
     max_bytes_billed: int | None = Field(default=None, gt=0)
+    # Three attempts (the default of maxRetries) sit out more than ten minutes.
+    retry_seconds: float = Field(default=240.0, gt=0)
 
 
 def bigquery_settings() -> BigQuerySettings:

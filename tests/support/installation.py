@@ -24,13 +24,16 @@ from pipeline_local.state import BackendChoice
 
 Manifest = dict[str, Any]
 
-# The process of the BigQuery stand-in, looked for within the dev services' container.
+# A service's processes, looked for within the dev services' container by a word of their command lines.
+_BIGQUERY, _POSTGRESQL = "bqemulator", "postgres"
 _SIGNAL = """
 import os, pathlib, signal, sys
 for entry in pathlib.Path("/proc").iterdir():
     if entry.name.isdigit() and int(entry.name) != os.getpid():
         words = (entry / "cmdline").read_bytes().split(b"\\0")
-        if b"bqemulator" in words:
+        # PostgreSQL's own children call themselves "postgres: what they do"
+        names = {words[0].partition(b":")[0].rpartition(b"/")[2], *words}
+        if sys.argv[2].encode() in names:
             os.kill(int(entry.name), getattr(signal, sys.argv[1]))
             print(entry.name)
 """
@@ -65,6 +68,10 @@ class Installation:
 
     def remove(self, name: str) -> None:
         self.kubectl("delete", "plr", name, "--ignore-not-found", "--wait", "--timeout=60s")
+
+    def patch(self, kind: str, name: str, change: Manifest, *options: str) -> None:
+        """Merge a change into an object."""
+        self.kubectl("patch", kind, name, "--type=merge", f"--patch={json.dumps(change)}", *options)
 
     def get(self, name: str) -> Manifest:
         found: Manifest = self.kubectl.read("plr", name)
@@ -118,10 +125,15 @@ class Installation:
         pods = self.kubectl.read("pods", f"--selector=pipelines.dev/run-id={run_id}")["items"]
         return [pod["metadata"]["name"] for pod in pods if pod["status"]["phase"] not in {"Succeeded", "Failed"}]
 
+    def alive(self, run_id: str) -> list[str]:
+        """What of a run may still do something: pods whose containers haven't all ended, Jobs that haven't ended."""
+        jobs = self.kubectl.read("jobs", f"--selector=pipelines.dev/run-id={run_id}")["items"]
+        return self.live_pods(run_id) + [job["metadata"]["name"] for job in jobs if not _has_ended(job)]
+
     @contextmanager
     def bigquery_stopped(self) -> Iterator[None]:
         """Stop the stand-in in the middle of whatever it does, so that runs last as long as a test needs them to."""
-        self._signal("SIGSTOP")
+        self._signal("SIGSTOP", _BIGQUERY)
         try:
             yield
         finally:
@@ -129,12 +141,21 @@ class Installation:
 
     def resume_bigquery(self) -> None:
         """Let the stand-in go on; also after a test process that was killed while it was stopped."""
-        self._signal("SIGCONT")
+        self._signal("SIGCONT", _BIGQUERY)
 
-    def _signal(self, name: str) -> None:
+    @contextmanager
+    def postgresql_stopped(self) -> Iterator[None]:
+        """Stop PostgreSQL, so that nobody is answered."""
+        self._signal("SIGSTOP", _POSTGRESQL)
+        try:
+            yield
+        finally:
+            self._signal("SIGCONT", _POSTGRESQL)
+
+    def _signal(self, name: str, word: str) -> None:
         pod = "deployment/pipelines-dev-services"
-        told = self.kubectl("exec", pod, "--", "python", "-c", _SIGNAL, name)
-        assert told.strip(), "no process of the stand-in was found"
+        told = self.kubectl("exec", pod, "--", "python", "-c", _SIGNAL, name, word)
+        assert told.strip(), f"no process {word} was found"
 
     def eventually(self, probe: Callable[[], Any], seconds: float = 60.0) -> Any:
         """The first truthy result of `probe`."""
@@ -143,6 +164,11 @@ class Installation:
             assert time.monotonic() < deadline, f"not within {seconds:g} s; last: {result!r}"
             time.sleep(0.2)
         return result
+
+
+def _has_ended(job: Manifest) -> bool:
+    conditions = job["status"].get("conditions", ())
+    return any(each["type"] in {"Complete", "Failed"} and each["status"] == "True" for each in conditions)
 
 
 def context_refusal(choice: BackendChoice | None, environment: Mapping[str, str]) -> str | None:
@@ -161,6 +187,11 @@ def manifest(name: str, **spec: Any) -> Manifest:
         "metadata": {"name": name},
         "spec": {**billing, **spec},
     }
+
+
+def noop(**parameters: int | str) -> Manifest:
+    """The spec of a run that reads and writes nothing, as keywords: `Installation.run(name, **noop(seconds=5))`."""
+    return {"provider": "demo", "domain": "test", "pipeline": "noop", "parameters": parameters}
 
 
 def condition(run: Mapping[str, Any], kind: str) -> dict[str, Any]:

@@ -64,6 +64,10 @@ def test_images_that_can_not_be_pulled_again_are_not_collected(layout: Layout) -
     assert json.loads(nodeconfig.kubelet(layout))["imageGCHighThresholdPercent"] == 100
 
 
+def test_what_is_killed_again_and_again_is_back_in_seconds(layout: Layout) -> None:
+    assert json.loads(nodeconfig.kubelet(layout))["crashLoopBackOff"] == {"maxContainerRestartPeriod": "2s"}
+
+
 def test_containerds_configuration_is_toml(layout: Layout) -> None:
     config = tomllib.loads(nodeconfig.containerd(layout))
     assert config["version"] == 3

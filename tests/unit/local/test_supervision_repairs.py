@@ -74,6 +74,18 @@ def test_any_dead_component_is_started_again(supervisor: Supervisor, dead: tuple
         supervisor.end(["one", "two"])
 
 
+def test_the_process_of_a_component_is_told_while_it_runs(supervisor: Supervisor) -> None:
+    assert supervisor.identity("one") is None
+    try:
+        supervisor.bring_up([component("one")])
+        identity = supervisor.identity("one")
+        assert identity is not None
+        assert [identity.pid] == pids(supervisor, component("one"))
+    finally:
+        supervisor.end(["one"])
+    assert supervisor.identity("one") is None
+
+
 def test_changed_arguments_restart_only_that_component(supervisor: Supervisor) -> None:
     try:
         supervisor.bring_up((component("one"), component("two")))
