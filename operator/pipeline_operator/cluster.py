@@ -70,6 +70,10 @@ class Cluster:
                 return
             query["continue"] = token
 
+    async def namespace_exists(self, namespace: str) -> bool:
+        """Whether the namespace is there, terminating or not."""
+        return await self._get(f"{_CORE}/namespaces/{quote(namespace)}") is not None
+
     async def create_event(self, namespace: str, event: Json) -> None:
         """Create an Event (core/v1)."""
         await self._api.request("POST", _path(_CORE, namespace, "events"), body=event)

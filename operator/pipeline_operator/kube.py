@@ -103,6 +103,7 @@ def _answer(method: str, path: str, status: int, raw: bytes) -> Json:
     if 200 <= status < 300:
         return dict(answer)
     message = answer.get("message") or raw[:300].decode(errors="replace") or f"HTTP {status}"
-    if status == 429 or status >= 500:
+    # A 500 with this reason is about the request: a webhook that can't be called. Those of etcd's troubles have others.
+    if status == 429 or (status >= 500 and answer.get("reason") != "InternalError"):
         raise KubeUnavailableError(f"{method} {path}: HTTP {status}: {message}")
     raise KubeError(status, answer.get("reason") or "", message)

@@ -16,6 +16,7 @@ from pipeline_core.store.records import RunRecords
 from pipeline_operator import metrics
 from pipeline_operator.cache import Cache, Vanished
 from pipeline_operator.cluster import Cluster
+from pipeline_operator.kube import KubeError
 from pipeline_operator.reading import read_job_and_pods
 
 _log = structlog.get_logger(__name__)
@@ -41,7 +42,14 @@ class Settling:
         if vanished is None:
             self._cache.forget(uid)  # a Job or pod was seen before its run, or after its end
             return None
-        body = await self._cluster.get_run(vanished.namespace, vanished.name)
+        try:
+            body = await self._cluster.get_run(vanished.namespace, vanished.name)
+            job, pods = await read_job_and_pods(self._cluster, vanished.namespace, vanished.run_id, uid)
+        except KubeError as error:
+            # With a namespace go the operator's rights in it: where it is gone, so is everything that was in it.
+            if error.status != 403 or await self._cluster.namespace_exists(vanished.namespace):
+                raise
+            body, job, pods = None, None, []
         if body is not None and body["metadata"]["uid"] == uid:
             self._cache.put_run(body)  # not gone at all: the list was older than the object
             return 0.0
@@ -49,7 +57,6 @@ class Settling:
         if record is None or record.phase.is_final or record.object_uid != uid or record.undecided_since is not None:
             self._cache.forget(uid)
             return None
-        job, pods = await read_job_and_pods(self._cluster, vanished.namespace, vanished.run_id, uid)
         seen = {pod.uid: pod for pod in (*self._cache.get(uid).pods.values(), *pods)}
         succeeded = next((pod for pod in seen.values() if pod.phase == "Succeeded"), None)
         done = succeeded is not None or (job is not None and job.complete)

@@ -1,5 +1,6 @@
 """Starts a run: admit it, write its record, create its Job; a refused run ends as failed with the refusal's words."""
 
+import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -21,7 +22,7 @@ from pipeline_operator.cluster import Cluster
 from pipeline_operator.ending import Ending, new_record
 from pipeline_operator.events import Events
 from pipeline_operator.kube import Json, KubeError, KubeUnavailableError
-from pipeline_operator.manifests import build_job
+from pipeline_operator.manifests import Manifest, build_job
 from pipeline_operator.progress import progress_token
 from pipeline_operator.settings import RunnerTemplate
 from pipeline_operator.writer import StatusWriter
@@ -32,9 +33,8 @@ _log = structlog.get_logger(__name__)
 _STORE_AWAY = "Waiting for PostgreSQL, which can't be reached"
 # The API server's answers to a Job that it won't ever take as it is.
 _NEVER = frozenset({400, 413, 422})
-_TOO_LARGE = "etcdserver: request is too large"  # comes as a 500
-# Its answers that say nothing about the Job.
-_BUSY = frozenset({429, 503, 504})
+# etcd takes 1.5 MiB by default, and an object that is larger is refused with odd words.
+_LARGE_BYTES = 2**20
 
 
 class Starting:
@@ -69,6 +69,7 @@ class Starting:
         self._progress = progress
         self._now = now
         self._deadline = deadline
+        self._allowed = f"{seconds(deadline)}s"
 
     async def start(self, run: Run) -> None:
         """Start the run, or end it as refused. Repeating it after a crash at any line changes nothing."""
@@ -118,17 +119,16 @@ class Starting:
             if error.reason == "AlreadyExists":
                 await self._adopt(run)
                 return
-            if error.status in _NEVER or _TOO_LARGE in error.message:
-                await self._give_up(run, f"The API server refused the run's Job: {error.message}")
+            if error.status in _NEVER:
+                await self._give_up(run, f"The API server refused the run's Job{_size(manifest)}: {error.message}")
                 return
-            if error.status not in _BUSY and self._overdue(run):
-                within = f"for {seconds(self._deadline)}s"
-                await self._give_up(run, f"The API server refused the run's Job {within}: {error.message}")
-                return
-            await self._wait_for_job(run, error)
-            raise
-        except (ConfigInvalidError, KubeUnavailableError) as error:
-            await self._wait_for_job(run, error)
+            await self._wait_for_job(run, error, f"The API server refused the run's Job for {self._allowed}")
+            return
+        except ConfigInvalidError as error:
+            await self._wait_for_job(run, error, f"The run's Job could not be made for {self._allowed}")
+            return
+        except KubeUnavailableError as error:
+            await self._tell_wait(run, error)
             raise
         # crash here: the next pass is answered AlreadyExists and finds its own Job.
         self._cache.put_job(job)
@@ -144,14 +144,26 @@ class Starting:
         if job is not None and _owned(job, run):
             self._cache.put_job(job)
             return
-        await self._ending.finish(run, Finish(Phase.FAILED, Reason.JOB_REFUSED, message))
+        await self._refuse(run, message)
+
+    async def _refuse(self, run: Run, message: str) -> None:
+        if await self._still_wanted(run):  # or it ends as cancelled: `--cascade=orphan` takes the owner off its own Job
+            await self._ending.finish(run, Finish(Phase.FAILED, Reason.JOB_REFUSED, message))
 
     def _overdue(self, run: Run) -> bool:
         """Whether the Job has been refused for too long: since the object says that the run was admitted."""
         admitted_at = run.status.admitted_at
         return admitted_at is not None and self._now() >= admitted_at + self._deadline
 
-    async def _wait_for_job(self, run: Run, error: Exception) -> None:
+    async def _wait_for_job(self, run: Run, error: Exception, refused: str) -> None:
+        """Wait, or give the run up with these words where that has been going on for too long. Raises `error`."""
+        if self._overdue(run):
+            await self._give_up(run, f"{refused}: {error}")
+            return
+        await self._tell_wait(run, error)
+        raise error
+
+    async def _tell_wait(self, run: Run, error: Exception) -> None:
         """Say on the object what it waits for: a quota, a webhook, a missing right, a broken template."""
         message = f"The run's Job can't be created: {error}"
         await self._records.advance(
@@ -172,9 +184,15 @@ class Starting:
             return  # deleted in between: the next pass creates it
         if not _owned(job, run):
             message = f"A Job named {name} that isn't this run's stands in its place; delete it and apply the run anew"
-            await self._ending.finish(run, Finish(Phase.FAILED, Reason.JOB_REFUSED, message))
+            await self._refuse(run, message)
             return
         self._cache.put_job(job)
+
+
+def _size(manifest: Manifest) -> str:
+    """Said of a Job whose size may be what it is refused for."""
+    size = len(json.dumps(manifest))
+    return f" of {size} bytes" if size > _LARGE_BYTES else ""
 
 
 def _owned(job: Json, run: Run) -> bool:

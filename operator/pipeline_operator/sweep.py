@@ -70,10 +70,14 @@ class Sweep:
     async def round(self) -> None:
         """Compare the API server, the records and the memory once.
 
-        Only what hasn't ended: a finished run waits for its expiry alone, and is read then.
+        Of finished runs only those that are gone are touched: the others wait for nothing but their expiry.
         """
+        finished = {run.uid for run in self._cache.runs() if run.status.phase is not None and run.status.phase.is_final}
         async for body in self._objects():
+            finished.discard(body["metadata"]["uid"])
             self._put(body)
+        for uid in finished:
+            self._cache.drop_run(uid)  # the event that told of its deletion was lost: nothing else would forget it
         for run in self._cache.runs():
             if run.status.phase is None or not run.status.phase.is_final:
                 # Its own deletion, its Job's or its pods' events may have been lost.

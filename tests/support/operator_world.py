@@ -29,6 +29,8 @@ from pipeline_operator.writer import StatusWriter
 from support.fake_kubernetes import FakeKubernetes
 
 CONFIGS = Path(__file__).parents[2] / "configs"
+# Read once: it costs more than all else in a world.
+CATALOG = CatalogWatcher(CONFIGS)
 T0 = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
 
 
@@ -104,6 +106,9 @@ class World:
         self.time = T0
         self.kubernetes = FakeKubernetes(self.now)
         self.records = FakeRecords()
+        # The runner template's: its pods' annotations, or why it can't be read.
+        self.annotations: dict[str, str] = {}
+        self.template_error: Exception | None = None
         self.start_operator()
 
     def now(self) -> datetime:
@@ -120,11 +125,11 @@ class World:
             cluster,
             self.cache,
             self.records,
-            Admission(CatalogWatcher(CONFIGS), FakeIntegrations(), "dev"),
+            Admission(CATALOG, FakeIntegrations(), "dev"),
             ending,
             writer,
             events,
-            template=lambda: RunnerTemplate(image="localhost/runner:1"),
+            template=self._template,
             progress=("http://operator/progress", "key"),
             now=self.now,
             deadline=timedelta(minutes=15),
@@ -133,6 +138,11 @@ class World:
         self.reconciler = Reconciler(
             cluster, self.cache, self.records, starting, ending, settling, writer, events, self.now
         )
+
+    def _template(self) -> RunnerTemplate:
+        if self.template_error is not None:
+            raise self.template_error
+        return RunnerTemplate(image="localhost/runner:1", annotations=self.annotations)
 
     def apply(self, name: str = "billing", **spec: Any) -> str:
         """`kubectl apply` of a PipelineRun; returns its UID."""

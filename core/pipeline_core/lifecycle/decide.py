@@ -84,7 +84,7 @@ def _succeeded(pods: tuple[Pod, ...]) -> Pod | None:
 def _completed(observed: Observed, pod: Pod) -> Finish:
     attempts = observed.attempts
     if pod.outcome is None or pod.outcome.status != "succeeded":
-        message = "The runner exited with code 0 and without an outcome; see its log"
+        message = f"The runner exited with code 0 and without an outcome; see its log: kubectl logs {pod.name}"
         return Finish(Phase.FAILED, Reason.NO_OUTCOME, message, pod.started_at, pod.finished_at, attempts=attempts)
     records = pod.outcome.records_processed
     message = f"{records} records processed"
@@ -149,12 +149,14 @@ def _stop_pods(observed: Observed, now: datetime) -> Decision | None:
 
 
 def _without_job(observed: Observed, now: datetime) -> Decision:
-    if observed.run.status.job_name is None:
-        return Decision(Start())
+    # First, also where the object tells of no Job: the process may have died before it could tell, and that Job have
+    # been deleted since. A second pod must not start while the first one lives.
     stopping = _stop_pods(observed, now)
     if stopping is not None:
         return stopping
-    message = "The run's Job was deleted before the run had finished"
+    if observed.run.status.job_name is None:
+        return Decision(Start())
+    message = "The run's Job was deleted before the run had finished; apply the run anew"
     finish = Finish(Phase.FAILED, Reason.JOB_DELETED, message, observed.started_at, attempts=observed.attempts)
     return Decision(finish, needs_live=True)
 

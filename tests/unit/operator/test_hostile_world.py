@@ -524,3 +524,94 @@ async def test_start_reads_live_before_it_creates(world: World) -> None:
     world.kubernetes.remove("pipelineruns", "default", "billing")  # its event is late or lost
     await world.reconciler.reconcile(uid)
     assert not any(m == "POST" and p.endswith("/jobs") for m, p in world.kubernetes.calls)
+
+
+async def test_a_finished_run_is_forgotten_though_its_delete_was_lost(world: World) -> None:
+    uid = await running(world)
+    world.end_pods(GOOD)
+    await world.reconcile(uid)
+    world.kubernetes.remove("pipelineruns", "default", "billing")  # no event comes of it
+    sweep, _ = sweep_of(world)
+    await sweep.round()
+    assert world.cache.get(uid).run is None
+
+
+async def test_no_second_pod_starts_while_one_of_a_job_that_was_never_told_of_lives(world: World) -> None:
+    uid = await running(world)
+    orphan(world)
+    world.run()["status"] = {}  # the process had died before it could write the Job's name
+    world.start_operator()
+    for _ in range(3):
+        await world.reconcile(uid)
+    assert not [key for key in world.kubernetes.objects if key[0] == "jobs"]
+    world.stop_deleted_pods()
+    await world.reconcile(uid)
+    assert [key for key in world.kubernetes.objects if key[0] == "jobs"]
+
+
+async def test_a_refusal_does_not_fail_a_run_whose_job_an_earlier_call_has_made(world: World) -> None:
+    uid = world.apply()
+
+    def lost(method: str, path: str) -> None:
+        if method == "POST" and path.endswith("/jobs"):
+            raise KubeUnavailableError("connection lost")
+
+    world.kubernetes.after = lost
+    with pytest.raises(KubeUnavailableError):
+        await world.reconcile(uid)
+    world.kubernetes.after = lambda method, path: None
+
+    def refuse(method: str, path: str) -> None:
+        if method == "POST" and path.endswith("/jobs"):
+            raise KubeError(422, "Invalid", "admission webhook denied the request")
+
+    world.kubernetes.before = refuse
+    await world.reconciler.reconcile(uid)  # no event has told of the Job
+    assert world.status()["phase"] == "Validating"
+
+
+async def test_a_run_deleted_while_its_orphaned_job_is_looked_at_is_not_failed(world: World) -> None:
+    uid = world.apply()
+
+    def lost(method: str, path: str) -> None:
+        if method == "POST" and path.endswith("/jobs"):
+            raise KubeUnavailableError("connection lost")
+
+    world.kubernetes.after = lost
+    with pytest.raises(KubeUnavailableError):
+        await world.reconcile(uid)
+
+    def deleted(method: str, path: str) -> None:
+        if method == "POST" and path.endswith("/jobs"):  # kubectl delete pipelinerun --cascade=orphan
+            job = next(body for key, body in world.kubernetes.objects.items() if key[0] == "jobs")
+            job["metadata"]["ownerReferences"] = []
+            world.kubernetes.remove("pipelineruns", "default", "billing")
+
+    world.kubernetes.before = deleted
+    world.kubernetes.after = lambda method, path: None
+    await world.reconciler.reconcile(uid)
+    assert world.record(uid).phase is not Phase.FAILED
+
+
+@pytest.mark.parametrize("namespace_is_there", [True, False])
+async def test_a_run_that_went_with_its_namespace_and_the_rights_in_it(world: World, namespace_is_there: bool) -> None:
+    uid = await running(world)
+    world.end_pods(Outcome(status="terminated"), exit_code=143, reason="Error")
+    world.watch()
+    world.kubernetes.objects.clear()
+    world.watch()
+    if namespace_is_there:
+        world.kubernetes.objects["namespaces", "", "default"] = {"metadata": {"name": "default"}}
+
+    def before(method: str, path: str) -> None:
+        if "/namespaces/default/" in path:
+            raise KubeError(403, "Forbidden", "no rights")
+
+    world.kubernetes.before = before
+    if namespace_is_there:
+        with pytest.raises(KubeError):
+            await world.reconciler.reconcile(uid)
+        assert not world.record(uid).phase.is_final
+    else:
+        await world.reconciler.reconcile(uid)
+        assert world.record(uid).phase is Phase.CANCELLED

@@ -1,11 +1,11 @@
-"""The reconciler over an API server in memory: one run's life, its ends, and a crash at every call."""
+"""The reconciler over an API server in memory: one run's life and its ends."""
 
 import pytest
 
 from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.outcome import Outcome
 from pipeline_core.store.errors import StoreUnavailableError
-from pipeline_operator.kube import KubeError, KubeUnavailableError
+from pipeline_operator.kube import KubeError
 from support.operator_world import World
 
 GOOD = Outcome(status="succeeded", records_processed=42)
@@ -149,52 +149,6 @@ async def test_a_finished_run_is_deleted_when_its_time_to_live_is_over(world: Wo
     world.pass_time(60)
     await world.reconcile(uid)
     assert ("pipelineruns", "default", "billing") not in world.kubernetes.objects
-
-
-async def live(world: World, uid: str) -> None:
-    """One run's life in turns; every turn may crash and is then simply taken again."""
-    await world.reconcile(uid)
-    world.start_pods()
-    await world.reconcile(uid)
-    world.end_pods(GOOD)
-    for _ in range(3):
-        await world.reconcile(uid)
-
-
-class Crash(BaseException):
-    """The process is gone."""
-
-
-async def count_calls() -> int:
-    world = World()
-    await live(world, world.apply())
-    return len(world.kubernetes.calls)
-
-
-@pytest.mark.parametrize("answer_lost", [False, True])
-@pytest.mark.parametrize("kind", [Crash, KubeUnavailableError])
-async def test_a_crash_or_an_error_at_any_call_changes_nothing_of_the_end(kind: type, answer_lost: bool) -> None:
-    calls = await count_calls()
-    assert calls >= 5
-    for nth in range(1, calls + 1):
-        world = World()
-        uid = world.apply()
-
-        def fault(_method: str, _path: str, nth: int = nth, world: World = world) -> None:
-            if len(world.kubernetes.calls) == nth:
-                raise kind("at call")
-
-        setattr(world.kubernetes, "after" if answer_lost else "before", fault)
-        for _ in range(2):
-            try:
-                await live(world, uid)
-            except (Crash, KubeUnavailableError):
-                world.start_operator()
-        assert world.status()["phase"] == "Completed", nth
-        assert world.record(uid).phase is Phase.COMPLETED
-        assert len([key for key in world.kubernetes.objects if key[0] == "jobs"]) == 1
-        jobs = [path for method, path in world.kubernetes.writes() if method == "POST" and path.endswith("/jobs")]
-        assert len(jobs) <= 2
 
 
 async def test_without_postgresql_a_run_waits_says_so_and_nothing_is_started_unrecorded(world: World) -> None:

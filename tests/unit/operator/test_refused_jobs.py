@@ -2,6 +2,7 @@
 
 import pytest
 
+from pipeline_core.errors import ConfigInvalidError
 from pipeline_operator.kube import KubeError, KubeUnavailableError
 from support.operator_world import World
 
@@ -58,16 +59,10 @@ async def test_it_goes_on_once_it_may(world: World) -> None:
     assert world.status()["phase"] == "Running"
 
 
-@pytest.mark.parametrize(
-    "error", [KubeError(503, "ServiceUnavailable", "busy"), KubeError(429, "TooManyRequests", "later")]
-)
-async def test_trouble_of_the_api_server_ends_no_run(world: World, error: KubeError) -> None:
-    refuse(world, error)
+async def test_trouble_of_the_api_server_ends_no_run(world: World) -> None:
+    refuse(world, KubeUnavailableError("HTTP 503: busy"))
     uid = world.apply()
-    await attempt(world, uid)
-    world.pass_time(3600)
-    await attempt(world, uid)
-    refuse(world, KubeUnavailableError("away"))
+    await attempt(world, uid, KubeUnavailableError)
     world.pass_time(3600)
     await attempt(world, uid, KubeUnavailableError)
     assert world.status()["phase"] == "Validating"
@@ -79,7 +74,6 @@ async def test_trouble_of_the_api_server_ends_no_run(world: World, error: KubeEr
         KubeError(413, "RequestEntityTooLarge", "limit is 3145728"),
         KubeError(422, "Invalid", "metadata.annotations: Too long"),
         KubeError(400, "BadRequest", "odd"),
-        KubeError(500, "InternalError", "etcdserver: request is too large"),
     ],
 )
 async def test_what_can_never_be_taken_fails_at_once(world: World, error: KubeError) -> None:
@@ -88,3 +82,20 @@ async def test_what_can_never_be_taken_fails_at_once(world: World, error: KubeEr
     await world.reconcile(uid)
     assert world.status()["phase"] == "Failed"
     assert error.message in world.status()["message"]
+
+
+async def test_a_job_that_is_large_is_refused_with_its_size(world: World) -> None:
+    refuse(world, KubeError(422, "Invalid", "spec.selector: `selector` not auto-generated"))
+    world.annotations["note"] = "x" * 2**20
+    uid = world.apply()
+    await world.reconcile(uid)
+    assert "refused the run's Job of 10" in world.status()["message"]
+
+
+async def test_a_template_that_stays_broken_ends_the_run_at_its_deadline(world: World) -> None:
+    world.template_error = ConfigInvalidError("runner.yaml: image: Field required")
+    uid = world.apply()
+    await attempt(world, uid, ConfigInvalidError)
+    world.pass_time(900)
+    await world.reconcile(uid)
+    assert world.status()["message"] == ("The run's Job could not be made for 900s: runner.yaml: image: Field required")

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-import signal
+import resource
 import time
 from collections.abc import Callable
 from typing import Any
@@ -31,13 +31,20 @@ def _hang() -> None:
         time.sleep(3600)
 
 
+def _die() -> None:
+    # The kernel spares the first process of a container the signals that it sends itself, but not its own.
+    resource.setrlimit(resource.RLIMIT_CPU, (1, 1))
+    while True:
+        pass
+
+
 _ENDS: dict[str, Callable[[], object]] = {
     "config": lambda: _raise(ConfigError("told to fail: config")),
     "data": lambda: _raise(DataError("told to fail: data")),
     "transient": lambda: _raise(TransientError("told to fail: transient")),
     "internal": lambda: _raise(RuntimeError("told to fail: internal")),
     "exit": lambda: os._exit(3),
-    "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "kill": _die,
     "memory": _eat_memory,
     "hang": _hang,
 }
