@@ -1,0 +1,87 @@
+"""What must be so when the faults have long stopped: every run has ended, and nothing is held by the dead."""
+
+from typing import TYPE_CHECKING
+
+from pipeline_core.lifecycle.phases import Phase
+from pipeline_core.store.runs import phase_of
+from pipeline_operator import names
+from sim.api_server import is_terminal
+from sim.operators import RESYNC, Instance
+from sim.truth import run_uid_of
+
+if TYPE_CHECKING:
+    from sim.world import World
+
+TWO_ROUNDS = 2 * 1.2 * RESYNC + 30
+# Of a run without faults, Events apart.
+_WRITES_MAX = 5
+_RECONCILES_MAX = 10
+_SHORT = 10.0
+
+
+def unsettled(world: "World") -> list[tuple[str, str, str]]:
+    """(property, run, words) of whatever goes on; empty once everything has come to rest."""
+    return [*_unended(world), *_held(world)]
+
+
+def check(world: "World") -> None:
+    """Note every property that doesn't hold now."""
+    for prop, run, words in unsettled(world):
+        world.oracle.violated(prop, run, words)
+    for body in world.server.of(names.RUNS):
+        world.oracle.status_agrees(body["metadata"]["uid"], body["status"])
+    for instance in world.operators.instances:
+        _check_operator(world, instance)
+    if world.dials.calm:
+        _check_costs(world)
+
+
+def _unended(world: "World") -> list[tuple[str, str, str]]:
+    found = []
+    for body in world.server.of(names.RUNS):
+        phase = body["status"].get("phase")
+        if phase is None or not Phase(phase).is_final:
+            found.append(("every run ends", body["metadata"]["uid"], f"{body['metadata']['name']} is {phase}"))
+    rows = [row for row in world.rows.values() if not phase_of(row["status"]).is_final]
+    return found + [("every run ends", row["object_uid"], f"record {row['run_id']} is {row['status']}") for row in rows]
+
+
+def _held(world: "World") -> list[tuple[str, str, str]]:
+    found = []
+    for plural in ("jobs", "pods"):
+        for body in world.server.of(plural):
+            uid, name = run_uid_of(body), body["metadata"]["name"]
+            if not uid:
+                continue
+            conditions = {c["type"] for c in body["status"].get("conditions") or ()}
+            if not (is_terminal(body) if plural == "pods" else conditions & {"Complete", "Failed"}):
+                found.append(("nothing is held by the dead", uid, f"{plural[:-1]} {name} lives"))
+    return found
+
+
+def _check_operator(world: "World", instance: Instance) -> None:
+    operator, name = instance.operator, instance.process.name
+    there = {body["metadata"]["uid"] for body in world.server.of(names.RUNS)}
+    for uid in sorted(operator.cache._entries.keys() - there):
+        world.oracle.violated("nothing is held by the dead", uid, f"{name} remembers it for ever")
+    for uid in sorted(operator.queue._working):
+        world.oracle.violated("no key is stuck", uid, f"in the queue of {name}")
+    if operator.queue.oldest_age() > 1.0:
+        world.oracle.violated("no key is stuck", "", f"{name}: one is due for {operator.queue.oldest_age():.0f}s")
+    # A watch that has lost an event counts as blind until it shows something newer, or its process is restarted.
+    if not world.dials.event_lost and (wrong := operator.health.healthy()):
+        world.oracle.violated("the operator is healthy", "", f"{name}: {wrong}")
+
+
+def _check_costs(world: "World") -> None:
+    """Of runs that went well at once, and were over before progress alone was worth a write."""
+    for uid, run in world.truth.runs.items():
+        (pod, *others) = [*run.pods.values(), None]
+        if pod is None or len(others) > 1 or not pod.good or run.removed is not None:
+            continue
+        if (pod.ended or 0.0) - run.created > _SHORT:
+            continue
+        if (writes := world.oracle.writes.get(uid, 0)) > _WRITES_MAX:
+            world.oracle.violated("a run costs few writes", uid, f"{writes} (at most {_WRITES_MAX})")
+        if (passes := world.reconciles.get(uid, 0)) > _RECONCILES_MAX:
+            world.oracle.violated("a run costs few reconciles", uid, f"{passes} (at most {_RECONCILES_MAX})")
