@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline_local import toolchain
@@ -22,6 +22,8 @@ from pipeline_local.progress import Reporter, Step
 MODULES = Path(__file__).parent / "modules"
 """One Go module per tool, in one workspace: all are built with the same versions of what they share, so that a library
 of Kubernetes, gRPC or OpenTelemetry is compiled once, not once per tool."""
+_SIMULATOR = Path(__file__).parent / "kwok"
+"""A workspace of its own: only the benchmarks build it, and its versions must not change those of the cluster."""
 
 KUBERNETES = "1.36.3"
 _VERSION = "k8s.io/component-base/version"
@@ -51,6 +53,12 @@ class Target:
     """(the name `go build` gives, the program's own name)."""
     links: tuple[tuple[str, str], ...] = ()
     """(further name, program it is a link to)."""
+    own_workspace: Path | None = field(default=None, repr=False)
+    """The folder of its go.work, if it isn't `MODULES`; where it lies decides nothing about what is built."""
+
+    @property
+    def workspace(self) -> Path:
+        return self.own_workspace or MODULES
 
 
 CLUSTER = Target(
@@ -71,6 +79,12 @@ CLUSTER = Target(
 )
 HELM = Target(name="helm", title="Building Helm", packages=("helm.sh/helm/v4/cmd/helm",))
 KUBECTL = Target(name="kubectl", title="Building kubectl", packages=("k8s.io/kubernetes/cmd/kubectl",))
+KWOK = Target(
+    name="kwok",
+    title="Building kwok, which simulates nodes",
+    packages=("sigs.k8s.io/kwok/cmd/kwok",),
+    own_workspace=_SIMULATOR,
+)
 
 
 def ensure(target: Target, paths: Paths, reporter: Reporter) -> Path:
@@ -83,7 +97,7 @@ def ensure(target: Target, paths: Paths, reporter: Reporter) -> Path:
         return folder
     with _one_at_a_time(paths.cache), reporter.step(target.title) as step:
         if not folder.is_dir():
-            go = toolchain.ensure(needed_go(), paths.cache, os.environ)
+            go = toolchain.ensure(needed_go(target.workspace), paths.cache, os.environ)
             _build(target, go, folder, step)
     return folder
 
@@ -91,16 +105,16 @@ def ensure(target: Target, paths: Paths, reporter: Reporter) -> Path:
 def location(target: Target, paths: Paths) -> Path:
     """Where a target's programs are once built: keyed by the module files and by how they are built."""
     digest = hashlib.sha256()
-    for file in sorted(MODULES.rglob("*")):
+    for file in sorted(target.workspace.rglob("*")):
         if file.is_file():
-            digest.update(f"{file.relative_to(MODULES)}\0".encode() + file.read_bytes() + b"\0")
+            digest.update(f"{file.relative_to(target.workspace)}\0".encode() + file.read_bytes() + b"\0")
     digest.update(repr((target, _FLAGS, os.uname().machine)).encode())
     return paths.cache / "programs" / f"{target.name}-{digest.hexdigest()[:16]}"
 
 
 def _build(target: Target, go: Path, folder: Path, step: Step) -> None:
     private_folder(folder.parent)
-    environment = _environment(go)
+    environment = _environment(go, target.workspace)
     total = _count(target, go, environment)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as made:
         output = Path(made) / "bin"
@@ -118,7 +132,7 @@ def _build(target: Target, go: Path, folder: Path, step: Step) -> None:
 def _count(target: Target, go: Path, environment: dict[str, str]) -> int:
     """How many packages the target consists of. Also downloads their sources, so that the build only compiles."""
     command = [str(go), "list", "-deps", *_FLAGS, *target.packages]
-    result = subprocess.run(command, cwd=MODULES, env=environment, capture_output=True, text=True, check=False)
+    result = subprocess.run(command, cwd=target.workspace, env=environment, capture_output=True, text=True, check=False)
     if result.returncode != 0:
         raise LocalError(f"{target.title} failed while loading its packages:\n{result.stderr[-4000:]}")
     return len(result.stdout.splitlines())
@@ -129,7 +143,7 @@ def _compile(target: Target, go: Path, output: Path, environment: dict[str, str]
     command = [str(go), "build", "-v", *_FLAGS, "-o", f"{output}/", *target.packages]
     tail: list[str] = []
     with subprocess.Popen(
-        command, cwd=MODULES, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        command, cwd=target.workspace, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as build:
         assert build.stderr is not None  # noqa: S101
         for done, line in enumerate(build.stderr, start=1):
@@ -139,26 +153,26 @@ def _compile(target: Target, go: Path, output: Path, environment: dict[str, str]
         raise LocalError(f"{target.title} failed:\n{''.join(tail)}")
 
 
-def _environment(go: Path) -> dict[str, str]:
+def _environment(go: Path, workspace: Path) -> dict[str, str]:
     """The caller's environment (its module proxy, its caches) with what the build itself depends on made certain."""
     return {
         **os.environ,
         "PATH": f"{go.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "CGO_ENABLED": "0",
         "GOTOOLCHAIN": "local",
-        "GOWORK": str(MODULES / "go.work"),
+        "GOWORK": str(workspace / "go.work"),
         "GOFLAGS": "-mod=readonly -buildvcs=false",
         # the compiler's own heap: fewer collections take another seventh off its time
         "GOGC": os.environ.get("GOGC", "400"),
     }
 
 
-def needed_go() -> toolchain.Version:
+def needed_go(workspace: Path = MODULES) -> toolchain.Version:
     """The oldest Go that all the modules can be built with."""
-    for line in (MODULES / "go.work").read_text().splitlines():
+    for line in (workspace / "go.work").read_text().splitlines():
         if line.startswith("go "):
             return toolchain.parse_version(line)
-    raise LocalError(f"{MODULES / 'go.work'} has no line `go VERSION`")
+    raise LocalError(f"{workspace / 'go.work'} has no line `go VERSION`")
 
 
 @contextmanager

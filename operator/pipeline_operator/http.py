@@ -62,8 +62,10 @@ async def serve_apart(
     serving = loop.create_task(serve(host, port, healthy=healthy, ready=ready, extra_routes=routes))
 
     def run() -> None:
-        with closing(loop), suppress(asyncio.CancelledError):
-            loop.run_until_complete(serving)
+        with closing(loop):
+            with suppress(asyncio.CancelledError):
+                loop.run_until_complete(serving)
+            loop.run_until_complete(asyncio.sleep(0))  # the connections that were closed last let go of their sockets
 
     thread = caller.run_in_executor(None, run)
     try:

@@ -167,9 +167,12 @@ def test_runs_reach_the_operator_from_watched_namespaces(watch: dict[str, Any], 
         assert peers == [{"namespaceSelector": selecting(*watched), "podSelector": {"matchLabels": runner}}]
 
 
-def test_watched_namespaces_have_roles_and_the_cluster_has_none() -> None:
+def test_watched_namespaces_have_roles_and_the_cluster_tells_only_whether_they_exist() -> None:
     rendering = render(merged(REQUIRED, {"watch": {"namespaces": ["a", "b"]}, "runner": {"namespaces": ["b", "c"]}}))
-    assert rendering.of_kind("ClusterRole") == rendering.of_kind("ClusterRoleBinding") == []
+    (whole,) = rendering.of_kind("ClusterRole")
+    assert whole["rules"] == [
+        {"apiGroups": [""], "resources": ["namespaces"], "resourceNames": ["a", "b"], "verbs": ["get"]}
+    ]
     roles = [role for role in rendering.of_kind("Role") if name_of(role) == "pipelines-operator"]
     assert [role["metadata"]["namespace"] for role in roles] == ["a", "b"]
     runners = [a for a in rendering.of_kind("ServiceAccount") if name_of(a) == "pipelines-runner"]
