@@ -1,111 +1,80 @@
-"""How soon a runner begins to extract, how fast it copies, and how much memory that takes.
+"""How soon a runner begins to extract, and how much memory it takes for how many rows.
 
-Each figure stands beside a baseline of the same minute: a bare interpreter, and the barest loop of Google's client
-(Storage Read, Parquet, load job) that copies the same rows with no check, no exact money and no transaction.
+The runner runs in an environment of its own, with the packages of its image.
 """
 
-import json
-import sys
-from datetime import date
+import os
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from pipeline_core.run_document import RunDocument
+from bench import environments
+from bench.exports import export, loaded
 from pipeline_core.settings import BigQuerySettings
-from pipeline_core.store.bigquery.client import bigquery_client
-from pipeline_local.quickstart import source
-from pipeline_local.quickstart.export import billing_export
-from pipeline_local.services.bigquery import BigQuery
-from support.billing import Billing
-from support.figures import in_turn, median, peak_rss_mib, show
+from support.billing import Billing, row
+from support.figures import in_turn, median, show
 
-ROUNDS = 3
-DAYS = 10
-LAST = date(2026, 11, 20)
-BARE = Path(__file__).with_name("bare_copy.py")
-
-
-def _document(billing: Billing, read: str) -> RunDocument:
-    project, dataset, table = source.full_name().split(".")
-    document = billing.document(read=read, start_date="2026-11-11", end_date=LAST.isoformat())
-    found = {"type": "bigquery", "project": project, "dataset": dataset, "table": table, "read": read}
-    return document.model_copy(update={"config": {**document.config, "source": found}})
-
-
-def _environment(document: RunDocument, folder: Path) -> dict[str, str]:
-    file, outcome = folder / f"{document.run_id}.json", folder / f"{document.run_id}.outcome"
-    file.write_text(document.model_dump_json())
-    return {
-        "PIPELINES_RUN_DOCUMENT": str(file),
-        "PIPELINES_TERMINATION_LOG": str(outcome),
-        "PIPELINES_LOG_LEVEL": "critical",
-    }
-
-
-@pytest.mark.timeout(1800)
-@pytest.mark.parametrize("rows_per_day", [5_000])
-def test_copy(bigquery_settings: BigQuerySettings, tmp_path: Path, rows_per_day: int) -> None:
-    export = billing_export(LAST, days=DAYS, rows_per_day=rows_per_day)
-    source.load(bigquery_client(bigquery_settings), export)
-    billing = Billing(bigquery_settings)
-    memory: dict[str, float] = {}
-
-    def runner(read: str) -> None:
-        document = _document(billing, read)
-        _, memory[read] = peak_rss_mib([sys.executable, "-m", "pipeline_runner"], _environment(document, tmp_path))
-
-    def bare() -> None:
-        command = [sys.executable, str(BARE), source.full_name(), f"{billing.dataset}.bare"]
-        _, memory["bare"] = peak_rss_mib(command, {})
-
-    subjects = {"query": lambda: runner("query"), "storage": lambda: runner("storage"), "bare": bare}
-    seconds = {name: median(values) for name, values in in_turn(subjects, ROUNDS).items()}
-    names = {"query": "server-side query", "storage": "Storage Read", "bare": "bare client loop (baseline)"}
-    show(
-        f"Copying {export.num_rows:,} rows, whole process, median of {ROUNDS}",
-        ["way", "seconds", "rows/s", "rows/s to baseline", "peak MiB"],
-        [
-            [
-                names[name],
-                f"{taken:.2f}",
-                f"{export.num_rows / taken:,.0f}",
-                f"{seconds['bare'] / taken:.2f}",
-                f"{memory[name]:.0f}",
-            ]
-            for name, taken in seconds.items()
-        ],
-    )
+STARTS = 9
+ROWS = (10_000, 1_000_000, 3_000_000)
+DAY = "2026-11-01"
 
 
 @pytest.mark.timeout(600)
-def test_start(stand_in: BigQuery, bigquery_settings: BigQuerySettings, tmp_path: Path) -> None:
-    """Process start to the end of a run that finds its source missing: all of the start, and one call."""
+def test_start(bigquery_settings: BigQuerySettings, tmp_path: Path) -> None:
+    """Process start to the line of the log that says that the extraction begins; then the process is ended."""
     billing = Billing(bigquery_settings)
-    document = billing.document(read="query", date="2026-11-01")
-    environment = _environment(document, tmp_path)
+    billing.make_source([row(DAY, "1.0")])
+    command, variables = environments.runner()
+    variables |= {"PIPELINES_TERMINATION_LOG": str(tmp_path / "outcome"), "PIPELINES_LOG_LEVEL": "info"}
 
     def runner() -> None:
-        with pytest.raises(Exception, match="exit status 78"):
-            peak_rss_mib([sys.executable, "-m", "pipeline_runner"], environment)
+        # each start is a run of its own: one that had published before would have nothing to extract
+        document = tmp_path / "run.json"
+        document.write_text(billing.document(read="query", date=DAY).model_dump_json())
+        _until('"event": "extracting"', command, variables | {"PIPELINES_RUN_DOCUMENT": str(document)})
 
-    def interpreter() -> None:
-        peak_rss_mib([sys.executable, "-c", "pass"], {})
-
-    def client() -> None:
-        code = "from google.cloud import bigquery"
-        peak_rss_mib([sys.executable, "-c", code], {})
+    def python(code: str) -> Callable[[], None]:
+        return lambda: _until("done", [command[0], "-c", f"{code}; import sys; print('done', file=sys.stderr)"], {})
 
     subjects = {
-        "runner, to its first answer": runner,
-        "Google's client, import alone": client,
-        "interpreter": interpreter,
+        "runner, to its extraction": runner,
+        "Google's client, `import google.cloud.bigquery` alone": python("import google.cloud.bigquery"),
+        "interpreter": python("pass"),
     }
-    seconds = {name: median(values) for name, values in in_turn(subjects, ROUNDS).items()}
-    outcome = json.loads(Path(environment["PIPELINES_TERMINATION_LOG"]).read_text())
-    assert "doesn't exist" in outcome["error"], outcome
+    seconds = {name: median(values) for name, values in in_turn(subjects, STARTS).items()}
     show(
-        f"Start, warm page cache, median of {ROUNDS}",
+        f"Start, warm page cache, median of {STARTS}",
         ["process", "seconds"],
         [[name, f"{taken:.2f}"] for name, taken in seconds.items()],
     )
+
+
+def _until(text: str, command: list[str], variables: dict[str, str]) -> None:
+    """Start a process, wait for a line on its standard error, and end it."""
+    with subprocess.Popen(command, env={**os.environ, **variables}, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        seen = []
+        for line in process.stderr:
+            seen.append(line)
+            if text in line:
+                break
+        else:
+            pytest.fail("".join(seen))
+        process.kill()
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("kind", ["nested", "flat"])
+def test_memory(kind: str, tmp_path: Path) -> None:
+    lines = []
+    for wanted in ROWS:
+        rows, times = export(wanted, nested=kind == "nested")
+        peaks = []
+        for read in ("query", "storage"):
+            with loaded(tmp_path, rows, times) as made:
+                peaks.append(f"{made.copy(read):.0f}")
+                assert made.holds_all(read)
+        lines.append([f"{rows.num_rows * times:,}", *peaks])
+    show(f"Peak memory of a run, MiB, {kind} columns", ["rows", "server-side query", "Storage Read"], lines)

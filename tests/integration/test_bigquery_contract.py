@@ -9,7 +9,7 @@ import os
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 import pyarrow
@@ -20,6 +20,7 @@ from pyarrow import parquet
 
 from pipeline_core.settings import BigQuerySettings
 from pipeline_core.store.bigquery.client import bigquery_client
+from pipeline_runner.bigquery.sql import decimal
 
 REAL = os.environ.get("PIPELINES_CONTRACT_PROJECT")
 only_real = pytest.mark.skipif(not REAL, reason="the stand-in can't do this; set PIPELINES_CONTRACT_PROJECT")
@@ -75,6 +76,34 @@ def test_parse_numeric_of_a_float_is_its_shortest_decimal_rounded_half_away_from
     contract: Contract, value: str, numeric: str
 ) -> None:
     assert contract.value(f"PARSE_NUMERIC(CAST(CAST({value} AS FLOAT64) AS STRING))") == Decimal(numeric)
+
+
+# Floats of every size and number of decimals, among them halves of a billionth and their neighbours.
+_FLOATS = (
+    "SIN(n) * POW(10, MOD(n, 24) - 12)",
+    "ROUND(SIN(n) * POW(10, 3 + MOD(n, 12))) / POW(10, MOD(n, 12))",
+    "(n + 0.5) / 1e9",
+    "(1000000 - 500 * n) + 5e-10",
+    "n / 2e9 * POW(1 + 2.220446049250313e-16, MOD(n, 3) - 1)",
+    "IF(MOD(n, 2) = 0, NULL, -0.0)",
+)
+
+
+@pytest.mark.parametrize("floats", _FLOATS)
+def test_a_float_becomes_its_shortest_decimal_whatever_its_size(contract: Contract, floats: str) -> None:
+    name = contract.table(f"floats_{uuid.uuid4().hex[:8]}")
+    contract.sql(f"CREATE TABLE `{name}` (x FLOAT64)")
+    contract.sql(f"INSERT INTO `{name}` (x) SELECT {floats} FROM UNNEST(GENERATE_ARRAY(1, 2000)) AS n")
+    for origin in (f"`{name}` AS s", f"`{name}` AS s FOR SYSTEM_TIME AS OF CURRENT_TIMESTAMP()"):
+        rows = contract.sql(f"SELECT s.x AS x, {decimal('s.x')} AS v FROM {origin}")
+        assert len(rows) == 2000
+        wrong = [(row["x"], row["v"]) for row in rows if row["v"] != _shortest(row["x"])]
+        assert wrong == []
+
+
+def _shortest(value: float | None) -> Decimal | None:
+    """What a float is to people, at nine decimals."""
+    return None if value is None else Decimal(repr(value)).quantize(Decimal("1e-9"), ROUND_HALF_UP)
 
 
 @pytest.mark.parametrize("value", ["CAST('NaN' AS FLOAT64)", "CAST('inf' AS FLOAT64)", "-1e29", "1e300"])
@@ -243,6 +272,20 @@ def test_a_second_job_of_one_id_is_409(contract: Contract) -> None:
     contract.client.query("SELECT 1", job_id=job_id, job_retry=None).result()
     with pytest.raises(exceptions.Conflict):
         contract.client.query("SELECT 1", job_id=job_id, job_retry=None)
+
+
+@only_real
+def test_a_dry_run_and_a_job_name_the_tables_behind_a_view(contract: Contract) -> None:
+    names = {kind: contract.table(f"behind_{kind}") for kind in ("table", "view", "outer")}
+    contract.sql(f"CREATE TABLE `{names['table']}` (v INT64)")
+    contract.sql(f"CREATE VIEW `{names['view']}` AS SELECT v FROM `{names['table']}`")
+    contract.sql(f"CREATE VIEW `{names['outer']}` AS SELECT v FROM `{names['view']}`")
+    for dry_run in (True, False):
+        config = bigquery.QueryJobConfig(dry_run=dry_run, use_query_cache=False)
+        job = contract.client.query(f"SELECT * FROM `{names['outer']}`", job_config=config, job_retry=None)
+        if not dry_run:
+            job.result(timeout=120)
+        assert names["table"] in {f"{each.project}.{each.dataset_id}.{each.table_id}" for each in job.referenced_tables}
 
 
 @only_real

@@ -95,10 +95,8 @@ async def test_a_transaction_cancelled_by_another_is_tried_again(billing: Billin
 
 
 async def test_bigquery_away_is_transient(billing: Billing, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline_runner.bigquery import warehouse
-
     monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", "http://127.0.0.1:9")
-    monkeypatch.setattr(warehouse, "_RETRY", warehouse.bigquery.DEFAULT_RETRY.with_timeout(0.1))
+    monkeypatch.setenv("PIPELINES_BIGQUERY_RETRY_SECONDS", "0.1")
     outcome, code = await outcome_of(billing)
     assert code is ExitCode.TRANSIENT
     assert (outcome.error or "").startswith("ExternalBQExtractor: dataset ")

@@ -24,6 +24,8 @@ _CONFIG_REASONS = frozenset(
 _CONFLICTS = ("due to concurrent update", "transaction conflict", "conflict on tuple", "write-write conflict")
 # What our own transaction says where a run that read the source later has published already: read again, then publish.
 STALE = "rows of a newer read have been published"
+# A job that BigQuery had taken and doesn't know: lost with a server, or not known everywhere yet. Nobody can mend that.
+_LOST_JOB = "not found: job"
 _SERVER_AWAY = (
     requests.exceptions.ConnectionError,
     requests.exceptions.Timeout,
@@ -92,6 +94,7 @@ def _of_call(what: str, right: str, error: api.GoogleAPICallError) -> ProcessorE
         or error.code == HTTPStatus.REQUEST_TIMEOUT
         or is_conflict(message)
         or is_stale(message)
+        or _LOST_JOB in message.lower()
     ):
         return TransientError(f"{what}: {message}")
     match error:

@@ -11,6 +11,8 @@ from pipeline_runner.bigquery.money import exact
 from pipeline_runner.bigquery.publishing import WRITE_RIGHT, Target
 from pipeline_runner.bigquery.source import READ_RIGHT, Source, find_source
 from pipeline_runner.bigquery.staging import Copy
+from pipeline_runner.bigquery.tenancy import check_references, check_source
+from pipeline_runner.bigquery.threads import together
 from pipeline_runner.bigquery.warehouse import Warehouse
 from pipeline_runner.bigquery.window import Window
 from pipeline_runner.errors import ConfigError
@@ -50,15 +52,20 @@ async def make_plan(
     rows; `narrowed` yields a further condition on the source, or nothing. Raises ConfigError or DataError where the
     copy can't be made.
     """
-    dataset = f"{warehouse.settings.project}.{config.target.dataset}"
-    _check_owner(warehouse.settings.project, config, config.source.project)
-    location = await warehouse.dataset_location(dataset)
-    source = await find_source(warehouse, config.source.name, config.source.time_column or time_column)
-    _check_owner(warehouse.settings.project, config, source.project)
-    by_query = _by_query(config.source.read or "auto", source, location)
-    wanted = exact(source.columns, config.target.numeric or ())
+    ours = warehouse.settings.project
+    dataset = f"{ours}.{config.target.dataset}"
     name = f"{dataset}.{config.target.table}"
-    existing = await warehouse.table(name, what="target table", right=WRITE_RIGHT)
+    check_source(ours, config, config.source.project)
+    location, source, existing = await together(
+        warehouse.dataset_location(dataset),
+        find_source(warehouse, config.source.name, config.source.time_column or time_column),
+        warehouse.table(name, what="target table", right=WRITE_RIGHT),
+    )
+    check_source(ours, config, source.project)
+    by_query = _by_query(config.source.read or "auto", source, location)
+    if not source.is_table:
+        await _check_view(warehouse, source, config.target.dataset)
+    wanted = exact(source.columns, config.target.numeric or ())
     clustered = tuple(column.name for column in wanted if column.name in cluster_by)
     condition = " AND ".join(filter(None, (source.condition(window), narrowed(source, window))))
     copy = Copy(source, condition, wanted, merge(_columns(existing), wanted), location)
@@ -73,7 +80,7 @@ async def describe(warehouse: Warehouse, plan: Plan, window: Window) -> dict[str
     (found,) = await warehouse.query("preview_source", count, location=source.location, what=what, right=READ_RIGHT)
     values = ", ".join(value for _, value in sql.copied_columns(source.columns, copy.columns))
     select = f"SELECT {values} FROM {sql.quoted(source.name)} AS s WHERE {copy.condition}"  # noqa: S608
-    size = await warehouse.query_bytes(select, location=source.location, what=what, right=READ_RIGHT)
+    size, _ = await warehouse.dry_run(select, location=source.location, what=what, right=READ_RIGHT)
     way = "a query, within BigQuery" if plan.by_query else "the Storage Read API, through this process"
     standing = "the table is new"
     if plan.existing is not None:
@@ -104,13 +111,12 @@ def _columns(table: bigquery.Table | None) -> tuple[Column, ...]:
     return of_table(table) if table else ()
 
 
-def _check_owner(ours: str, config: CopyConfig, project: str) -> None:
-    """Refuse another organization's dataset: this process may read them all, the organization may not."""
-    if project.lower() == ours.lower() and config.source.dataset != config.target.dataset:
-        raise ConfigError(
-            f"source.dataset: {config.source.project}.{config.source.dataset} belongs to another organization; in the "
-            f"installation's own project, expected {config.target.dataset}"
-        )
+async def _check_view(warehouse: Warehouse, source: Source, own: str) -> None:
+    """Refuse a view that leads to another organization's tables, before it is read."""
+    statement = f"SELECT * FROM {sql.quoted(source.name)}"  # noqa: S608
+    what = f"looking behind {source.name}"
+    _, tables = await warehouse.dry_run(statement, location=source.location, what=what, right=READ_RIGHT)
+    check_references(warehouse.settings.project, own, source.name, tables)
 
 
 def _by_query(wish: str, source: Source, location: str) -> bool:

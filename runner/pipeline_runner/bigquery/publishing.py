@@ -14,6 +14,7 @@ from pipeline_runner.bigquery import sql
 from pipeline_runner.bigquery.columns import Column, by_name, merge, of_table
 from pipeline_runner.bigquery.failures import STALE
 from pipeline_runner.bigquery.library import bigquery
+from pipeline_runner.bigquery.threads import together
 from pipeline_runner.bigquery.warehouse import Row, Warehouse
 from pipeline_runner.bigquery.window import Window
 
@@ -89,9 +90,11 @@ class Publisher:
 
     async def prepare(self, existing: bigquery.Table | None, columns: tuple[Column, ...]) -> None:
         """Make the tables that are missing, and add the columns that are new. Every step may be repeated."""
-        commits = await self._warehouse.create_table(_commits_table(self._target.commits), exists_ok=True)
+        commits, _ = await together(
+            self._warehouse.create_table(_commits_table(self._target.commits), exists_ok=True),
+            self._warehouse.create_table(bigquery.Table(self._target.locks, _fields(_LOCKS_SCHEMA)), exists_ok=True),
+        )
         await self._grow("grow_commits", commits, _COMMITS_SCHEMA)
-        await self._warehouse.create_table(bigquery.Table(self._target.locks, _fields(_LOCKS_SCHEMA)), exists_ok=True)
         await self._query("lock", self._lock_row(), f"writing {self._target.locks}")
         if existing is None:
             # Another run may have made it since we looked, with other columns.

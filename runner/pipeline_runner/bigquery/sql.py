@@ -1,7 +1,7 @@
 """Builds the SQL that copies rows into other columns, and the SQL that counts and sums them.
 
-FLOAT becomes NUMERIC by `PARSE_NUMERIC(CAST(x AS STRING))`: the shortest decimal that stands for the float, rounded
-half away from zero where it has more than nine decimals. A direct cast would take the float's binary value
+FLOAT becomes NUMERIC as `PARSE_NUMERIC(CAST(x AS STRING))` has it: the shortest decimal that stands for the float,
+rounded half away from zero where it has more than nine decimals. A direct cast would take the float's binary value
 (12345678901.1 as 12345678901.100000381). Records and arrays are rebuilt only where something in them changes.
 """
 # ruff: noqa: S608 - the identifiers come from schemas and checked configs; there are no other values
@@ -66,10 +66,10 @@ def _value(expression: str, origin: Column | None, column: Column, depth: int = 
         source = f"UNNEST({expression}) AS {element} WITH OFFSET AS {offset} ORDER BY {offset}"
         if column.type == "RECORD":
             return f"ARRAY(SELECT AS STRUCT {_fields(element, origin, column, depth + 1)} FROM {source})"
-        return f"ARRAY(SELECT {_decimal(element)} FROM {source})"
+        return f"ARRAY(SELECT {decimal(element)} FROM {source})"
     if column.type == "RECORD":
         return f"IF({expression} IS NULL, NULL, STRUCT({_fields(expression, origin, column, depth)}))"
-    return _decimal(expression)
+    return decimal(expression)
 
 
 def _fields(expression: str, origin: Column, column: Column, depth: int) -> str:
@@ -82,20 +82,31 @@ def _fields(expression: str, origin: Column, column: Column, depth: int) -> str:
     return ", ".join(values)
 
 
-def _decimal(expression: str) -> str:
-    return f"PARSE_NUMERIC(CAST({expression} AS STRING))"
+def decimal(expression: str) -> str:
+    """The NUMERIC of a FLOAT: its shortest decimal, rounded at nine decimals; an error beyond NUMERIC's range.
+
+    A float, its shortest decimal and the product x * 1e9 differ by at most 2^-52 of their size. Where the product is
+    further than that from half a unit of the ninth decimal (the limit below is twice as wide, and shuts out everything
+    from a million on), all three round to one whole number of billionths, which becomes a NUMERIC exactly. What is
+    left takes the way over the text; the stand-in needs a hundred times as long for it.
+    """
+    billionths = f"{expression} * 1e9"
+    clear = f"ABS({billionths} - ROUND({billionths})) < 0.5 - ABS({expression}) * 5e-7"
+    # a literal NUMERIC '0.000000001' would be zero to the stand-in, which gives it three decimals
+    whole = f"CAST({billionths} AS INT64) * PARSE_NUMERIC('0.000000001')"
+    return f"IF({clear}, {whole}, PARSE_NUMERIC(CAST({expression} AS STRING)))"
 
 
 def _sums(number: int, path: tuple[Column, ...]) -> Iterator[str]:
     value, good = "{0}", "TRUE"
     if path[-1].type == "FLOAT":
         good = f"ABS({{0}}) < {_NUMERIC_LIMIT}"
-        value = f"IF({good}, {_decimal('{0}')}, NULL)"
+        value = f"IF({good}, {decimal('{0}')}, NULL)"
     yield f"SUM({_over(path, 's', f'SUM({value})', value)}) AS sum_{number}"
     bad = f"{{0}} IS NOT NULL AND NOT ({good})"
     yield f"SUM({_over(path, 's', f'COUNTIF({bad})', f'IF({bad}, 1, 0)')}) AS bad_{number}"
     if path[-1].type == "FLOAT":
-        lost = f"IF(ABS({{0}}) < {_ROUNDED_LIMIT}, {{0}} - CAST({_decimal('{0}')} AS FLOAT64), 0)"
+        lost = f"IF(ABS({{0}}) < {_ROUNDED_LIMIT}, {{0}} - CAST({decimal('{0}')} AS FLOAT64), 0)"
         yield f"SUM({_over(path, 's', f'SUM({lost})', lost)}) AS lost_{number}"
 
 

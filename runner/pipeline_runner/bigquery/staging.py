@@ -6,10 +6,11 @@ the very same query converts them from there, so both ways give the same rows to
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import structlog
@@ -19,6 +20,7 @@ from pipeline_runner.bigquery.columns import Column, dotted, leaves
 from pipeline_runner.bigquery.failures import explained
 from pipeline_runner.bigquery.library import bigquery
 from pipeline_runner.bigquery.source import READ_RIGHT, Source
+from pipeline_runner.bigquery.tenancy import check_references
 from pipeline_runner.bigquery.threads import in_thread
 from pipeline_runner.bigquery.warehouse import Row, Warehouse
 from pipeline_runner.errors import DataError, ProcessorError, TransientError
@@ -72,7 +74,7 @@ class Counted:
 def _check_rounding(lost: Decimal, name: str, what: str) -> None:
     if not lost:
         return
-    _log.info("amounts were rounded at nine decimals", column=name, of=what, sum_changed_by=str(-lost))
+    _log.info("amounts were rounded at nine decimals", column=name, of=what)
     if abs(lost) > ROUNDING_LIMIT:
         raise DataError(
             f"{what}: column {name} has amounts of more than nine decimals; rounding them would change their sum by "
@@ -157,8 +159,14 @@ class Staging:
         values = sql.copied_columns(copy.source.columns, copy.columns)
         statement = sql.insert(self.table, values, origin)
         await self._warehouse.query(
-            "stage", statement, location=copy.location, what=f"copying {copy.source.name}", right=READ_RIGHT
-        )
+            "stage", statement, location=copy.location, what=f"copying {copy.source.name}", right=READ_RIGHT,
+            inspect=None if copy.source.is_table else partial(self._check_read, copy),
+        )  # fmt: skip
+
+    def _check_read(self, copy: Copy, tables: Sequence[bigquery.TableReference]) -> None:
+        """A view may have been changed since it was looked behind: what counts is what was read."""
+        project, dataset, _ = self.table.rsplit(".", 2)
+        check_references(project, dataset, copy.source.name, tables)
 
     async def _now(self, copy: Copy) -> datetime:
         """BigQuery's time: the clocks of pods differ."""
@@ -186,5 +194,7 @@ class Staging:
             differing.insert(0, f"{expected.rows} rows at the source, {staged.rows} staged")
         if differing:
             raise TransientError(f"staging differs from {copy.source.name}: {'; '.join(differing)}")
-        _log.info("staged", rows=staged.rows, sums={n: str(v) for n, v in zip(copy.money, staged.sums, strict=True)})
+        _log.info("staged", rows=staged.rows)
+        # A customer's amounts are nobody's business who reads logs.
+        _log.debug("sums", **{name: str(value) for name, value in zip(copy.money, staged.sums, strict=True)})
         return replace(staged, read_at=expected.read_at)

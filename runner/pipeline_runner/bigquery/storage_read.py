@@ -15,16 +15,16 @@ from urllib.parse import urlsplit
 import grpc  # type: ignore[import-untyped]
 import pyarrow
 from google.cloud.bigquery_storage_v1 import BigQueryReadClient, types
-from google.cloud.bigquery_storage_v1.services.big_query_read.transports import BigQueryReadGrpcTransport
 from pyarrow import parquet
 
 from pipeline_core.settings import BigQuerySettings
 from pipeline_runner.bigquery.columns import Column
 from pipeline_runner.bigquery.library import credentials
+from pipeline_runner.bigquery.read_transport import ReadTransport, RowsMessage
 from pipeline_runner.errors import TransientError
 
-# A load job takes one file, and a table 1,500 load jobs a day: files of this size allow about 190 GB a run.
-PART_BYTES = 128 * 1024 * 1024
+# A load job takes one file, and a table 1,500 load jobs a day: files of this size allow about 48 GB a run.
+PART_BYTES = 32 * 1024 * 1024
 _ROW_GROUP_BYTES = 4 * 1024 * 1024
 _ROW_GROUP_ROWS = 50_000
 # BigQuery's messages stay well below this; a batch larger than it is refused rather than taken into memory.
@@ -85,7 +85,7 @@ def _batches(
     for stream in session.streams:
         # The client reconnects by itself where a stream breaks, at the row where it was.
         with _deadline(client):
-            messages = iter(client.read_rows(stream.name))
+            messages: Iterator[RowsMessage] = iter(client.read_rows(stream.name))
         while not stop.is_set() and (content := _next_content(client, messages)) is not None:
             batch = pyarrow.ipc.read_record_batch(content, schema)
             if batch.num_rows:
@@ -94,10 +94,10 @@ def _batches(
             del batch, content
 
 
-def _next_content(client: BigQueryReadClient, messages: Iterator[types.ReadRowsResponse]) -> pyarrow.Buffer | None:
+def _next_content(client: BigQueryReadClient, messages: Iterator[RowsMessage]) -> pyarrow.Buffer | None:
     with _deadline(client):
         message = next(messages, None)
-    return None if message is None else pyarrow.py_buffer(message.arrow_record_batch.serialized_record_batch)
+    return None if message is None else pyarrow.py_buffer(message.take())
 
 
 @contextmanager
@@ -162,12 +162,10 @@ def _client(settings: BigQuerySettings) -> Iterator[BigQueryReadClient]:
     endpoint = settings.storage_endpoint
     if endpoint.startswith("http://"):
         options = [("grpc.max_receive_message_length", _MESSAGE_BYTES)]
-        transport = BigQueryReadGrpcTransport(channel=grpc.insecure_channel(urlsplit(endpoint).netloc, options=options))
-        client = BigQueryReadClient(transport=transport)
+        transport = ReadTransport(channel=grpc.insecure_channel(urlsplit(endpoint).netloc, options=options))
     else:
-        host = endpoint.removeprefix("https://")
-        client = BigQueryReadClient(
-            credentials=credentials(settings), client_options={"api_endpoint": host} if host else None
-        )
+        host = endpoint.removeprefix("https://") or ReadTransport.DEFAULT_HOST
+        transport = ReadTransport(host=host, credentials=credentials(settings))
+    client = BigQueryReadClient(transport=transport)
     with client:
         yield client

@@ -1,11 +1,29 @@
-"""Runs blocking calls beside the event loop, on threads that a cancelled run can leave behind."""
+"""Runs blocking calls beside the event loop, on threads that a cancelled run can leave behind; several at once."""
 
 import asyncio
 import threading
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
+U = TypeVar("U")
+V = TypeVar("V")
+
+
+@overload
+async def together(first: Awaitable[T], second: Awaitable[U], /) -> tuple[T, U]: ...
+@overload
+async def together(first: Awaitable[T], second: Awaitable[U], third: Awaitable[V], /) -> tuple[T, U, V]: ...
+async def together(*work: Awaitable[Any]) -> tuple[Any, ...]:
+    """The results of what doesn't depend on one another, awaited at once.
+
+    Where several fail, the error is that of the first in this order, so that it is the same each time.
+    """
+    results = await asyncio.gather(*work, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return tuple(results)
 
 
 async def in_thread(call: Callable[[], T]) -> T:

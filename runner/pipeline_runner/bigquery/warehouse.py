@@ -3,7 +3,7 @@
 import asyncio
 import random
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import IO, Any
@@ -22,8 +22,9 @@ _log = structlog.get_logger(__name__)
 
 REQUEST_SECONDS = 30.0
 _UPLOAD_SECONDS = 120.0
-# How long one call is tried again by Google's client, and how long we try a failed job again before the Job does.
-_RETRY = bigquery.DEFAULT_RETRY.with_timeout(90.0)
+# How long one call is tried again by Google's client, unless a setting says otherwise.
+_RETRY_SECONDS = 240.0
+# How often we try a failed job again before the Job does.
 _ATTEMPTS = 4
 # What tidies up is tried for a moment only: the run is over, and staging tables expire.
 _BRIEF_RETRY = bigquery.DEFAULT_RETRY.with_timeout(3.0)
@@ -56,26 +57,36 @@ class Identity:
 class Warehouse:
     """Tables and jobs in the installation's project. Methods raise TransientError, ConfigError or DataError."""
 
-    def __init__(self, settings: BigQuerySettings, identity: Identity, *, max_bytes_billed: int | None = None) -> None:
+    def __init__(
+        self,
+        settings: BigQuerySettings,
+        identity: Identity,
+        *,
+        max_bytes_billed: int | None = None,
+        retry_seconds: float = _RETRY_SECONDS,
+    ) -> None:
         with explained("connecting to BigQuery"):
             self.client = bigquery_client(settings)
         self.settings = settings
         self._identity = identity
         self._max_bytes_billed = max_bytes_billed
+        self._retry = bigquery.DEFAULT_RETRY.with_timeout(retry_seconds)
         self._running: tuple[str, str] | None = None
         self._steps: set[str] = set()
 
     async def dataset_location(self, dataset: str) -> str:
         """Where a dataset is."""
         with explained(f"dataset {dataset}", right=f"bigquery.datasets.get on {dataset}"):
-            found = await in_thread(lambda: self.client.get_dataset(dataset, retry=_RETRY, timeout=REQUEST_SECONDS))
+            found = await in_thread(
+                lambda: self.client.get_dataset(dataset, retry=self._retry, timeout=REQUEST_SECONDS)
+            )
         return found.location or self.settings.location
 
     async def table(self, name: str, *, what: str, right: str) -> bigquery.Table | None:
         """A table's description, None if there is no such table."""
         with explained(f"{what} {name}", right=right):
             try:
-                return await in_thread(lambda: self.client.get_table(name, retry=_RETRY, timeout=REQUEST_SECONDS))
+                return await in_thread(lambda: self.client.get_table(name, retry=self._retry, timeout=REQUEST_SECONDS))
             except NotFound:
                 return None
 
@@ -84,7 +95,7 @@ class Warehouse:
         right = f"bigquery.tables.create on {table.project}.{table.dataset_id}"
         with explained(f"making table {table.full_table_id or table.reference}", right=right):
             return await in_thread(
-                lambda: self.client.create_table(table, exists_ok, retry=_RETRY, timeout=REQUEST_SECONDS)
+                lambda: self.client.create_table(table, exists_ok, retry=self._retry, timeout=REQUEST_SECONDS)
             )
 
     async def update_schema(self, table: bigquery.Table, columns: tuple[Column, ...]) -> None:
@@ -92,7 +103,9 @@ class Warehouse:
         fields = grown(table.to_api_repr()["schema"]["fields"], columns)
         table.schema = [bigquery.SchemaField.from_api_repr(field) for field in fields]
         with explained(f"adding columns to {table.reference}", right="bigquery.tables.update"):
-            await in_thread(lambda: self.client.update_table(table, ["schema"], retry=_RETRY, timeout=REQUEST_SECONDS))
+            await in_thread(
+                lambda: self.client.update_table(table, ["schema"], retry=self._retry, timeout=REQUEST_SECONDS)
+            )
 
     async def drop_table(self, name: str) -> None:
         """Drop a table; harmless if it isn't there."""
@@ -101,27 +114,41 @@ class Warehouse:
                 lambda: self.client.delete_table(name, not_found_ok=True, retry=_BRIEF_RETRY, timeout=_BRIEF_SECONDS)
             )
 
-    async def query(self, step: str, sql: str, *, location: str, what: str, right: str = "") -> list[Row]:
-        """Run statements as one job and return the (few) rows of the last one."""
+    async def query(
+        self, step: str, sql: str, *, location: str, what: str, right: str = "",
+        inspect: Callable[[Sequence[bigquery.TableReference]], None] | None = None,
+    ) -> list[Row]:  # fmt: skip
+        """Run statements as one job and return the (few) rows of the last one.
+
+        `inspect` is given the tables that the job has read, before anything is made of its rows, and may raise.
+        """
         config = bigquery.QueryJobConfig(labels=self._identity.labels, maximum_bytes_billed=self._max_bytes_billed)
 
         def start(job_id: str) -> bigquery.QueryJob:
             return self.client.query(
-                sql, config, job_id, location=location, retry=_RETRY, timeout=REQUEST_SECONDS, job_retry=None
+                sql, config, job_id, location=location, retry=self._retry, timeout=REQUEST_SECONDS, job_retry=None
             )
 
         job = await self._job(step, start, location, what, right)
+        if inspect is not None:
+            inspect(job.referenced_tables)
         with explained(what, right=right):
             return await in_thread(
-                lambda: [dict(row) for row in job.result(retry=_RETRY, timeout=REQUEST_SECONDS, job_retry=None)]
+                lambda: [dict(row) for row in job.result(retry=self._retry, timeout=REQUEST_SECONDS, job_retry=None)]
             )
 
-    async def query_bytes(self, sql: str, *, location: str, what: str, right: str = "") -> int:
-        """How many bytes a query would read; nothing runs."""
+    async def dry_run(
+        self, sql: str, *, location: str, what: str, right: str = ""
+    ) -> tuple[int, Sequence[bigquery.TableReference]]:
+        """How many bytes a query would read, and of which tables, those behind views included; nothing runs."""
         config = bigquery.QueryJobConfig(dry_run=True, use_query_cache=False)
         with explained(what, right=right):
-            job = await in_thread(lambda: self.client.query(sql, config, location=location, timeout=REQUEST_SECONDS))
-        return int(job.total_bytes_processed or 0)
+            job = await in_thread(
+                lambda: self.client.query(
+                    sql, config, location=location, retry=self._retry, timeout=REQUEST_SECONDS, job_retry=None
+                )
+            )
+        return int(job.total_bytes_processed or 0), job.referenced_tables
 
     async def load_parquet(self, step: str, part: IO[bytes], destination: str, columns: tuple[Column, ...],
                            *, location: str) -> None:  # fmt: skip
@@ -197,11 +224,11 @@ class Warehouse:
             return start(job_id)
         except Conflict:
             # Our first request got through and its answer was lost: that job is this step.
-            return self.client.get_job(job_id, location=location, retry=_RETRY, timeout=REQUEST_SECONDS)
+            return self.client.get_job(job_id, location=location, retry=self._retry, timeout=REQUEST_SECONDS)
 
     async def _finished(self, job: Any) -> None:
         wait, longest = _POLL_SECONDS
         while job.state != "DONE":
             await asyncio.sleep(wait)
             wait = min(wait * 1.5, longest)
-            await in_thread(lambda: job.reload(retry=_RETRY, timeout=REQUEST_SECONDS))
+            await in_thread(lambda: job.reload(retry=self._retry, timeout=REQUEST_SECONDS))

@@ -100,7 +100,7 @@ def test_arrays_keep_their_order_and_missing_fields_are_null() -> None:
     target = record("credits", STRING("name"), Column("amount", "NUMERIC"), STRING("kind"), repeated=True)
     ((_, value),) = sql.copied_columns((CREDITS,), (target,))
     assert value == (
-        "ARRAY(SELECT AS STRUCT e0.`name` AS `name`, PARSE_NUMERIC(CAST(e0.`amount` AS STRING)) AS `amount`, "
+        f"ARRAY(SELECT AS STRUCT e0.`name` AS `name`, {sql.decimal('e0.`amount`')} AS `amount`, "
         "CAST(NULL AS STRING) AS `kind` FROM UNNEST(s.`credits`) AS e0 WITH OFFSET AS o0 ORDER BY o0)"
     )
 

@@ -17,6 +17,7 @@ from pipeline_runner.errors import ConfigError, DataError, ProcessorError, Trans
         (api.Forbidden("no", errors=[{"reason": "accessDenied"}]), ConfigError, "it takes the right"),
         (api.Forbidden("slow", errors=[{"reason": "rateLimitExceeded"}]), TransientError, "slow"),
         (api.NotFound("gone"), ConfigError, "not found"),
+        (api.NotFound("GET https://host/jobs/run_1_a: Not found: Job p:US.run_1_a"), TransientError, "Job"),
         (api.Unauthorized("who"), ConfigError, "permission denied"),
         (api.TooManyRequests("slow"), TransientError, "slow"),
         (api.ServiceUnavailable("away"), TransientError, "away"),

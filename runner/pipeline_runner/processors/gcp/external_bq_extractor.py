@@ -56,7 +56,7 @@ class ExternalBQExtractor(BaseProcessor):
         settings = bigquery_settings()
         attempt = (PodSettings().uid or uuid.uuid4().hex).replace("-", "")
         identity = Identity(self.org_slug, self.run_id, attempt)
-        self.warehouse = Warehouse(settings, identity, max_bytes_billed=QueryLimits().max_bytes_billed)
+        self.warehouse = Warehouse(settings, identity, **QueryLimits().model_dump())
         self._dataset = f"{settings.project}.{self._settings.target.dataset}"
         self._suffix = f"{self.run_id}_{attempt}"
 
