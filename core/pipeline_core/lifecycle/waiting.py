@@ -43,8 +43,7 @@ def _suspended(observed: Observed, job: Job, now: datetime, allowed: timedelta) 
 def _without_pod(observed: Observed, job: Job, now: datetime, allowed: timedelta) -> Decision:
     since = max(job.created_at, job.turned_at or job.created_at)
     if now < since + SLOW:
-        starting = report(observed, Phase.VALIDATING, Reason.STARTING, "Waiting for the runner to start")
-        return Decision(starting, look_again_at=since + SLOW)
+        return _starting(observed, since)
     why = observed.words or f"see why with: kubectl describe job {job.name}"
     if now >= since + allowed:
         message = f"The runner's pod could not be created within {seconds(allowed)}s: {why}"
@@ -54,6 +53,9 @@ def _without_pod(observed: Observed, job: Job, now: datetime, allowed: timedelta
 
 
 def _unschedulable(observed: Observed, pod: Pod, detail: str, now: datetime, allowed: timedelta) -> Decision:
+    if now < pod.created_at + SLOW:
+        # In a burst most pods wait a moment for room: that isn't worth a write each.
+        return _starting(observed, pod.created_at)
     deadline = pod.created_at + allowed
     if now >= deadline:
         message = f"No node took the runner within {seconds(allowed)}s: {detail}"
@@ -68,8 +70,7 @@ def _on_its_node(observed: Observed, pod: Pod, now: datetime, allowed: timedelta
     reason, detail = pod.waiting or ("", "")
     stuck = reason in STUCK_WAITING
     if not stuck and now < since + SLOW:
-        starting = report(observed, Phase.VALIDATING, Reason.STARTING, "Waiting for the runner to start")
-        return Decision(starting, look_again_at=since + SLOW)
+        return _starting(observed, since)
     # What keeps a container from being created (a volume, a sandbox) is told by events alone.
     why = f"{reason}: {detail}" if stuck else observed.words or f"see why with: kubectl describe pod {pod.name}"
     explain = None if stuck else pod.uid
@@ -78,6 +79,11 @@ def _on_its_node(observed: Observed, pod: Pod, now: datetime, allowed: timedelta
         return _give_up(observed, Reason.START_FAILED, message, explain=explain)
     waiting = report(observed, Phase.VALIDATING, Reason.STARTING, f"Waiting: {why}")
     return Decision(waiting, look_again_at=since + allowed, explain=explain)
+
+
+def _starting(observed: Observed, since: datetime) -> Decision:
+    starting = report(observed, Phase.VALIDATING, Reason.STARTING, "Waiting for the runner to start")
+    return Decision(starting, look_again_at=since + SLOW)
 
 
 def _give_up(observed: Observed, reason: Reason, message: str, explain: str | None = None) -> Decision:

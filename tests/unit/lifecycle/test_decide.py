@@ -356,3 +356,12 @@ def test_every_state_has_a_decision_that_keeps_the_promises(
         case d.Expire():
             assert final
             assert decision.needs_live
+
+
+def test_a_pod_that_waits_a_moment_for_room_is_starting_like_any_other() -> None:
+    early = decide(Observed(KNOWN, JOB, (FULL,)), T0 + SLOW - timedelta(seconds=1))
+    assert isinstance(early.action, d.Report)
+    assert (early.action.message, early.look_again_at) == ("Waiting for the runner to start", T0 + SLOW)
+    late = decide(Observed(KNOWN, JOB, (FULL,)), T0 + SLOW).action
+    assert isinstance(late, d.Report)
+    assert late.message == "Waiting: Unschedulable: 0/3 nodes: Insufficient cpu"
