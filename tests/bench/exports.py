@@ -1,4 +1,4 @@
-"""Billing exports of any size, nested as Google writes them or flat, in a stand-in of their own, and runs of them."""
+"""Billing exports of any size, nested as Google writes them or flat, and runs that copy them."""
 
 import json
 import tempfile

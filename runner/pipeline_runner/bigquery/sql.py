@@ -42,7 +42,7 @@ def insert(destination: str, columns: list[tuple[str, str]], origin: str) -> str
 
 
 def statistics(columns: tuple[Column, ...], money: tuple[str, ...], origin: str) -> str:
-    """SELECT of one row: `read_at`, `row_count`, and for each leaf in `money` (dotted) its `sum_` and more, numbered.
+    """SELECT of one row: `row_count`, and for each leaf in `money` (dotted) its `sum_` and more, numbered.
 
     The sum of a FLOAT is that of its decimals, so source and staging must agree to the last digit. `bad_` is how many
     values are out of range. FLOATs have a `lost_` too: what rounding at nine decimals takes from their sum, as a FLOAT.
@@ -51,7 +51,7 @@ def statistics(columns: tuple[Column, ...], money: tuple[str, ...], origin: str)
     wanted = {name.lower() for name in money}
     paths = [path for path in leaves(columns) if ".".join(each.name for each in path).lower() in wanted]
     sums = "".join(f",\n  {expression}" for number, path in enumerate(paths) for expression in _sums(number, path))
-    return f"SELECT\n  CURRENT_TIMESTAMP() AS read_at,\n  COUNT(*) AS row_count{sums}\nFROM {origin}"
+    return f"SELECT\n  COUNT(*) AS row_count{sums}\nFROM {origin}"
 
 
 def _value(expression: str, origin: Column | None, column: Column, depth: int = 0) -> str:

@@ -7,7 +7,7 @@ the very same query converts them from there, so both ways give the same rows to
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -21,7 +21,7 @@ from pipeline_runner.bigquery.failures import explained
 from pipeline_runner.bigquery.library import bigquery
 from pipeline_runner.bigquery.source import READ_RIGHT, Source
 from pipeline_runner.bigquery.tenancy import check_references
-from pipeline_runner.bigquery.threads import in_thread
+from pipeline_runner.bigquery.threads import in_thread, together
 from pipeline_runner.bigquery.warehouse import Row, Warehouse
 from pipeline_runner.errors import DataError, ProcessorError, TransientError
 
@@ -61,14 +61,14 @@ class Counted:
     sums: tuple[Decimal, ...]
 
     @classmethod
-    def read(cls, row: Row, money: tuple[str, ...], what: str) -> "Counted":
+    def read(cls, row: Row, money: tuple[str, ...], what: str, read_at: datetime) -> "Counted":
         """Read a row of sql.statistics. Raises DataError for amounts that no NUMERIC can hold, or not well enough."""
         for number, name in enumerate(money):
             if bad := row[f"bad_{number}"]:
                 raise DataError(f"{what}: column {name} has {bad} values that are no amounts (NaN, infinite or ≥ 1e29)")
             _check_rounding(Decimal(str(row.get(f"lost_{number}") or 0)), name, what)
         sums = tuple(Decimal(row[f"sum_{number}"] or 0) for number in range(len(money)))
-        return cls(row["read_at"], row["row_count"], sums)
+        return cls(read_at, row["row_count"], sums)
 
 
 def _check_rounding(lost: Decimal, name: str, what: str) -> None:
@@ -96,15 +96,14 @@ class Staging:
     async def by_query(self, copy: Copy) -> Counted:
         """Copy server-side; source and target must be in one location."""
         source = copy.source
-        # Rows come into a source at any time, so both reads are of one moment: that of the first, where the source
-        # is a table. Views have no snapshots: a change in between shows as a difference, and the run is tried again.
-        now = " FOR SYSTEM_TIME AS OF CURRENT_TIMESTAMP()" if source.is_table else ""
-        origin = f"{sql.quoted(source.name)} AS s{{at}}\nWHERE {copy.condition}"
-        what = f"source table {source.name}"
-        expected = await self._count("count", copy, source.columns, origin.format(at=now), what)
-        at = f" FOR SYSTEM_TIME AS OF TIMESTAMP '{expected.read_at.astimezone(UTC).isoformat(sep=' ')}'" if now else ""
-        await self._convert(copy, origin.format(at=at))
-        return await self._checked(copy, expected)
+        # Asked for before both reads, so that what this run calls its read's time is never later than they are.
+        read_at = await self._now(copy)
+        # Rows come into a source at any time, so both reads are of this one moment, where the source is a table.
+        # Views have no snapshots: a change in between shows as a difference, and the run is tried again.
+        moment = f"TIMESTAMP '{read_at.astimezone(UTC).isoformat(sep=' ')}'"
+        at = f" FOR SYSTEM_TIME AS OF {moment}" if source.is_table else ""
+        origin = f"{sql.quoted(source.name)} AS s{at}\nWHERE {copy.condition}"
+        return await self._counted_and_converted(copy, origin, read_at)
 
     async def by_storage(self, copy: Copy, on_rows: Callable[[int], None]) -> Counted:
         """Read by the Storage Read API, load beside the target, convert there; `on_rows` hears the rows so far."""
@@ -130,12 +129,10 @@ class Staging:
             )
             rows += part.rows
             on_rows(rows)
-        origin = f"{sql.quoted(self._raw)} AS s"
-        expected = await self._count("count", copy, source.columns, origin, f"source table {source.name}")
-        if expected.rows != rows:
-            raise TransientError(f"{rows} rows were read from {source.name}, but {expected.rows} were loaded")
-        await self._convert(copy, origin)
-        return await self._checked(copy, replace(expected, read_at=read_at))
+        counted = await self._counted_and_converted(copy, f"{sql.quoted(self._raw)} AS s", read_at)
+        if counted.rows != rows:
+            raise TransientError(f"{rows} rows were read from {source.name}, but {counted.rows} were loaded")
+        return counted
 
     async def drop(self) -> None:
         """Drop what was made; called at the end, whatever happened."""
@@ -153,6 +150,17 @@ class Staging:
         self._made.append(name)
         # crash here: the table expires by itself, and the next attempt's has another name
         await self._warehouse.create_table(table, exists_ok=True)
+
+    async def _counted_and_converted(self, copy: Copy, origin: str, read_at: datetime) -> Counted:
+        """Count and copy what doesn't change meanwhile, both at once, and compare: rows, and sums to the last digit."""
+        what = f"source table {copy.source.name}"
+        expected, _ = await together(
+            self._count("count", copy, copy.source.columns, origin, what, read_at), self._convert(copy, origin)
+        )
+        here = f"{sql.quoted(self.table)} AS s"
+        staged = await self._count("check", copy, copy.wanted, here, "the staging table", read_at)
+        _compare(copy, expected, staged)
+        return staged
 
     async def _convert(self, copy: Copy, origin: str) -> None:
         await self._create(self.table, copy.columns)
@@ -175,26 +183,26 @@ class Staging:
         read_at: datetime = rows[0]["read_at"]
         return read_at
 
-    async def _count(self, step: str, copy: Copy, columns: tuple[Column, ...], origin: str, what: str) -> Counted:
+    async def _count(
+        self, step: str, copy: Copy, columns: tuple[Column, ...], origin: str, what: str, read_at: datetime
+    ) -> Counted:
         statement = sql.statistics(columns, copy.money, origin)
         rows: list[Any] = await self._warehouse.query(
             step, statement, location=copy.location, what=f"counting the rows of {what}", right=READ_RIGHT
         )
-        return Counted.read(rows[0], copy.money, what)
+        return Counted.read(rows[0], copy.money, what, read_at)
 
-    async def _checked(self, copy: Copy, expected: Counted) -> Counted:
-        """Compare what was staged with the source, rows and each sum to the last digit; it has the source's time."""
-        staged = await self._count("check", copy, copy.wanted, f"{sql.quoted(self.table)} AS s", "the staging table")
-        differing = [
-            f"sum of {name} {there} at the source, {here} staged"
-            for name, there, here in zip(copy.money, expected.sums, staged.sums, strict=True)
-            if there != here
-        ]
-        if staged.rows != expected.rows:
-            differing.insert(0, f"{expected.rows} rows at the source, {staged.rows} staged")
-        if differing:
-            raise TransientError(f"staging differs from {copy.source.name}: {'; '.join(differing)}")
-        _log.info("staged", rows=staged.rows)
-        # A customer's amounts are nobody's business who reads logs.
-        _log.debug("sums", **{name: str(value) for name, value in zip(copy.money, staged.sums, strict=True)})
-        return replace(staged, read_at=expected.read_at)
+
+def _compare(copy: Copy, expected: Counted, staged: Counted) -> None:
+    differing = [
+        f"sum of {name} {there} at the source, {here} staged"
+        for name, there, here in zip(copy.money, expected.sums, staged.sums, strict=True)
+        if there != here
+    ]
+    if staged.rows != expected.rows:
+        differing.insert(0, f"{expected.rows} rows at the source, {staged.rows} staged")
+    if differing:
+        raise TransientError(f"staging differs from {copy.source.name}: {'; '.join(differing)}")
+    _log.info("staged", rows=staged.rows)
+    # A customer's amounts are nobody's business who reads logs.
+    _log.debug("sums", **{name: str(value) for name, value in zip(copy.money, staged.sums, strict=True)})

@@ -71,7 +71,7 @@ class Warehouse:
         self._identity = identity
         self._max_bytes_billed = max_bytes_billed
         self._retry = bigquery.DEFAULT_RETRY.with_timeout(retry_seconds)
-        self._running: tuple[str, str] | None = None
+        self._running: dict[str, tuple[str, str]] = {}
         self._steps: set[str] = set()
 
     async def dataset_location(self, dataset: str) -> str:
@@ -175,10 +175,10 @@ class Warehouse:
         await self._job(step, start, location, f"loading {destination}", right)
 
     async def stop(self) -> None:
-        """Cancel the job that was running when this run was told to stop, and wait until it is over."""
-        if self._running is None:
-            return
-        job_id, location = self._running
+        """Cancel the jobs that were running when this run was told to stop, and wait until they are over."""
+        await asyncio.gather(*(self._cancel(job_id, location) for job_id, location in self._running.values()))
+
+    async def _cancel(self, job_id: str, location: str) -> None:
         with explained("cancelling a job"):
             try:
                 job = await in_thread(
@@ -201,16 +201,17 @@ class Warehouse:
         number = 1
         for attempt in range(1, _ATTEMPTS + 1):
             job_id = self._identity.job_id(step, number)
-            self._running = (job_id, location)
+            self._running[step] = (job_id, location)
             try:
                 with explained(what, right=right):
                     job = await in_thread(partial(self._start, start, job_id, location))
                     await self._finished(job)
                 if not job.error_result:
-                    self._running = None
+                    del self._running[step]
                     return job
                 # Only a job that has failed gets a successor: one that we lost sight of may still be at work.
-                number, self._running = number + 1, None
+                number += 1
+                del self._running[step]
                 raise job_error(what, job.error_result)
             except TransientError as error:
                 if attempt == _ATTEMPTS or is_stale(str(error)):
