@@ -78,10 +78,12 @@ class Cache:
 
     def put_run(self, body: Body) -> bool:
         """A PipelineRun as seen, or as answered by a read or a write; whether that was news."""
+        metadata = body["metadata"]
+        known = self.get(metadata["uid"]).run
+        if known is not None and int(metadata["resourceVersion"]) <= int(known.resource_version):
+            return False  # before it is parsed: the sweep shows a whole history again and again
         run = parse_run(body)
         entry = self._entry(run.uid)
-        if entry.run is not None and int(run.resource_version) <= int(entry.run.resource_version):
-            return False
         entry.run, entry.status, entry.vanished = run, body.get("status") or {}, None
         return True
 
@@ -91,7 +93,7 @@ class Cache:
         if entry is None or entry.run is None:
             return
         run = entry.run
-        if run.status.phase is not None and run.status.phase.is_final:
+        if run.is_over:
             self.forget(uid)
             return
         entry.run, entry.status = None, {}
@@ -197,8 +199,9 @@ class Cache:
     def shrink(self, uid: str) -> None:
         """Keep of a finished run whose Job has finished too only what its expiry needs."""
         entry = self._entries.get(uid)
-        phase = entry.run.status.phase if entry and entry.run else None
-        if entry and phase and phase.is_final and (entry.job is None or entry.job.complete or entry.job.failed):
+        if entry is None or entry.run is None or not entry.run.is_over:
+            return
+        if entry.job is None or entry.job.complete or entry.job.failed:
             self._forget_pods(entry)
             entry.pods, entry.status = {}, {}
             entry.progress = entry.published = entry.words = None

@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote
 
-from pipeline_core.lifecycle.phases import Phase
 from pipeline_operator import names
 from pipeline_operator.kube import Api, Json, KubeError
 
@@ -59,8 +58,8 @@ class Cluster:
         await self._delete(_path(_CORE, namespace, "pods", name), uid)
 
     async def list_runs(self, namespace: str | None) -> AsyncIterator[Json]:
-        """Every PipelineRun of a namespace (None: of all) that hasn't ended, read in chunks."""
-        query = {"limit": str(_CHUNK), "fieldSelector": _UNFINISHED}
+        """Every PipelineRun of a namespace (None: of all), read in chunks."""
+        query = {"limit": str(_CHUNK)}
         while True:
             page = await self._api.request("GET", _path(_RUNS, namespace, names.RUNS), query=query)
             for item in page["items"]:
@@ -119,8 +118,6 @@ class Cluster:
                 raise
 
 
-# The API server filters by it (selectableFields of the CRD): a history of thousands isn't read again and again.
-_UNFINISHED = ",".join(f"status.phase!={phase.value}" for phase in Phase if phase.is_final)
 _MANAGER = {"fieldManager": names.FIELD_MANAGER}
 
 

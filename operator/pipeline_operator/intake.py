@@ -53,7 +53,7 @@ class Intake:
 
 
 def _only_status(before: Run | None, after: Run | None) -> bool:
-    """Whether nothing has changed but the status, which is the operator's own."""
-    if before is None or after is None:
+    """Whether nothing has changed but the status, which is the operator's own; its end may be another process' word."""
+    if before is None or after is None or before.is_over != after.is_over:
         return False
     return replace(before, status=after.status, resource_version=after.resource_version) == after

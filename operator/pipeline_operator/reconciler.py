@@ -214,4 +214,4 @@ def _last_failure(entry: Entry) -> dict[str, str]:
 
 def _is_over(run: Run, decision: actions.Decision) -> bool:
     """A finished run about which nothing is to be done needs no second look."""
-    return decision.action is None and run.status.phase is not None and run.status.phase.is_final
+    return decision.action is None and run.is_over

@@ -32,9 +32,9 @@ class RunGauges(Collector):
         count = dict.fromkeys(_ACTIVE, 0)
         oldest = dict.fromkeys(_ACTIVE, 0.0)
         for run in self._cache.runs() if self._cache else ():
-            phase = run.status.phase or Phase.PENDING
-            if phase.is_final:
+            if run.is_over:
                 continue
+            phase = run.status.phase or Phase.PENDING
             count[phase] += 1
             oldest[phase] = max(oldest[phase], (now - run.created_at).total_seconds())
             job = self._cache.get(run.uid).job if self._cache else None

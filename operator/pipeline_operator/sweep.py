@@ -70,16 +70,17 @@ class Sweep:
     async def round(self) -> None:
         """Compare the API server, the records and the memory once.
 
-        Of finished runs only those that are gone are touched: the others wait for nothing but their expiry.
+        Of finished runs only those are touched that are new or gone: the others wait for nothing but their expiry.
         """
-        finished = {run.uid for run in self._cache.runs() if run.status.phase is not None and run.status.phase.is_final}
+        finished = {run.uid for run in self._cache.runs() if run.is_over}
         async for body in self._objects():
             finished.discard(body["metadata"]["uid"])
-            self._put(body)
+            if self._put(body):
+                self._queue.add(body["metadata"]["uid"])  # the watch, which shows it next, says nothing new
         for uid in finished:
             self._cache.drop_run(uid)  # the event that told of its deletion was lost: nothing else would forget it
         for run in self._cache.runs():
-            if run.status.phase is None or not run.status.phase.is_final:
+            if not run.is_over:
                 # Its own deletion, its Job's or its pods' events may have been lost.
                 self._cache.doubt(run.uid)
                 self._queue.add(run.uid)
@@ -87,11 +88,12 @@ class Sweep:
         self.rounds += 1
         metrics.SWEEP_SUCCEEDED.set_to_current_time()
 
-    def _put(self, body: Json) -> None:
+    def _put(self, body: Json) -> bool:
         try:
-            self._cache.put_run(body)
+            return self._cache.put_run(body)
         except (KeyError, TypeError, ValueError):
             _log.exception("object not understood", kind=names.RUN_KIND, uid=body["metadata"]["uid"])
+            return False
 
     async def _objects(self) -> AsyncIterator[Json]:
         for namespace in self._namespaces:

@@ -12,6 +12,7 @@ from pipeline_operator import names
 from pipeline_operator.kube import Json, KubeError, KubeUnavailableError
 from sim.api_server import Key
 from sim.processes import Process
+from support.fake_kubernetes import is_selected
 
 if TYPE_CHECKING:
     from sim.world import World
@@ -111,13 +112,10 @@ class Connection:
             self._world.chaos.expire_list()
         else:
             version, after = str(server.version), ""
-        wanted = dict(pair.split("=") for pair in query.get("labelSelector", "").split(",") if pair)
         items = [
             item
             for item in (server.of(key[0]) if int(version) == server.version else server.as_of(key[0], int(version)))
-            if key[1] in {"", item["metadata"]["namespace"]}
-            and wanted.items() <= (item["metadata"].get("labels") or {}).items()
-            and _position(item) > after
+            if key[1] in {"", item["metadata"]["namespace"]} and is_selected(item, query) and _position(item) > after
         ]
         items.sort(key=_position)
         metadata: dict[str, Any] = {"resourceVersion": version}

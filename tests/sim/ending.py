@@ -1,10 +1,12 @@
 """What must be so when the faults have long stopped: every run has ended, and nothing is held by the dead."""
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.store.runs import phase_of
 from pipeline_operator import names
+from pipeline_operator.parsing import parse_run
 from sim.api_server import is_terminal
 from sim.operators import RESYNC, Instance
 from sim.truth import run_uid_of
@@ -17,6 +19,8 @@ TWO_ROUNDS = 2 * 1.2 * RESYNC + 30
 _WRITES_MAX = 5
 _RECONCILES_MAX = 10
 _SHORT = 10.0
+# From a run's expiry to the end of its object.
+_EXPIRY_SLACK = timedelta(seconds=30)
 
 
 def unsettled(world: "World") -> list[tuple[str, str, str]]:
@@ -30,6 +34,9 @@ def check(world: "World") -> None:
         world.oracle.violated(prop, run, words)
     for body in world.server.of(names.RUNS):
         world.oracle.status_agrees(body["metadata"]["uid"], body["status"])
+        expires_at = parse_run(body).expires_at
+        if expires_at is not None and expires_at + _EXPIRY_SLACK < world.loop.now():
+            world.oracle.violated("what has expired goes", body["metadata"]["uid"], body["metadata"]["name"])
     for instance in world.operators.instances:
         _check_operator(world, instance)
     if world.dials.calm:

@@ -1,13 +1,13 @@
 """An API server in memory: enough of Kubernetes' semantics for the operator's calls, and faults on demand.
 
-Kept to what the operator relies on: versions and conflicts, AlreadyExists, preconditions, label selectors, and the
+Kept to what the operator relies on: versions and conflicts, AlreadyExists, preconditions, selectors, and the
 status subresource. The real API server has the last word in tests/e2e.
 """
 
 import copy
 import re
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -65,11 +65,10 @@ class FakeKubernetes:
     def _get(self, plural: str, ns: str, name: str | None, query: Mapping[str, str], _: Json) -> Json:
         if name is not None:
             return self._find(plural, ns, name)
-        wanted = dict(pair.split("=") for pair in query.get("labelSelector", "").split(",") if pair)
         items = [
             body
             for (kind, namespace, _name), body in self.objects.items()
-            if kind == plural and ns in {"", namespace} and _labelled(body, wanted)
+            if kind == plural and ns in {"", namespace} and is_selected(body, query)
         ]
         return {"items": items, "metadata": {"resourceVersion": str(self._version)}}
 
@@ -112,9 +111,28 @@ class FakeKubernetes:
             raise KubeError(404, "NotFound", f"{plural} {name!r} not found") from None
 
 
-def _labelled(body: Json, wanted: Mapping[str, str]) -> bool:
+def is_selected(body: Json, query: Mapping[str, str]) -> bool:
+    """Whether a list with this query has the object in it: by its labels and by fields, each `=` or `!=`."""
     labels = body["metadata"].get("labels") or {}
-    return all(labels.get(key) == value for key, value in wanted.items())
+    return all(
+        (found == value) != is_not
+        for selector, find in (("labelSelector", labels.get), ("fieldSelector", lambda path: _field(body, path)))
+        for name, is_not, value in _terms(query.get(selector, ""))
+        for found in [find(name)]
+    )
+
+
+def _terms(selector: str) -> Iterator[tuple[str, bool, str]]:
+    for term in filter(None, selector.split(",")):
+        name, _, value = term.partition("=")
+        yield name.removesuffix("!"), name.endswith("!"), value
+
+
+def _field(body: Json, path: str) -> str:
+    value: Any = body
+    for name in path.split("."):
+        value = (value or {}).get(name)
+    return "" if value is None else str(value)
 
 
 def _merge_patch(target: Any, patch: Any) -> Any:

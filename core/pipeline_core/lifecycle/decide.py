@@ -32,7 +32,7 @@ _DEFAULT_DEADLINES = Deadlines()
 def decide(observed: Observed, now: datetime, deadlines: Deadlines = _DEFAULT_DEADLINES) -> Decision:
     """What to do next for the run, given all that is observed at `now`."""
     run, job = observed.run, observed.job
-    if run.status.phase is not None and run.status.phase.is_final:
+    if run.is_over:
         return _after_the_end(observed, now)
     succeeded = _succeeded(observed.pods)
     if succeeded is not None:

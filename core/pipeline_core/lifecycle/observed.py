@@ -64,6 +64,11 @@ class Run:
     deleting: bool = False
 
     @property
+    def is_over(self) -> bool:
+        """Whether its status tells its end."""
+        return self.status.phase is not None and self.status.phase.is_final
+
+    @property
     def expires_at(self) -> datetime | None:
         """When a finished run's object is to be deleted; None while it isn't finished."""
         if self.status.completed_at is None:

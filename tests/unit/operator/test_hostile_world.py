@@ -13,6 +13,8 @@ from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.outcome import Outcome
 from pipeline_operator import names
 from pipeline_operator.cluster import Cluster
+from pipeline_operator.expectations import Expectations
+from pipeline_operator.intake import Intake
 from pipeline_operator.kube import KubeError, KubeUnavailableError
 from pipeline_operator.queue import WorkQueue
 from pipeline_operator.settings import RunnerTemplate
@@ -534,6 +536,41 @@ async def test_a_finished_run_is_forgotten_though_its_delete_was_lost(world: Wor
     sweep, _ = sweep_of(world)
     await sweep.round()
     assert world.cache.get(uid).run is None
+
+
+async def test_a_finished_run_still_expires_after_a_sweep(world: World) -> None:
+    uid = await running(world, ttlSecondsAfterFinished=3600)
+    world.end_pods(GOOD)
+    await world.reconcile(uid)
+    sweep, _ = sweep_of(world)
+    await sweep.round()
+    world.pass_time(3600)
+    await world.reconciler.reconcile(uid)
+    assert (names.RUNS, "default", "billing") not in world.kubernetes.objects
+
+
+async def test_a_finished_run_that_the_sweep_shows_first_is_woken_for_its_expiry(world: World) -> None:
+    uid = await running(world)
+    world.end_pods(GOOD)
+    await world.reconcile(uid)
+    world.start_operator()
+    sweep, queue = sweep_of(world)
+    await sweep.round()
+    assert await queue.get() == uid
+
+
+async def test_an_end_that_another_operator_wrote_wakes_for_the_expiry(world: World) -> None:
+    uid = await running(world)
+    woken: list[str] = []
+    intake = Intake(world.cache, woken.append, Expectations([], 90.0, lambda: 0.0))
+    body = copy.deepcopy(world.run())
+    body["metadata"]["resourceVersion"] = str(10**6)
+    intake.take(names.RUNS, body, gone=False)
+    assert woken == []  # a status that isn't an end is taken for an echo
+    body["metadata"]["resourceVersion"] = str(10**6 + 1)
+    body["status"] |= {"phase": "Completed", "completedAt": "2026-11-22T03:00:00Z"}
+    intake.take(names.RUNS, body, gone=False)
+    assert woken == [uid]
 
 
 async def test_no_second_pod_starts_while_one_of_a_job_that_was_never_told_of_lives(world: World) -> None:
