@@ -58,6 +58,7 @@ lock: $(VENV) ## renew the lock files from pyproject.toml
 	done
 	grep -hE '^uv==' locks/dev.txt | tr -d '\\ ' | $(COMPILE) --no-annotate - --output-file locks/bootstrap.txt
 	$(BIN)/python -c 'from pipeline_local.toolchain import WHEEL; print(WHEEL)' | $(COMPILE) --no-annotate - --output-file locks/toolchain.txt
+	printf 'dlt[bigquery]\ngoogle-cloud-bigquery-storage\npyarrow\n' | $(COMPILE) --no-annotate - --output-file locks/bench-dlt.txt
 
 sync: $(VENV) ## copy crds/ and configs/ into the chart, and renew its table of values
 	@$(BIN)/python charts/sync.py

@@ -161,11 +161,11 @@ class Cache:
         entry.progress = progress
         return entry.run.uid
 
-    def stage_of(self, pod_uid: str) -> str | None:
-        """The stage that this pod has reported last."""
+    def progress_of(self, pod_uid: str) -> Progress | None:
+        """What this pod has reported last."""
         entry = self._entries.get(self._by_pod.get(pod_uid, ""))
         progress = entry.progress if entry else None
-        return progress.stage if progress is not None and progress.pod_uid == pod_uid else None
+        return progress if progress is not None and progress.pod_uid == pod_uid else None
 
     def put_published(self, run_id: str, published: Published) -> str | None:
         """A runner's word that it has published; returns the run's UID if it is from a pod of the run."""

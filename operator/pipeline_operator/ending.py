@@ -15,6 +15,7 @@ from pipeline_core.store.records import RunRecords
 from pipeline_core.store.runs import NewRun, StoredRun
 from pipeline_operator import metrics, status
 from pipeline_operator.events import Events
+from pipeline_operator.final_records import end_record
 from pipeline_operator.writer import StatusWriter
 
 _log = structlog.get_logger(__name__)
@@ -69,18 +70,7 @@ class Ending:
         await self.publish(run, stored, refusal)
 
     async def _record(self, run: Run, finish: Finish) -> StoredRun:
-        return await self._records.finish(
-            run.run_id,
-            phase=finish.phase,
-            at=finish.completed_at or self._now(),
-            records_processed=finish.records,
-            error_message=None if finish.phase is Phase.COMPLETED else finish.message,
-            attempts=finish.attempts,
-            message=finish.message,
-            started_at=finish.started_at,
-            reason=finish.reason,
-            object_uid=run.uid,
-        )
+        return await end_record(self._records, run.run_id, run.uid, finish, self._now())
 
     async def publish(self, run: Run, stored: StoredRun, refusal: tuple[str, str] | None = None) -> None:
         """Write the object's final status as the record has it, and tell of it."""

@@ -179,10 +179,10 @@ class Operator:
         if isinstance(message, Published):
             uid = self.cache.put_published(run_id, message)
         else:
-            before = self.cache.stage_of(message.pod_uid)
+            before = self.cache.progress_of(message.pod_uid)
             uid = self.cache.put_progress(run_id, message)
             # The end of its extraction alone is a new phase; what else is new waits until it may be written.
-            enters = before in {None, "extract"} and message.stage != "extract"
+            enters = message.is_processing and not (before and before.is_processing)
             delay = 0.0 if enters else PROGRESS_INTERVAL.total_seconds()
         if uid is not None:
             self.queue.add(uid, delay)

@@ -8,7 +8,7 @@ import structlog
 
 from pipeline_core.lifecycle import actions
 from pipeline_core.lifecycle.decide import decide
-from pipeline_core.lifecycle.failures import explain_failed_pod
+from pipeline_core.lifecycle.failures import explain_failed_pod, newest_failure
 from pipeline_core.lifecycle.observed import Observed, Run
 from pipeline_core.store.records import RunRecords
 from pipeline_operator import status
@@ -27,7 +27,6 @@ _log = structlog.get_logger(__name__)
 _STEPS_MAX = 6
 # Kubernetes repeats a warning that still holds; one look in this time is enough.
 _WORDS_KEPT = timedelta(seconds=60)
-_DEFAULT_DEADLINES = actions.Deadlines()
 _ONLY_PROGRESS = frozenset({"progress", "recordsProcessed"})
 
 
@@ -45,7 +44,7 @@ class Reconciler:
         writer: StatusWriter,
         events: Events,
         now: Callable[[], datetime],
-        deadlines: actions.Deadlines = _DEFAULT_DEADLINES,
+        deadlines: actions.Deadlines,
     ) -> None:
         self._cluster = cluster
         self._cache = cache
@@ -205,10 +204,10 @@ def _observed(run: Run, entry: Entry) -> Observed:
 
 def _last_failure(entry: Entry) -> dict[str, str]:
     """Why the attempt before this one failed, as far as it is known."""
-    failed = [pod for pod in entry.pods.values() if pod.phase == "Failed"]
-    if not failed:
+    failed = newest_failure(entry.pods.values())
+    if failed is None:
         return {}
-    reason, message = explain_failed_pod(max(failed, key=lambda pod: pod.created_at))
+    reason, message = explain_failed_pod(failed)
     return {"reason": reason.value, "message": message}
 
 

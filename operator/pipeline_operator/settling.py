@@ -10,12 +10,11 @@ from datetime import datetime
 import structlog
 
 from pipeline_core.lifecycle.observed import Job, Pod
-from pipeline_core.lifecycle.phases import Phase
-from pipeline_core.lifecycle.reasons import Reason
 from pipeline_core.store.records import RunRecords
 from pipeline_operator import metrics
 from pipeline_operator.cache import Cache, Vanished
 from pipeline_operator.cluster import Cluster
+from pipeline_operator.final_records import end_of_deleted, end_record
 from pipeline_operator.kube import KubeError
 from pipeline_operator.reading import read_job_and_pods
 
@@ -87,28 +86,19 @@ class Settling:
 
     async def _finish(self, vanished: Vanished, succeeded: Pod | None, *, done: bool) -> None:
         """As cancelled; as completed where the runner had succeeded, for then the rows stand in the target."""
-        phase, reason, message = Phase.CANCELLED, Reason.CANCELLED, "Cancelled: the PipelineRun was deleted"
-        records = succeeded.outcome.records_processed if succeeded and succeeded.outcome else None
-        if done:
-            phase, reason = Phase.COMPLETED, Reason.COMPLETED
-            message = "Completed; the PipelineRun was deleted before its status was written"
-        stored = await self._records.finish(
-            vanished.run_id,
-            phase=phase,
-            at=(succeeded.finished_at if succeeded else None) or self._now(),
-            records_processed=records,
-            error_message=None if done else message,
-            message=message,
+        finish = end_of_deleted(
+            completed=done,
+            records=succeeded.outcome.records_processed if succeeded and succeeded.outcome else None,
             started_at=succeeded.started_at if succeeded else None,
-            reason=reason,
-            object_uid=vanished.uid,
+            completed_at=succeeded.finished_at if succeeded else None,
         )
+        stored = await end_record(self._records, vanished.run_id, vanished.uid, finish, self._now())
         metrics.run_ended(stored, self._now())
         _log.info(
             "run ended",
             run_id=vanished.run_id,
             org=stored.org_slug,
-            phase=phase.value,
-            reason=reason.value,
-            message=message,
+            phase=finish.phase.value,
+            reason=finish.reason.value,
+            message=finish.message,
         )

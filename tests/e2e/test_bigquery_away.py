@@ -4,7 +4,6 @@ Ten minutes in a minute: by a setting an attempt gives up after seconds, not aft
 and doesn't answer them, which is worse than a refusal.
 """
 
-import asyncio
 import json
 import urllib.request
 from collections.abc import Iterator
@@ -13,14 +12,12 @@ from datetime import timedelta
 
 import pytest
 
-from pipeline_core.store.bigquery.datasets import create_org_dataset
 from pipeline_local.images_content import checkout
 from pipeline_local.install import RELEASE, helm
-from pipeline_local.quickstart import source
-from pipeline_local.quickstart.tour import integrate
 from pipeline_local.state import State
 from support.agreement import check_attempts, check_once, check_target
 from support.installation import Installation, noop
+from support.organizations import empty_organization
 from support.victims import Node, embedded_node
 
 ORG = "away"
@@ -48,12 +45,8 @@ def impatient(node: Node) -> Iterator[None]:
 
 @pytest.fixture
 def org(node: Node) -> Iterator[str]:
-    client = node.installation.client
-    asyncio.run(integrate(node.installation.database_url, ORG, source.SETTINGS))
-    client.delete_dataset(f"{ORG}_dev", delete_contents=True, not_found_ok=True)
-    create_org_dataset(client, ORG, "dev")
-    yield ORG
-    client.delete_dataset(f"{ORG}_dev", delete_contents=True, not_found_ok=True)
+    with empty_organization(node.installation, ORG):
+        yield ORG
 
 
 @pytest.mark.full

@@ -3,7 +3,6 @@
 Each test prints how long it took (`pytest -s`).
 """
 
-import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -12,12 +11,11 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from pipeline_core.lifecycle.phases import Phase
-from pipeline_local.quickstart import source
 from pipeline_local.quickstart.results import Sums
-from pipeline_local.quickstart.tour import integrate
 from support.endings import ended, tell
 from support.installation import Installation, noop
 from support.obstacles import runner_template
+from support.organizations import empty_organization
 
 Cancel = Callable[[Installation, str], None]
 # An organization into whose dataset nothing was ever copied.
@@ -86,10 +84,8 @@ def is_stopping(installation: Installation, run_id: str) -> bool:
 
 @pytest.fixture
 def undecided(installation: Installation) -> Iterator[str]:
-    asyncio.run(integrate(installation.database_url, ORG, source.SETTINGS))
-    installation.client.create_dataset(f"{ORG}_dev", exists_ok=True)
-    yield ORG
-    installation.client.delete_dataset(f"{ORG}_dev", delete_contents=True, not_found_ok=True)
+    with empty_organization(installation, ORG):
+        yield ORG
 
 
 @pytest.mark.parametrize("cancel", [by_spec, pytest.param(by_deletion, marks=pytest.mark.full)])

@@ -5,7 +5,6 @@ what is done; what must come of it is the same for all: see `test_a_run_survives
 With PIPELINES_KILL_REPORT=docs/reliability.md the table of that page is renewed with the results.
 """
 
-import asyncio
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,13 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_core.store.bigquery.datasets import create_org_dataset
-from pipeline_local.quickstart import source
-from pipeline_local.quickstart.tour import integrate
 from support import scene as conditions
 from support.agreement import check_attempts, check_once, check_target
 from support.installation import Installation
 from support.kill_report import KillReport
+from support.organizations import empty_organization
 from support.scene import Moment, Scene
 from support.victims import Node, embedded_node
 
@@ -93,12 +90,8 @@ def report() -> Iterator[KillReport]:
 @pytest.fixture
 def org(node: Node) -> Iterator[str]:
     """An organization whose dataset is empty: nothing that an earlier run has copied can pass for this one's work."""
-    client = node.installation.client
-    asyncio.run(integrate(node.installation.database_url, ORG, source.SETTINGS))
-    client.delete_dataset(f"{ORG}_dev", delete_contents=True, not_found_ok=True)
-    create_org_dataset(client, ORG, "dev")
-    yield ORG
-    client.delete_dataset(f"{ORG}_dev", delete_contents=True, not_found_ok=True)
+    with empty_organization(node.installation, ORG):
+        yield ORG
 
 
 @pytest.mark.timeout(600, func_only=True)

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from pipeline_local.services.processes import free_port
 from pipeline_operator.http import serve, serve_apart
-from support.waiting import eventually
+from support.waiting import eventually, listens
 
 
 @asynccontextmanager
@@ -23,13 +23,7 @@ async def serving(function: Callable[..., Coroutine[Any, Any, None]] = serve, **
 
     async def listening() -> bool:
         assert not task.done()
-        try:
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-        except OSError:
-            return False
-        writer.close()
-        await writer.wait_closed()
-        return True
+        return await listens(port)
 
     await eventually(listening)
     try:

@@ -25,8 +25,8 @@ class FakeKubernetes:
     def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.objects: dict[tuple[str, str, str], Json] = {}
         self.calls: list[tuple[str, str]] = []
-        self.before: Fault = lambda method, path: None
-        self.after: Fault = lambda method, path: None
+        self.before: Fault = no_faults
+        self.after: Fault = no_faults
         self._now = now
         self._version = 0
 
@@ -109,6 +109,20 @@ class FakeKubernetes:
             return self.objects[plural, ns, str(name)]
         except KeyError:
             raise KubeError(404, "NotFound", f"{plural} {name!r} not found") from None
+
+
+def no_faults(method: str, path: str) -> None:
+    """The world is well."""
+
+
+def fails_job(error: Exception) -> Fault:
+    """The creation of a Job raises `error`."""
+
+    def fault(method: str, path: str) -> None:
+        if method == "POST" and path.endswith("/jobs"):
+            raise error
+
+    return fault
 
 
 def is_selected(body: Json, query: Mapping[str, str]) -> bool:

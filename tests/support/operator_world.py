@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_core.catalog import CatalogWatcher
+from pipeline_core.lifecycle.actions import Deadlines
 from pipeline_core.outcome import Outcome
 from pipeline_core.store import changes
 from pipeline_core.store.errors import RunIdTakenError, RunNotRecordedError
@@ -132,11 +133,11 @@ class World:
             template=self._template,
             progress=("http://operator/progress", "key"),
             now=self.now,
-            deadline=timedelta(minutes=15),
+            deadline=Deadlines().schedule,
         )
         settling = Settling(cluster, self.cache, self.records, self.now)
         self.reconciler = Reconciler(
-            cluster, self.cache, self.records, starting, ending, settling, writer, events, self.now
+            cluster, self.cache, self.records, starting, ending, settling, writer, events, self.now, Deadlines()
         )
 
     def _template(self) -> RunnerTemplate:

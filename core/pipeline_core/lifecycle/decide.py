@@ -82,13 +82,11 @@ def _succeeded(pods: tuple[Pod, ...]) -> Pod | None:
 
 
 def _completed(observed: Observed, pod: Pod) -> Finish:
-    attempts = observed.attempts
     if pod.outcome is None or pod.outcome.status != "succeeded":
         message = f"The runner exited with code 0 and without an outcome; see its log: kubectl logs {pod.name}"
+        attempts = observed.attempts
         return Finish(Phase.FAILED, Reason.NO_OUTCOME, message, pod.started_at, pod.finished_at, attempts=attempts)
-    records = pod.outcome.records_processed
-    message = f"{records} records processed"
-    return Finish(Phase.COMPLETED, Reason.COMPLETED, message, pod.started_at, pod.finished_at, records, attempts)
+    return _success(observed, pod.outcome.records_processed, pod.started_at, pod.finished_at)
 
 
 def _published(observed: Observed) -> Published | None:
@@ -102,9 +100,12 @@ def _published(observed: Observed) -> Published | None:
 def _completed_early(observed: Observed, published: Published) -> Finish:
     # The kubelet may not have told yet that the container runs at all.
     started_at = observed.started_at or published.at - timedelta(seconds=published.seconds)
-    message = f"{published.records} records processed"
-    attempts = observed.attempts
-    return Finish(Phase.COMPLETED, Reason.COMPLETED, message, started_at, published.at, published.records, attempts)
+    return _success(observed, published.records, started_at, published.at)
+
+
+def _success(observed: Observed, records: int, started_at: datetime | None, completed_at: datetime | None) -> Finish:
+    message, attempts = f"{records} records processed", observed.attempts
+    return Finish(Phase.COMPLETED, Reason.COMPLETED, message, started_at, completed_at, records, attempts)
 
 
 def _failed(observed: Observed, job: Job) -> Finish:
@@ -174,7 +175,7 @@ def _in_progress(observed: Observed, job: Job, now: datetime, deadlines: Deadlin
         stopping = report(observed, Phase.VALIDATING, Reason.RETRYING, _stopping(observed, now))
         return Decision(stopping, look_again_at=now + RECHECK, needs_live=True)
     progress = _current_progress(observed, current)
-    if progress is not None and progress.stage in {"transform", "load"}:
+    if progress is not None and progress.is_processing:
         return Decision(report(observed, Phase.PROCESSING, Reason.RUNNING, "Processing"))
     return Decision(report(observed, Phase.RUNNING, Reason.RUNNING, "Running"))
 

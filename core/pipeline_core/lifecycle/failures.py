@@ -29,10 +29,16 @@ def explain_failed_job(job: Job, pods: Iterable[Pod]) -> tuple[Reason, str]:
     reason, message = job.failed or ("", "")
     if reason == "DeadlineExceeded":
         return Reason.TIMED_OUT, timed_out(job.timeout_seconds)
-    ended = [pod for pod in pods if pod.phase == "Failed"]
-    if ended:
-        return explain_failed_pod(max(ended, key=lambda pod: pod.finished_at or pod.created_at))
+    newest = newest_failure(pods)
+    if newest is not None:
+        return explain_failed_pod(newest)
     return Reason.JOB_FAILED, f"The run's Job failed: {message or reason or 'no reason given'}"
+
+
+def newest_failure(pods: Iterable[Pod]) -> Pod | None:
+    """The attempt that failed last."""
+    failed = (pod for pod in pods if pod.phase == "Failed")
+    return max(failed, key=lambda pod: pod.finished_at or pod.created_at, default=None)
 
 
 def explain_failed_pod(pod: Pod) -> tuple[Reason, str]:

@@ -139,6 +139,11 @@ class Progress:
     records: int
     at: datetime
 
+    @property
+    def is_processing(self) -> bool:
+        """Whether the run counts as Processing: it has extracted."""
+        return self.stage in {"transform", "load"}
+
 
 @dataclass(frozen=True, slots=True)
 class Published:

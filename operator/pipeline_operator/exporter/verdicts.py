@@ -8,6 +8,7 @@ left that could still publish.
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
@@ -18,18 +19,16 @@ from google.api_core.exceptions import GoogleAPICallError
 from google.auth.exceptions import GoogleAuthError
 from requests.exceptions import RequestException
 
-from pipeline_core.lifecycle.phases import Phase
-from pipeline_core.lifecycle.reasons import Reason
+from pipeline_core.lifecycle.actions import Finish
 from pipeline_core.store.errors import StoreUnavailableError
 from pipeline_core.store.records import RunRecords
 from pipeline_core.store.runs import StoredRun
+from pipeline_operator.final_records import end_of_deleted, end_record
 
 _log = structlog.get_logger(__name__)
 
 # After this a target that can't be asked (a right that is missing, a dataset in another place) is no reason to wait on.
 _ASKED_FOR = timedelta(days=1)
-_COMPLETED = "Completed; the PipelineRun was deleted before its status was written"
-_CANCELLED = "Cancelled: the PipelineRun was deleted"
 _UNKNOWN = "Cancelled: the PipelineRun was deleted; its target can't be asked whether it had published before"
 
 
@@ -73,26 +72,13 @@ class Verdicts:
             _log.warning("target can't be asked", org=org_slug, runs=len(runs), error=str(error))
             for run in runs:
                 if run.undecided_since is not None and self._now() > run.undecided_since + _ASKED_FOR:
-                    await self._end(run, Phase.CANCELLED, _UNKNOWN, None)
+                    await self._end(run, replace(end_of_deleted(completed=False), message=_UNKNOWN))
             return
         for run in runs:
             rows = published.get(run.run_id)
             # crash here: the others are found undecided again
-            if rows is None:
-                await self._end(run, Phase.CANCELLED, _CANCELLED, None)
-            else:
-                await self._end(run, Phase.COMPLETED, _COMPLETED, rows)
+            await self._end(run, end_of_deleted(completed=rows is not None, records=rows))
 
-    async def _end(self, run: StoredRun, phase: Phase, message: str, records: int | None) -> None:
-        completed = phase is Phase.COMPLETED
-        await self._records.finish(
-            run.run_id,
-            phase=phase,
-            at=run.undecided_since or self._now(),
-            records_processed=records,
-            error_message=None if completed else message,
-            message=message,
-            reason=Reason.COMPLETED if completed else Reason.CANCELLED,
-            object_uid=run.object_uid,
-        )
-        _log.info("run ended", run_id=run.run_id, org=run.org_slug, phase=phase.value, message=message)
+    async def _end(self, run: StoredRun, finish: Finish) -> None:
+        await end_record(self._records, run.run_id, run.object_uid, finish, run.undecided_since or self._now())
+        _log.info("run ended", run_id=run.run_id, org=run.org_slug, phase=finish.phase.value, message=finish.message)

@@ -21,7 +21,7 @@ from pipeline_operator.observed_api import ObservedApi
 from pipeline_operator.queue import WorkQueue
 from pipeline_operator.work import work_forever
 from support.fake_kubernetes import FakeKubernetes
-from support.waiting import eventually
+from support.waiting import eventually, listens
 
 
 class Clock:
@@ -74,7 +74,7 @@ async def process() -> AsyncIterator[Process]:
             lambda: serve_apart("127.0.0.1", port, healthy=health.healthy, ready=health.ready),
             health.tick_forever,
         ):
-            await eventually(lambda: connected(port))
+            await eventually(lambda: listens(port))
             yield process
 
 
@@ -87,16 +87,6 @@ async def running(*jobs: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterat
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
-
-
-async def connected(port: int) -> bool:
-    try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        return False
-    writer.close()
-    await writer.wait_closed()
-    return True
 
 
 async def test_a_process_that_works_is_healthy(process: Process) -> None:

@@ -20,6 +20,7 @@ from pipeline_operator.queue import WorkQueue
 from pipeline_operator.settings import RunnerTemplate
 from pipeline_operator.sweep import Sweep
 from pipeline_operator.work import _one
+from support.fake_kubernetes import fails_job, no_faults
 from support.operator_world import World
 
 GOOD = Outcome(status="succeeded", records_processed=42)
@@ -423,15 +424,10 @@ async def test_and_its_end_is_recorded(world: World) -> None:
 async def test_a_foreign_job_is_not_deleted_when_the_run_is(world: World) -> None:
     uid = world.apply(runId="run_given")
     world.kubernetes.put("jobs", {"metadata": {"name": "run-given"}, "spec": {}})
-
-    def away(method: str, path: str) -> None:
-        if method == "POST" and path.endswith("/jobs"):
-            raise KubeUnavailableError("x")
-
-    world.kubernetes.before = away
+    world.kubernetes.before = fails_job(KubeUnavailableError("x"))
     with pytest.raises(KubeUnavailableError):
         await world.reconcile(uid)
-    world.kubernetes.before = lambda m, p: None
+    world.kubernetes.before = no_faults
     world.kubernetes.remove("pipelineruns", "default", "billing")
     await world.reconcile(uid)
     assert ("jobs", "default", "run-given") in world.kubernetes.objects
@@ -442,15 +438,10 @@ async def test_a_job_of_another_owner_does_not_hold_the_record_for_ever(world: W
     world.kubernetes.put(
         "jobs", {"metadata": {"name": "run-given", "ownerReferences": [{"uid": "z", "controller": True}]}, "spec": {}}
     )
-
-    def away(method: str, path: str) -> None:
-        if method == "POST" and path.endswith("/jobs"):
-            raise KubeUnavailableError("x")
-
-    world.kubernetes.before = away
+    world.kubernetes.before = fails_job(KubeUnavailableError("x"))
     with pytest.raises(KubeUnavailableError):
         await world.reconcile(uid)
-    world.kubernetes.before = lambda m, p: None
+    world.kubernetes.before = no_faults
     world.kubernetes.remove("pipelineruns", "default", "billing")
     for _ in range(50):
         await world.reconcile(uid)
@@ -510,12 +501,7 @@ async def test_a_cancel_is_told_on_the_object_at_once(world: World) -> None:
 
 async def test_a_job_refused_run_says_it_was_admitted(world: World) -> None:
     uid = world.apply()
-
-    def refuse(method: str, path: str) -> None:
-        if method == "POST" and path.endswith("/jobs"):
-            raise KubeError(422, "Invalid", "too long")
-
-    world.kubernetes.before = refuse
+    world.kubernetes.before = fails_job(KubeError(422, "Invalid", "too long"))
     await world.reconcile(uid)
     assert {c["type"] for c in world.status()["conditions"]} == {"Admitted", "Succeeded"}
 
@@ -588,33 +574,18 @@ async def test_no_second_pod_starts_while_one_of_a_job_that_was_never_told_of_li
 
 async def test_a_refusal_does_not_fail_a_run_whose_job_an_earlier_call_has_made(world: World) -> None:
     uid = world.apply()
-
-    def lost(method: str, path: str) -> None:
-        if method == "POST" and path.endswith("/jobs"):
-            raise KubeUnavailableError("connection lost")
-
-    world.kubernetes.after = lost
+    world.kubernetes.after = fails_job(KubeUnavailableError("connection lost"))
     with pytest.raises(KubeUnavailableError):
         await world.reconcile(uid)
-    world.kubernetes.after = lambda method, path: None
-
-    def refuse(method: str, path: str) -> None:
-        if method == "POST" and path.endswith("/jobs"):
-            raise KubeError(422, "Invalid", "admission webhook denied the request")
-
-    world.kubernetes.before = refuse
+    world.kubernetes.after = no_faults
+    world.kubernetes.before = fails_job(KubeError(422, "Invalid", "admission webhook denied the request"))
     await world.reconciler.reconcile(uid)  # no event has told of the Job
     assert world.status()["phase"] == "Validating"
 
 
 async def test_a_run_deleted_while_its_orphaned_job_is_looked_at_is_not_failed(world: World) -> None:
     uid = world.apply()
-
-    def lost(method: str, path: str) -> None:
-        if method == "POST" and path.endswith("/jobs"):
-            raise KubeUnavailableError("connection lost")
-
-    world.kubernetes.after = lost
+    world.kubernetes.after = fails_job(KubeUnavailableError("connection lost"))
     with pytest.raises(KubeUnavailableError):
         await world.reconcile(uid)
 
@@ -625,7 +596,7 @@ async def test_a_run_deleted_while_its_orphaned_job_is_looked_at_is_not_failed(w
             world.kubernetes.remove("pipelineruns", "default", "billing")
 
     world.kubernetes.before = deleted
-    world.kubernetes.after = lambda method, path: None
+    world.kubernetes.after = no_faults
     await world.reconciler.reconcile(uid)
     assert world.record(uid).phase is not Phase.FAILED
 

@@ -4,6 +4,7 @@ import pytest
 
 from pipeline_core.errors import ConfigInvalidError
 from pipeline_operator.kube import KubeError, KubeUnavailableError
+from support.fake_kubernetes import fails_job, no_faults
 from support.operator_world import World
 
 QUOTA = KubeError(403, "Forbidden", 'jobs.batch "x" is forbidden: exceeded quota: few')
@@ -18,11 +19,7 @@ def world() -> World:
 
 
 def refuse(world: World, error: Exception | None) -> None:
-    def before(method: str, path: str) -> None:
-        if error is not None and method == "POST" and path.endswith("/jobs"):
-            raise error
-
-    world.kubernetes.before = before
+    world.kubernetes.before = fails_job(error) if error is not None else no_faults
 
 
 async def attempt(world: World, uid: str, error: type[Exception] = KubeError) -> None:
