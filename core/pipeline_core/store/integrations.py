@@ -1,19 +1,21 @@
 """What each organization set up for each provider: settings for templates, and whether it is in use."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Self
 
-from sqlalchemy import RowMapping, func, select
+from sqlalchemy import RowMapping, func, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from pipeline_core import identifiers
 from pipeline_core.store.engine import transaction
+from pipeline_core.store.grouping import Grouped
 from pipeline_core.store.tables import org_integrations
 
 ACTIVE = "ACTIVE"
+_KEY = tuple_(org_integrations.c.org_slug, org_integrations.c.provider)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +46,19 @@ class Integrations:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
+        self._got = Grouped(self._get)
 
     async def get(self, org_slug: str, provider: str) -> Integration | None:
         """The organization's integration with the provider, if it has one."""
-        query = select(org_integrations).where(
-            org_integrations.c.org_slug == org_slug, org_integrations.c.provider == provider
-        )
+        return await self._got((org_slug, provider))
+
+    async def _get(self, keys: Sequence[tuple[str, str]]) -> list[Integration | None]:
+        """Those of many runs that are admitted at the same time."""
+        query = select(org_integrations).where(_KEY.in_(sorted(set(keys))))
         async with transaction(self._engine) as connection:
-            row = (await connection.execute(query)).mappings().one_or_none()
-        return None if row is None else Integration.from_row(row)
+            rows = (await connection.execute(query)).mappings()
+            found = {(row["org_slug"], row["provider"]): Integration.from_row(row) for row in rows}
+        return [found.get(key) for key in keys]
 
     async def set(
         self, org_slug: str, provider: str, settings: Mapping[str, str], *, status: str = ACTIVE

@@ -1,11 +1,13 @@
 """The records of runs: begun once, advanced, finished once, listed by organization.
 
 Every change reads the row under its lock and writes what a pure function of it says (`changes`), so that reports from
-several parts, late or twice, end in the same record.
+several parts, late or twice, end in the same record. Changes of several runs that are asked for at the same time share
+a transaction.
 """
 
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 
 from sqlalchemy import func, literal, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
@@ -15,6 +17,8 @@ from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.store import changes
 from pipeline_core.store.engine import transaction
 from pipeline_core.store.errors import RunIdTakenError, RunNotRecordedError
+from pipeline_core.store.grouping import Grouped
+from pipeline_core.store.many_records import Change, begin_many, change_many
 from pipeline_core.store.runs import HistoryCursor, NewRun, StoredRun
 from pipeline_core.store.tables import run_record
 
@@ -24,12 +28,16 @@ class RunRecords:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
+        self._begun = Grouped(partial(begin_many, engine))
+        self._changed = Grouped(partial(change_many, engine))
 
     async def begin(self, record: NewRun) -> StoredRun:
         """Record a pending run, or return the one already recorded under this id: asking twice changes nothing.
 
         Raises RunIdTakenError if the id belongs to another organization or another object.
         """
+        if (begun := await self._begun(record)) is not None:
+            return begun
         statement = insert(run_record).values(changes.begun(record)).on_conflict_do_nothing().returning(run_record)
         async with transaction(self._engine) as connection:
             row = (await connection.execute(statement)).mappings().one_or_none()
@@ -173,6 +181,8 @@ class RunRecords:
     async def _change(
         self, run_id: str, object_uid: str | None, decide: Callable[[StoredRun], changes.Columns]
     ) -> tuple[StoredRun, bool]:
+        if (done := await self._changed(Change(run_id, object_uid, decide))) is not None:
+            return done
         async with transaction(self._engine) as connection:
             stored = await _locked(connection, run_id)
             if object_uid is not None and stored.object_uid != object_uid:

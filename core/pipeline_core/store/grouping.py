@@ -1,0 +1,48 @@
+"""Does together what was asked while the work before was under way, so that a burst costs few transactions.
+
+A single call isn't held back: it goes at once, alone. What comes meanwhile goes next, in one.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+# So that a group's transaction stays short, however many wait.
+_MOST = 200
+
+
+class Grouped(Generic[Item, Result]):
+    """Calls of `work`, one at a time, each with all that was asked since the last; results in the items' order."""
+
+    def __init__(self, work: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]]) -> None:
+        self._work = work
+        self._asked: list[tuple[Item, asyncio.Future[Result]]] = []
+        self._working: asyncio.Task[None] | None = None
+
+    async def __call__(self, item: Item) -> Result:
+        """The result for this item. Raises what the call of `work` raised in which it was.
+
+        Cancelling the caller doesn't take back what it asked for.
+        """
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._asked.append((item, future))
+        if self._working is None or self._working.done():
+            self._working = asyncio.create_task(self._drain())
+        return await future
+
+    async def _drain(self) -> None:
+        while self._asked:
+            group, self._asked = self._asked[:_MOST], self._asked[_MOST:]
+            try:
+                results = await self._work([item for item, _ in group])
+            except Exception as error:
+                for _, future in group:
+                    if not future.done():
+                        future.set_exception(error)
+                continue
+            for (_, future), result in zip(group, results, strict=True):
+                if not future.done():
+                    future.set_result(result)
