@@ -6,13 +6,14 @@ import subprocess
 import sys
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline_core.outcome import ExitCode, Outcome
 from pipeline_core.run_document import RunDocument
 from pipeline_core.settings import BigQuerySettings
-from pipeline_runner.bigquery.staging import Copy, Staging
+from pipeline_runner.bigquery.warehouse import Warehouse
 from pipeline_runner.execution import execute
 from pipeline_runner.progress import Progress, Stage
 from support.billing import SCHEMA, Billing, row
@@ -139,6 +140,17 @@ async def test_new_columns_are_added_and_lost_ones_stay(billing: Billing) -> Non
     assert (copied["seller_name"], copied["cost_at_list"], copied["tags"]) == ("someone", Decimal("0.123456789"), [])
 
 
+@pytest.mark.parametrize("read", WAYS)
+async def test_a_targets_records_keep_their_fields_and_their_order(billing: Billing, read: str) -> None:
+    billing.make_source([row(DAY, "1.5", credits="[STRUCT('promo' AS name, -0.1 AS amount)]")])
+    columns = "usage_start_time TIMESTAMP, credits ARRAY<STRUCT<kind STRING, amount NUMERIC(38, 9), name STRING>>"
+    billing.sql(f"CREATE TABLE `{billing.target}` ({columns})")
+    await run(billing.document(read=read, date=DAY))
+    (copied,) = billing.rows()
+    assert copied["credits"] == [{"kind": None, "amount": Decimal("-0.1"), "name": "promo"}]
+    assert (copied["cost"], copied["tags"]) == (Decimal("1.5"), ["a", "b"])
+
+
 async def test_progress_rises_and_says_processing_before_the_load(billing: Billing) -> None:
     class Recorder(Progress):
         def __init__(self) -> None:
@@ -190,18 +202,19 @@ async def test_what_is_missing_is_named(billing: Billing) -> None:
     assert f"dataset {billing.dataset}: not found" in str(outcome.error)
 
 
-@pytest.mark.parametrize("read", WAYS)
+@pytest.mark.parametrize(("read", "step"), [("query", "stage"), ("storage", "load1")])
 async def test_rows_that_come_in_while_it_reads_wait_for_the_next_run(
-    billing: Billing, read: str, monkeypatch: pytest.MonkeyPatch
+    billing: Billing, read: str, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     billing.make_source([row(DAY, "1.0")])
-    convert = Staging._convert
+    job = Warehouse._job
 
-    async def late(self: Staging, copy: Copy, origin: str) -> None:
-        billing.add([row(DAY, "2.0")])
-        await convert(self, copy, origin)
+    async def late(self: Warehouse, name: str, *rest: Any) -> Any:
+        if name == step:
+            billing.add([row(DAY, "2.0")])
+        return await job(self, name, *rest)
 
-    monkeypatch.setattr(Staging, "_convert", late)
+    monkeypatch.setattr(Warehouse, "_job", late)
     await run(billing.document(read=read, date=DAY))
     assert billing.costs() == [Decimal(1)]
     monkeypatch.undo()

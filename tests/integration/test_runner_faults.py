@@ -74,7 +74,7 @@ async def test_what_passes_is_tried_again(billing: Billing, proxy: FaultProxy, s
     assert billing.costs() == [Decimal(1), Decimal(2)]
 
 
-@pytest.mark.parametrize("statement", ["INSERT INTO .*_staging", "BEGIN TRANSACTION"])
+@pytest.mark.parametrize("statement", ["CREATE OR REPLACE TABLE .*_staging", "BEGIN TRANSACTION"])
 async def test_a_lost_answer_is_fetched_not_repeated(billing: Billing, proxy: FaultProxy, statement: str) -> None:
     fault = proxy.add(r"POST .*/jobs", body=statement, lose=True)
     assert (await outcome_of(billing))[1] is ExitCode.OK
@@ -112,16 +112,22 @@ async def stopped_at(billing: Billing, fault: Fault, *, read: str | None, releas
     return await asyncio.wait_for(task, 20)
 
 
-@pytest.mark.parametrize("read", ["query", "storage"])
 @pytest.mark.parametrize(
-    "body", [r"COUNT\(\*\) AS row_count", "INSERT INTO .*_staging", r"FROM .*\._staging_\w+. AS s"]
+    ("read", "path", "body"),
+    [
+        ("query", r"POST .*/jobs", r"COUNT\(\*\) AS row_count"),
+        ("query", r"POST .*/jobs", "CREATE OR REPLACE TABLE .*_staging"),
+        ("query", r"POST .*/jobs", r"FROM .*\._staging_\w+. AS s"),
+        ("storage", r"PUT .*upload", ""),
+        ("storage", r"POST .*/jobs", r"FROM .*\._staging_\w+. AS s"),
+    ],
 )
 async def test_stopped_on_the_way_leaves_the_target_and_nothing_else(
-    billing: Billing, proxy: FaultProxy, read: str, body: str
+    billing: Billing, proxy: FaultProxy, read: str, path: str, body: str
 ) -> None:
     billing.sql(f"CREATE TABLE `{billing.target}` (usage_start_time TIMESTAMP, cost NUMERIC)")
     billing.sql(f"INSERT INTO `{billing.target}` VALUES (TIMESTAMP '{DAY}', NUMERIC '5')")
-    fault = proxy.add(r"POST .*/jobs", body=body, hold=True)
+    fault = proxy.add(path, body=body, hold=True)
     outcome, code = await stopped_at(billing, fault, read=read, release=True)
     assert (outcome.status, code) == ("terminated", ExitCode.TERMINATED)
     assert billing.costs() == [Decimal(5)]
@@ -133,7 +139,7 @@ async def test_stopped_while_publishing_is_success_if_it_was_committed(billing: 
     outcome, code = await stopped_at(billing, fault, read=None, release=True)
     assert (outcome.status, outcome.records_processed, code) == ("succeeded", 2, ExitCode.OK)
     assert billing.costs() == [Decimal(1), Decimal(2)]
-    assert {name for name in billing.tables() if name.startswith(("_staging", "_raw"))} == set()
+    assert {name for name in billing.tables() if name.startswith("_staging")} == set()
 
 
 async def test_stopped_before_the_transaction_began_is_terminated(billing: Billing, proxy: FaultProxy) -> None:

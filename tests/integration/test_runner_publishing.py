@@ -88,7 +88,8 @@ async def test_publishers_of_one_target_change_one_row_first(billing: Billing) -
     assert locks == [{"target": "costs", "run_id": documents[1].run_id}]
     target = Target(billing.target, Column("usage_start_time", "TIMESTAMP"), "US")
     publisher = Publisher(Warehouse(BigQuerySettings(), Identity("acme", "r", "a")), target, "r")
-    script = publisher.statements("p.d.s", ["cost"], Window.from_parameters({"date": DAY}), 1, datetime.now(UTC))
+    window = Window.from_parameters({"date": DAY})
+    script = publisher.statements("p.d.s", [("cost", "s.`cost`")], window, 1, datetime.now(UTC))
     assert script.startswith(f"BEGIN TRANSACTION;\nUPDATE `{billing.dataset}._pipelines_locks` SET run_id = 'r'")
 
 

@@ -32,9 +32,16 @@ class Plan:
     by_query: bool
 
     @property
-    def column_names(self) -> list[str]:
-        """The target's columns that the source fills."""
-        return [name for name, _ in sql.copied_columns(self.source.columns, self.copy.columns)]
+    def published(self) -> sql.Values:
+        """The target's columns that the source fills, and their values from the staging table, whose alias is s.
+
+        A query stages rows in the target's shape. What is loaded has the source's: the target's records may have
+        other fields, or the same in another order.
+        """
+        shape = self.copy.columns if self.by_query else self.copy.wanted
+        filled = by_name(self.source.columns)
+        columns = tuple(column for column in self.copy.columns if column.name.lower() in filled)
+        return sql.copied_columns(shape, columns)
 
 
 async def make_plan(

@@ -125,19 +125,21 @@ class Publisher:
             f"WHERE NOT EXISTS (SELECT 1 FROM {locks} WHERE {self._here})"
         )
 
-    async def publish(self, staging: str, columns: list[str], window: Window, rows: int, read_at: datetime) -> None:
+    async def publish(self, staging: str, columns: sql.Values, window: Window, rows: int, read_at: datetime) -> None:
         """Replace the window by the staged rows; once for each run, however often it is called.
 
-        `read_at` is when they were read. Raises TransientError if rows that were read later stand there already.
+        `columns` are names in the target, and the values from `staging`, with the alias s, that belong there.
+        `read_at` is when the rows were read. Raises TransientError if rows that were read later stand there already.
         """
         statements = self.statements(staging, columns, window, rows, read_at)
         await self._query("publish", statements, f"publishing {self._target.name}")
 
-    def statements(self, staging: str, columns: list[str], window: Window, rows: int, read_at: datetime) -> str:
+    def statements(self, staging: str, columns: sql.Values, window: Window, rows: int, read_at: datetime) -> str:
         """The transaction, as one script; a script that fails on its way is rolled back."""
         target, commits = sql.quoted(self._target.name), sql.quoted(self._target.commits)
         inside = window.contains(sql.quoted(self._target.time.name), self._target.time.type)
-        names = ", ".join(sql.quoted(name) for name in columns)
+        names = ", ".join(sql.quoted(name) for name, _ in columns)
+        values = ", ".join(value for _, value in columns)
         first, last = window.literal(window.first, "DATE"), window.literal(window.last, "DATE")
         run, at = sql.text(self._run_id), f"TIMESTAMP '{read_at.astimezone(UTC).isoformat(sep=' ')}'"
         newer = f"{self._here} AND read_at > {at} AND window_start <= {last} AND window_end >= {first}"
@@ -151,7 +153,7 @@ IF NOT EXISTS (SELECT 1 FROM {commits} WHERE {self._mine}) THEN
     SELECT ERROR({stale});
   END IF;
   DELETE FROM {target} WHERE {inside};
-  INSERT INTO {target} ({names}) SELECT {names} FROM {sql.quoted(staging)};
+  INSERT INTO {target} ({names}) SELECT {values} FROM {sql.quoted(staging)} AS s;
   IF (SELECT COUNT(*) FROM {target} WHERE {inside}) != {rows} THEN
     SELECT ERROR({differ});
   END IF;

@@ -7,6 +7,7 @@ rounded half away from zero where it has more than nine decimals. A direct cast 
 # ruff: noqa: S608 - the identifiers come from schemas and checked configs; there are no other values
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 from pipeline_runner.bigquery.columns import Column, by_name, leaves
 
@@ -14,6 +15,9 @@ from pipeline_runner.bigquery.columns import Column, by_name, leaves
 _NUMERIC_LIMIT = "1e29"
 # A float of this size or more has at most nine decimals within its 17 digits, so rounding takes nothing from it.
 _ROUNDED_LIMIT = "1e7"
+
+# For each column that is written: its name, and the expression that yields its value.
+Values = list[tuple[str, str]]
 
 
 def quoted(name: str) -> str:
@@ -27,31 +31,45 @@ def text(value: str) -> str:
     return f"'{escaped}'"
 
 
-def copied_columns(source: tuple[Column, ...], target: tuple[Column, ...]) -> list[tuple[str, str]]:
+def copied_columns(source: tuple[Column, ...], target: tuple[Column, ...]) -> Values:
     """For each column of `target` that `source` has: its name, and the expression that yields its value."""
     sources = by_name(source)
     pairs = [(sources[column.name.lower()], column) for column in target if column.name.lower() in sources]
     return [(column.name, _value(f"s.{quoted(origin.name)}", origin, column)) for origin, column in pairs]
 
 
-def insert(destination: str, columns: list[tuple[str, str]], origin: str) -> str:
-    """INSERT … SELECT of explicit columns; `origin` is what follows FROM, with the alias s for its rows."""
-    names = ", ".join(quoted(name) for name, _ in columns)
+def create(table: str, columns: Values, origin: str, expires: datetime) -> str:
+    """CREATE TABLE … AS SELECT, which may be repeated; `origin` is what follows FROM, with the alias s for its rows."""
     values = ",\n  ".join(f"{value} AS {quoted(name)}" for name, value in columns)
-    return f"INSERT INTO {quoted(destination)} ({names})\nSELECT\n  {values}\nFROM {origin}"
+    expiration = f"TIMESTAMP '{expires.astimezone(UTC).isoformat(sep=' ')}'"
+    options = f"OPTIONS (expiration_timestamp = {expiration})"
+    return f"CREATE OR REPLACE TABLE {quoted(table)}\n{options} AS\nSELECT\n  {values}\nFROM {origin}"
 
 
 def statistics(columns: tuple[Column, ...], money: tuple[str, ...], origin: str) -> str:
     """SELECT of one row: `row_count`, and for each leaf in `money` (dotted) its `sum_` and more, numbered.
 
-    The sum of a FLOAT is that of its decimals, so source and staging must agree to the last digit. `bad_` is how many
-    values are out of range. FLOATs have a `lost_` too: what rounding at nine decimals takes from their sum, as a FLOAT.
-    It is near zero and only ever compared with a limit, so a float tells it well enough.
+    The sum of a FLOAT is that of its decimals, so source and staging must agree to the last digit. FLOATs have two
+    more: `bad_`, how many values are out of range, and `lost_`, what rounding at nine decimals takes from their sum.
+    That is near zero and only ever compared with a limit, so a float tells it well enough.
     """
     wanted = {name.lower() for name in money}
     paths = [path for path in leaves(columns) if ".".join(each.name for each in path).lower() in wanted]
-    sums = "".join(f",\n  {expression}" for number, path in enumerate(paths) for expression in _sums(number, path))
-    return f"SELECT\n  COUNT(*) AS row_count{sums}\nFROM {origin}"
+    arrays = list(dict.fromkeys(array for path in paths if (array := _array(path))))
+    sums, values = [], []
+    for number, path in enumerate(paths):
+        if array := _array(path):
+            measured = f"s.array_{arrays.index(array)}"
+            sums += [f"SUM({measured}.{name}) AS {name}" for name, _, _ in _measures(number, path[-1])]
+        else:
+            values.append(f"{_leaf('s', path)} AS value_{number}")
+            leaf = f"s.value_{number}" if arrays else _leaf("s", path)
+            sums += [f"SUM({single.format(leaf)}) AS {name}" for name, _, single in _measures(number, path[-1])]
+    if arrays:
+        # A subquery for each array, and not for each sum: it is what takes the time.
+        values += [f"{_measured(paths, array)} AS array_{number}" for number, array in enumerate(arrays)]
+        origin = f"(SELECT {', '.join(values)} FROM {origin}) AS s"
+    return "SELECT\n  " + ",\n  ".join(["COUNT(*) AS row_count", *sums]) + f"\nFROM {origin}"
 
 
 def _value(expression: str, origin: Column | None, column: Column, depth: int = 0) -> str:
@@ -90,43 +108,68 @@ def decimal(expression: str) -> str:
     from a million on), all three round to one whole number of billionths, which becomes a NUMERIC exactly. What is
     left takes the way over the text; the stand-in needs a hundred times as long for it.
     """
-    billionths = f"{expression} * 1e9"
-    clear = f"ABS({billionths} - ROUND({billionths})) < 0.5 - ABS({expression}) * 5e-7"
     # a literal NUMERIC '0.000000001' would be zero to the stand-in, which gives it three decimals
-    whole = f"CAST({billionths} AS INT64) * PARSE_NUMERIC('0.000000001')"
-    return f"IF({clear}, {whole}, PARSE_NUMERIC(CAST({expression} AS STRING)))"
+    whole = f"CAST({expression} * 1e9 AS INT64) * PARSE_NUMERIC('0.000000001')"
+    return f"IF({_clear(expression)}, {whole}, {_by_text(expression)})"
 
 
-def _sums(number: int, path: tuple[Column, ...]) -> Iterator[str]:
-    value, good = "{0}", "TRUE"
-    if path[-1].type == "FLOAT":
-        good = f"ABS({{0}}) < {_NUMERIC_LIMIT}"
-        value = f"IF({good}, {decimal('{0}')}, NULL)"
-    yield f"SUM({_over(path, 's', f'SUM({value})', value)}) AS sum_{number}"
-    bad = f"{{0}} IS NOT NULL AND NOT ({good})"
-    yield f"SUM({_over(path, 's', f'COUNTIF({bad})', f'IF({bad}, 1, 0)')}) AS bad_{number}"
-    if path[-1].type == "FLOAT":
-        lost = f"IF(ABS({{0}}) < {_ROUNDED_LIMIT}, {{0}} - CAST({decimal('{0}')} AS FLOAT64), 0)"
-        yield f"SUM({_over(path, 's', f'SUM({lost})', lost)}) AS lost_{number}"
+def _clear(expression: str) -> str:
+    billionths = f"{expression} * 1e9"
+    return f"ABS({billionths} - ROUND({billionths})) < 0.5 - ABS({expression}) * 5e-7"
 
 
-def _over(path: tuple[Column, ...], expression: str, aggregate: str, single: str, depth: int = 0) -> str:
-    """`single` of a leaf in a record; of one in arrays `aggregate` over the elements, in a scalar subquery.
+def _by_text(expression: str) -> str:
+    return f"PARSE_NUMERIC(CAST({expression} AS STRING))"
 
-    A join with the arrays would multiply the rows instead.
+
+def _lost(expression: str) -> str:
+    """What rounding takes from a FLOAT, as a FLOAT.
+
+    Where the short way is exact, the billionths are a whole number below 2^53, so that a billionth of them is the
+    float next to the decimal.
     """
-    column, rest = path[0], path[1:]
-    here = f"{expression}.{quoted(column.name)}"
-    if not column.repeated:
-        return _over(rest, here, aggregate, single, depth) if rest else single.format(here)
-    element = f"e{depth}"
-    inside = _over(rest, element, aggregate, single, depth + 1) if rest else None
-    repeated_below = any(each.repeated for each in rest)
-    if inside is None:
-        body = aggregate.format(element)
-    elif repeated_below:
-        body = f"SUM({inside})"
-    else:
-        leaf = ".".join([element, *(quoted(each.name) for each in rest)])
-        body = aggregate.format(leaf)
-    return f"(SELECT {body} FROM UNNEST({here}) AS {element})"
+    short = f"{expression} - ROUND({expression} * 1e9) / 1e9"
+    long = f"{expression} - CAST({_by_text(expression)} AS FLOAT64)"
+    return f"IF({_clear(expression)}, {short}, IF(ABS({expression}) < {_ROUNDED_LIMIT}, {long}, 0))"
+
+
+def _measures(number: int, leaf: Column) -> Iterator[tuple[str, str, str]]:
+    """What is measured of a leaf: a name, the aggregate of an array's elements, and the value of a single one."""
+    if leaf.type != "FLOAT":
+        yield f"sum_{number}", "SUM({0})", "{0}"
+        return
+    good = f"ABS({{0}}) < {_NUMERIC_LIMIT}"
+    value = f"IF({good}, {decimal('{0}')}, NULL)"
+    yield f"sum_{number}", f"SUM({value})", value
+    bad = f"{{0}} IS NOT NULL AND NOT ({good})"
+    yield f"bad_{number}", f"COUNTIF({bad})", f"IF({bad}, 1, 0)"
+    lost = _lost("{0}")
+    yield f"lost_{number}", f"SUM({lost})", lost
+
+
+def _array(path: tuple[Column, ...]) -> tuple[Column, ...]:
+    """The path of the outermost array that a leaf is in; empty if it is in none."""
+    return next((path[: end + 1] for end, column in enumerate(path) if column.repeated), ())
+
+
+def _measured(paths: list[tuple[Column, ...]], array: tuple[Column, ...]) -> str:
+    """A scalar subquery: the measures of all leaves in one array, as a struct. A join would multiply the rows."""
+    fields = ", ".join(
+        f"{_within('e0', path[len(array) :], aggregate)} AS {name}"
+        for number, path in enumerate(paths)
+        if path[: len(array)] == array
+        for name, aggregate, _ in _measures(number, path[-1])
+    )
+    return f"(SELECT AS STRUCT {fields} FROM UNNEST({_leaf('s', array)}) AS e0)"
+
+
+def _within(element: str, path: tuple[Column, ...], aggregate: str, depth: int = 1) -> str:
+    """The aggregate of a leaf over the elements of an array, which may have further arrays in them."""
+    if inner := _array(path):
+        body = _within(f"e{depth}", path[len(inner) :], aggregate, depth + 1)
+        return f"SUM((SELECT {body} FROM UNNEST({_leaf(element, inner)}) AS e{depth}))"
+    return aggregate.format(_leaf(element, path))
+
+
+def _leaf(expression: str, path: tuple[Column, ...]) -> str:
+    return ".".join([expression, *(quoted(column.name) for column in path)])

@@ -1,17 +1,18 @@
 """Brings a window of the source into a staging table that has the target's columns, and checks what arrived.
 
 Nothing here touches the target. Where source and target are in one location, one query moves the rows and none passes
-through this process. Otherwise the Storage Read API brings them, unchanged, into a raw table beside the target; then
-the very same query converts them from there, so both ways give the same rows to the last digit.
+through this process. Otherwise the Storage Read API brings them, and they are converted on their way into the files
+that are loaded. Both ways make the same decimals of the same floats, so they give the same rows to the last digit.
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -24,6 +25,9 @@ from pipeline_runner.bigquery.tenancy import check_references
 from pipeline_runner.bigquery.threads import in_thread, together
 from pipeline_runner.bigquery.warehouse import Row, Warehouse
 from pipeline_runner.errors import DataError, ProcessorError, TransientError
+
+if TYPE_CHECKING:
+    from pipeline_runner.bigquery.storage_read import Part
 
 _log = structlog.get_logger(__name__)
 
@@ -64,7 +68,7 @@ class Counted:
     def read(cls, row: Row, money: tuple[str, ...], what: str, read_at: datetime) -> "Counted":
         """Read a row of sql.statistics. Raises DataError for amounts that no NUMERIC can hold, or not well enough."""
         for number, name in enumerate(money):
-            if bad := row[f"bad_{number}"]:
+            if bad := row.get(f"bad_{number}"):
                 raise DataError(f"{what}: column {name} has {bad} values that are no amounts (NaN, infinite or ≥ 1e29)")
             _check_rounding(Decimal(str(row.get(f"lost_{number}") or 0)), name, what)
         sums = tuple(Decimal(row[f"sum_{number}"] or 0) for number in range(len(money)))
@@ -89,7 +93,6 @@ class Staging:
         self._warehouse = warehouse
         # Named by run and pod: a pod that was thought dead can't write into its successor's table.
         self.table = f"{dataset}._staging_{suffix}"
-        self._raw = f"{dataset}._raw_{suffix}"
         self._made: list[str] = []
         self._stop = threading.Event()
 
@@ -103,36 +106,41 @@ class Staging:
         moment = f"TIMESTAMP '{read_at.astimezone(UTC).isoformat(sep=' ')}'"
         at = f" FOR SYSTEM_TIME AS OF {moment}" if source.is_table else ""
         origin = f"{sql.quoted(source.name)} AS s{at}\nWHERE {copy.condition}"
-        return await self._counted_and_converted(copy, origin, read_at)
+        what = f"source table {source.name}"
+        # The count fails first where both do: it says more.
+        expected, _ = await together(
+            self._count("count", copy, source.columns, origin, what, read_at), self._convert(copy, origin)
+        )
+        return await self._checked(copy, expected)
 
     async def by_storage(self, copy: Copy, on_rows: Callable[[int], None]) -> Counted:
-        """Read by the Storage Read API, load beside the target, convert there; `on_rows` hears the rows so far."""
-        from pipeline_runner.bigquery import storage_read  # imports pyarrow and grpc: only where they are needed
+        """Read by the Storage Read API, convert and count on the way, and load; `on_rows` hears the rows so far."""
+        # These import pyarrow and grpc: only where they are needed.
+        from pipeline_runner.bigquery import storage_read
+        from pipeline_runner.bigquery.conversion import Conversion
 
         source = copy.source
         # Asked for before the read begins: what this run calls its read's time is never later than its snapshot.
         read_at = await self._now(copy)
-        await self._create(self._raw, source.columns)
+        await self._create(copy.wanted)
         right = f"{READ_RIGHT}, and bigquery.readsessions.create on {self._warehouse.settings.project}"
+        conversion = Conversion(source.columns, copy.wanted, copy.money)
         parts = storage_read.read_parts(
-            self._warehouse.settings, source.path, source.columns, copy.condition, self._stop
+            self._warehouse.settings, source.path, source.columns, copy.condition, self._stop, conversion.convert
         )
         rows, number = 0, 0
-        while True:
-            with explained(f"reading source table {source.name}", right=right):
-                part = await in_thread(lambda: next(parts, None))
-            if part is None:
-                break
-            number += 1
-            await self._warehouse.load_parquet(
-                f"load{number}", part.file, self._raw, source.columns, location=copy.location
-            )
-            rows += part.rows
-            on_rows(rows)
-        counted = await self._counted_and_converted(copy, f"{sql.quoted(self._raw)} AS s", read_at)
-        if counted.rows != rows:
-            raise TransientError(f"{rows} rows were read from {source.name}, but {counted.rows} were loaded")
-        return counted
+        loading = self._load(copy, None, number)
+        with ExitStack() as files:
+            while True:
+                # A part is loaded while the next one is read.
+                part, _ = await together(_next_part(parts, files, source.name, right), loading)
+                if part is None:
+                    break
+                rows, number = rows + part.rows, number + 1
+                on_rows(rows)
+                loading = self._load(copy, part, number)
+        expected = Counted.read(conversion.statistics(), copy.money, f"source table {source.name}", read_at)
+        return await self._checked(copy, expected)
 
     async def drop(self) -> None:
         """Drop what was made; called at the end, whatever happened."""
@@ -144,30 +152,35 @@ class Staging:
             except ProcessorError as error:
                 _log.warning("a staging table is left to expire", table=name, error=str(error))
 
-    async def _create(self, name: str, columns: tuple[Column, ...]) -> None:
-        table = bigquery.Table(name, [bigquery.SchemaField.from_api_repr(each.to_api()) for each in columns])
+    async def _create(self, columns: tuple[Column, ...]) -> None:
+        table = bigquery.Table(self.table, [bigquery.SchemaField.from_api_repr(each.to_api()) for each in columns])
         table.expires = datetime.now(UTC) + STAGING_LIFETIME
-        self._made.append(name)
+        self._made.append(self.table)
         # crash here: the table expires by itself, and the next attempt's has another name
         await self._warehouse.create_table(table, exists_ok=True)
 
-    async def _counted_and_converted(self, copy: Copy, origin: str, read_at: datetime) -> Counted:
-        """Count and copy what doesn't change meanwhile, both at once, and compare: rows, and sums to the last digit."""
-        what = f"source table {copy.source.name}"
-        expected, _ = await together(
-            self._count("count", copy, copy.source.columns, origin, what, read_at), self._convert(copy, origin)
-        )
+    async def _checked(self, copy: Copy, expected: Counted) -> Counted:
+        """What is staged, compared with what is expected: rows, and sums to the last digit."""
         here = f"{sql.quoted(self.table)} AS s"
-        staged = await self._count("check", copy, copy.wanted, here, "the staging table", read_at)
+        staged = await self._count("check", copy, copy.wanted, here, "the staging table", expected.read_at)
         _compare(copy, expected, staged)
         return staged
 
+    async def _load(self, copy: Copy, part: "Part | None", number: int) -> None:
+        if part is None:
+            return
+        with part.file as file:
+            await self._warehouse.load_parquet(f"load{number}", file, self.table, copy.wanted, location=copy.location)
+
     async def _convert(self, copy: Copy, origin: str) -> None:
-        await self._create(self.table, copy.columns)
+        """Make the staging table of the rows, converted, in one statement: the table is there whole or not at all."""
         values = sql.copied_columns(copy.source.columns, copy.columns)
-        statement = sql.insert(self.table, values, origin)
+        statement = sql.create(self.table, values, origin, datetime.now(UTC) + STAGING_LIFETIME)
+        self._made.append(self.table)
+        # crash here: the table expires by itself, and the next attempt's has another name
         await self._warehouse.query(
-            "stage", statement, location=copy.location, what=f"copying {copy.source.name}", right=READ_RIGHT,
+            "stage", statement, location=copy.location, what=f"copying {copy.source.name}",
+            right=f"{READ_RIGHT}, and bigquery.tables.create on {self.table.rpartition('.')[0]}",
             inspect=None if copy.source.is_table else partial(self._check_read, copy),
         )  # fmt: skip
 
@@ -191,6 +204,15 @@ class Staging:
             step, statement, location=copy.location, what=f"counting the rows of {what}", right=READ_RIGHT
         )
         return Counted.read(rows[0], copy.money, what, read_at)
+
+
+async def _next_part(parts: "Iterator[Part]", files: ExitStack, source: str, right: str) -> "Part | None":
+    """The next part, whose file is closed with `files` at the latest: what is loaded meanwhile may fail."""
+    with explained(f"reading source table {source}", right=right):
+        part = await in_thread(lambda: next(parts, None))
+    if part is not None:
+        files.enter_context(part.file)
+    return part
 
 
 def _compare(copy: Copy, expected: Counted, staged: Counted) -> None:

@@ -1,12 +1,13 @@
 """Reads a table by the Storage Read API into Parquet files of bounded size. Blocking; to be used on a thread.
 
-Memory doesn't grow with the rows: Arrow batches go to a temporary file as they come, and one file at a time exists.
+Memory doesn't grow with the rows: Arrow batches go to temporary files as they come. Two exist at a time, since one is
+loaded while the next one is written.
 """
 
 import ctypes
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO
@@ -23,9 +24,9 @@ from pipeline_runner.bigquery.library import credentials
 from pipeline_runner.bigquery.read_transport import ReadTransport, RowsMessage
 from pipeline_runner.errors import TransientError
 
-# A load job takes one file, and a table 1,500 load jobs a day: files of this size allow about 96 GB a run.
-# An upload holds a whole file in memory.
-PART_BYTES = 64 * 1024 * 1024
+# A load job takes one file, and a table 1,500 load jobs a day: files of this size allow about 24 GB a run, compressed.
+# An upload holds a whole file in memory, beside the messages that are read meanwhile.
+PART_BYTES = 16 * 1024 * 1024
 _ROW_GROUP_BYTES = 4 * 1024 * 1024
 _ROW_GROUP_ROWS = 50_000
 # BigQuery's messages stay well below this; a batch larger than it is refused rather than taken into memory.
@@ -39,10 +40,12 @@ _M_ARENA_MAX = -8  # malloc.h
 # Of glibc; other C libraries have no such thing.
 _MALLOPT, _MALLOC_TRIM = (getattr(ctypes.CDLL(None), name, None) for name in ("mallopt", "malloc_trim"))
 
+Convert = Callable[[pyarrow.RecordBatch], pyarrow.RecordBatch]
+
 
 @dataclass(frozen=True)
 class Part:
-    """One Parquet file, open for reading, and its rows. It is gone when the next one is asked for."""
+    """One Parquet file, open for reading, and its rows. Whoever takes it closes the file, which then is gone."""
 
     file: IO[bytes]
     rows: int
@@ -50,9 +53,11 @@ class Part:
 
 def read_parts(
     settings: BigQuerySettings, path: str, columns: tuple[Column, ...], condition: str, stop: threading.Event,
-    *, part_bytes: int = PART_BYTES,
+    convert: Convert, *, part_bytes: int = PART_BYTES,
 ) -> Iterator[Part]:  # fmt: skip
     """The rows of one snapshot, taken now, that meet the condition, as Parquet files of about `part_bytes`.
+
+    Rows are written as `convert` returns them; it is also asked about none, for their schema.
 
     Ends early when `stop` is set. Raises google.api_core's GoogleAPICallError when the read fails, and TransientError
     when it stands still.
@@ -73,12 +78,17 @@ def read_parts(
         )
         batches = _batches(client, session, stop)
         while True:
-            with tempfile.TemporaryFile(prefix="part-") as file:
-                rows = _write_part(file, batches, part_bytes)
-                if not rows or stop.is_set():
-                    return
-                file.seek(0)
-                yield Part(file, rows)
+            file = tempfile.TemporaryFile(prefix="part-")  # noqa: SIM115 - closed by whoever takes the part
+            try:
+                rows = _write_part(file, batches, convert, part_bytes)
+            except BaseException:
+                file.close()
+                raise
+            if not rows or stop.is_set():
+                file.close()
+                return
+            file.seek(0)
+            yield Part(file, rows)
 
 
 def _batches(
@@ -127,17 +137,18 @@ def _deadline(client: BigQueryReadClient) -> Iterator[None]:
         timer.cancel()
 
 
-def _write_part(file: IO[bytes], batches: Iterator[pyarrow.RecordBatch], part_bytes: int) -> int:
+def _write_part(file: IO[bytes], batches: Iterator[pyarrow.RecordBatch], convert: Convert, part_bytes: int) -> int:
     """Write batches until the file is large enough; how many rows that are, 0 if none were left."""
     batch = next(batches, None)
     if batch is None:
         return 0
     rows = 0
     # no statistics: a load job reads every row
-    with parquet.ParquetWriter(file, batch.schema, compression="zstd", write_statistics=False) as writer:
+    schema = convert(batch.slice(0, 0)).schema
+    with parquet.ParquetWriter(file, schema, compression="zstd", write_statistics=False) as writer:
         while batch is not None:
             for start in range(0, batch.num_rows, size := _slice_rows(batch)):
-                writer.write_batch(batch.slice(start, size))
+                writer.write_batch(convert(batch.slice(start, size)))  # in pieces: each takes memory of its own
             rows += batch.num_rows
             batch = None
             if file.tell() < part_bytes:

@@ -112,7 +112,19 @@ def test_arrays_within_arrays_have_names_of_their_own() -> None:
     ((_, value),) = sql.copied_columns((outer("FLOAT"),), (outer("NUMERIC"),))
     assert "UNNEST(e0.`b`) AS e1 WITH OFFSET AS o1 ORDER BY o1" in value
     statistics = sql.statistics((outer("NUMERIC"),), ("a.b.cost",), "t AS s")
-    assert "SUM((SELECT SUM((SELECT SUM(e1.`cost`) FROM UNNEST(e0.`b`) AS e1)) FROM UNNEST(s.`a`) AS e0))" in statistics
+    measured = "(SELECT SUM(e1.`cost`) FROM UNNEST(e0.`b`) AS e1)"
+    assert f"(SELECT AS STRUCT SUM({measured}) AS sum_0 FROM UNNEST(s.`a`) AS e0) AS array_0" in statistics
+    statistics = sql.statistics((outer("FLOAT"),), ("a.b.cost",), "t AS s")
+    assert ", SUM((SELECT COUNTIF(e1.`cost` IS NOT NULL AND" in statistics
+
+
+def test_each_array_is_looked_through_once() -> None:
+    columns = (FLOAT("cost"), CREDITS, record("r", CREDITS))
+    statistics = sql.statistics(columns, ("cost", "credits.amount", "r.credits.amount"), "t AS s")
+    assert [statistics.count(f"UNNEST({array})") for array in ("s.`credits`", "s.`r`.`credits`")] == [1, 1]
+    assert "SUM(s.array_1.lost_2) AS lost_2" in statistics
+    assert "SELECT s.`cost` AS value_0, (SELECT AS STRUCT" in statistics
+    assert "array_" not in sql.statistics(columns, ("cost",), "t AS s")
 
 
 def test_a_record_that_is_null_stays_null() -> None:

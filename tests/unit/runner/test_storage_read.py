@@ -59,6 +59,8 @@ def test_a_silent_stream_is_given_up(messages: int, monkeypatch: pytest.MonkeyPa
     with silent_server(messages) as address:
         settings = BigQuerySettings(project="p", storage_endpoint=address, credentials="anonymous")
         columns = (Column("v", "INTEGER"),)
-        parts = storage_read.read_parts(settings, "projects/p/datasets/d/tables/t", columns, "", threading.Event())
+        parts = storage_read.read_parts(
+            settings, "projects/p/datasets/d/tables/t", columns, "", threading.Event(), lambda batch: batch
+        )
         with pytest.raises(TransientError, match=r"the Storage Read API sent nothing for 0\.3 seconds"):
             next(parts)

@@ -105,7 +105,7 @@ class ExternalBQExtractor(BaseProcessor):
         self.progress.report(Stage.LOAD, 0.2, counted.rows)
 
         async def publish() -> int | None:
-            await publisher.publish(staging, plan.column_names, self.window, counted.rows, counted.read_at)
+            await publisher.publish(staging, plan.published, self.window, counted.rows, counted.read_at)
             # crash here: the marker is committed, so the next attempt finds it and publishes nothing
             return await publisher.committed_rows("marker_after")
 

@@ -1,0 +1,86 @@
+"""What is read by the Storage Read API is loaded as it comes, and every file is closed, whatever happens."""
+
+import io
+import threading
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+
+from pipeline_core.settings import BigQuerySettings
+from pipeline_runner.bigquery import sql, storage_read
+from pipeline_runner.bigquery.columns import Column
+from pipeline_runner.bigquery.source import Source
+from pipeline_runner.bigquery.staging import Copy, Staging
+from pipeline_runner.bigquery.storage_read import Part
+from pipeline_runner.errors import TransientError
+
+TIME = Column("t", "TIMESTAMP")
+SOURCE = Source("p.d.t", "p", "EU", (TIME,), TIME, is_table=True, by_ingestion=False)
+COPY = Copy(SOURCE, "TRUE", (TIME,), (TIME,), "US")
+
+
+class Warehouse:
+    """Takes what is loaded; `broken` fails instead."""
+
+    settings = BigQuerySettings(project="p")
+
+    def __init__(self, *, broken: bool = False) -> None:
+        self.broken = broken
+        self.loading = threading.Event()
+        self.steps: list[str] = []
+
+    async def create_table(self, *_: object, **__: object) -> None:
+        pass
+
+    async def load_parquet(self, step: str, *_: object, **__: object) -> None:
+        self.loading.set()
+        self.steps.append(step)
+        if self.broken:
+            raise TransientError("loading failed")
+
+    async def query(self, step: str, *_: object, **__: object) -> list[dict[str, Any]]:
+        return [{"read_at": datetime.now(UTC), "row_count": 0}]
+
+
+async def staged(monkeypatch: pytest.MonkeyPatch, warehouse: Warehouse) -> list[io.BytesIO]:
+    """Stage two parts, of which the second is ready only when the first is being loaded; their files."""
+    files = [io.BytesIO(), io.BytesIO()]
+
+    def parts(*_: object) -> Iterator[Part]:
+        for file in files:
+            yield Part(file, 1)
+            assert warehouse.loading.wait(10)
+
+    monkeypatch.setattr(storage_read, "read_parts", parts)
+    staging = Staging(warehouse, "p.d", "x")  # type: ignore[arg-type]
+    if warehouse.broken:
+        with pytest.raises(TransientError, match="loading failed"):
+            await staging.by_storage(COPY, lambda _: None)
+    else:
+        await staging.by_storage(COPY, lambda _: None)
+    return files
+
+
+async def test_a_part_is_loaded_while_the_next_one_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    warehouse = Warehouse()
+    files = await staged(monkeypatch, warehouse)
+    assert warehouse.steps == ["load1", "load2"]
+    assert all(file.closed for file in files)
+
+
+async def test_a_load_that_fails_ends_the_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    warehouse = Warehouse(broken=True)
+    files = await staged(monkeypatch, warehouse)
+    assert warehouse.steps == ["load1"]
+    assert all(file.closed for file in files)
+
+
+def test_a_staging_table_is_made_whole_by_one_statement_and_expires() -> None:
+    expires = datetime.combine(date(2026, 11, 2), datetime.min.time(), UTC)
+    assert sql.create("p.d.s", [("t", "s.`t`")], "`p.d.t` AS s", expires) == (
+        "CREATE OR REPLACE TABLE `p.d.s`\n"
+        "OPTIONS (expiration_timestamp = TIMESTAMP '2026-11-02 00:00:00+00:00') AS\n"
+        "SELECT\n  s.`t` AS `t`\nFROM `p.d.t` AS s"
+    )
