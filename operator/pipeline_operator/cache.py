@@ -48,17 +48,25 @@ class Entry:
     progress: Progress | None = None
     published: Published | None = None
     words: Words | None = None
-    # How the pods that are gone went: seen to have failed, or unseen.
+    # How the pods that are gone went: having said that they failed, or without such a word.
     pods_failed: bool = False
     pods_lost: bool = False
     doubted: bool = False
+    # Whether the run has been waited for, of which so far only a Job was seen.
+    awaited: bool = False
 
     def note_gone(self, pod: Pod) -> None:
         """Remember how a pod went that hadn't succeeded."""
-        if pod.phase == "Failed":
+        if pod.says_it_failed:
             self.pods_failed = True
         else:
             self.pods_lost = True
+
+    @property
+    def run_id(self) -> str | None:
+        """The run's id, of an object or of one that is gone."""
+        known = self.run or self.vanished
+        return known.run_id if known else None
 
 
 class Cache:
@@ -75,6 +83,10 @@ class Cache:
     def runs(self) -> Iterator[Run]:
         """Every run that has an object."""
         return (entry.run for entry in list(self._entries.values()) if entry.run is not None)
+
+    def entries(self) -> Iterator[Entry]:
+        """Everything that is known."""
+        return iter(list(self._entries.values()))
 
     def put_run(self, body: Body) -> bool:
         """A PipelineRun as seen, or as answered by a read or a write; whether that was news."""
@@ -168,12 +180,16 @@ class Cache:
         return progress if progress is not None and progress.pod_uid == pod_uid else None
 
     def put_published(self, run_id: str, published: Published) -> str | None:
-        """A runner's word that it has published; returns the run's UID if it is from a pod of the run."""
-        entry = self._entries.get(self._by_pod.get(published.pod_uid, ""))
-        if entry is None or entry.run is None or entry.run.run_id != run_id:
+        """A runner's word that it has published; returns the run's UID if it is from a pod of the run.
+
+        Also where the object is gone: the rows are there, whatever becomes of the run.
+        """
+        uid = self._by_pod.get(published.pod_uid, "")
+        entry = self._entries.get(uid)
+        if entry is None or entry.run_id != run_id:
             return None
         entry.published = published
-        return entry.run.uid
+        return uid
 
     def replace(self, uid: str, *, job: Body | None, pods: Sequence[Body], version: int) -> None:
         """What was just read of a run's Job and pods; `version` is the list's, and newer events stay."""

@@ -59,15 +59,8 @@ class Cluster:
 
     async def list_runs(self, namespace: str | None) -> AsyncIterator[Json]:
         """Every PipelineRun of a namespace (None: of all), read in chunks."""
-        query = {"limit": str(_CHUNK)}
-        while True:
-            page = await self._api.request("GET", _path(_RUNS, namespace, names.RUNS), query=query)
-            for item in page["items"]:
-                yield item
-            token = page["metadata"].get("continue")
-            if not token:
-                return
-            query["continue"] = token
+        async for run in self._list(_path(_RUNS, namespace, names.RUNS), {}):
+            yield run
 
     async def namespace_exists(self, namespace: str) -> bool:
         """Whether the namespace is there, terminating or not."""
@@ -77,11 +70,10 @@ class Cluster:
         """Create an Event (core/v1)."""
         await self._api.request("POST", _path(_CORE, namespace, "events"), body=event)
 
-    async def list_warnings(self, namespace: str, uid: str) -> list[Json]:
-        """The Events of type Warning about the object of this UID."""
-        query = {"fieldSelector": f"involvedObject.uid={uid},type=Warning"}
-        answer = await self._api.request("GET", _path(_CORE, namespace, "events"), query=query)
-        return list(answer["items"])
+    async def list_warnings(self, namespace: str) -> AsyncIterator[Json]:
+        """The Events of type Warning of a namespace, read in chunks."""
+        async for event in self._list(_path(_CORE, namespace, "events"), {"fieldSelector": "type=Warning"}):
+            yield event
 
     async def get_lease(self, namespace: str, name: str) -> Json | None:
         """The Lease, or None."""
@@ -94,6 +86,17 @@ class Cluster:
     async def replace_lease(self, namespace: str, name: str, lease: Json) -> Json:
         """Replace the Lease at its resourceVersion; raises KubeError 409 `Conflict`."""
         return await self._api.request("PUT", _path(_LEASES, namespace, "leases", name), body=lease)
+
+    async def _list(self, path: str, query: dict[str, str]) -> AsyncIterator[Json]:
+        query = {**query, "limit": str(_CHUNK)}
+        while True:
+            page = await self._api.request("GET", path, query=query)
+            for item in page["items"]:
+                yield item
+            token = page["metadata"].get("continue")
+            if not token:
+                return
+            query["continue"] = token
 
     async def _get(self, path: str) -> Json | None:
         try:

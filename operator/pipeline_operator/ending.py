@@ -90,6 +90,7 @@ class Ending:
             completed_at=stored.completed_at,
             progress=stored.progress,
             attempts=stored.attempts,
+            job_name=stored.job_name,
         )
         # None takes away what progress had said: object and record agree.
         wanted["recordsProcessed"] = stored.records_processed
@@ -97,7 +98,7 @@ class Ending:
         metrics.run_ended(stored, self._now())
         _log.info("run ended", run_id=run.run_id, org=run.spec.org, phase=phase.value, reason=reason, message=message)
         good = phase is Phase.COMPLETED or reason == Reason.CANCELLED
-        await self._events.emit(run, refusal[0] if refusal else reason, message, "Normal" if good else "Warning")
+        self._events.tell(run, refusal[0] if refusal else reason, message, "Normal" if good else "Warning")
 
     async def refuse_without_record(self, run: Run, error: RunIdTakenError) -> None:
         """Refuse a run whose id is another run's: nothing may be written to that one's record."""
@@ -108,4 +109,4 @@ class Ending:
         ]
         wanted = status.build_status(run, Phase.FAILED, conditions, message=str(error), completed_at=self._now())
         await self._writer.write(run, wanted)
-        await self._events.emit(run, error.reason, str(error), "Warning")
+        self._events.tell(run, error.reason, str(error), "Warning")

@@ -4,9 +4,13 @@ The name is a function of run and reason, so a repeated step makes no second Eve
 dropped: it informs, the status is the truth.
 """
 
+import asyncio
 import hashlib
+from collections import deque
 from collections.abc import Callable
-from datetime import datetime
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Literal
 
 import structlog
@@ -21,32 +25,101 @@ _log = structlog.get_logger(__name__)
 
 # Kubernetes' own bound on an Event's message.
 _MESSAGE_MAX = 1024
+# Untold ones that are kept, about 1 KiB each; then the newest are dropped, as client-go's recorder does.
+_UNTOLD_MAX = 5_000
+# While runs start and end, Events wait, but not for ever.
+_PATIENCE = timedelta(seconds=30)
+_BUSY_SECONDS = 0.2
+_REST_SECONDS = 2.0
+# Many runs may wait for something at the same time; they share what was read of their namespace.
+_WARNINGS_KEPT = timedelta(seconds=5)
+
+
+@dataclass(frozen=True, slots=True)
+class _Untold:
+    run_id: str
+    body: Json
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Warnings:
+    """The newest warning of each object of a namespace, by UID, as of `at`."""
+
+    by_uid: dict[str, Json]
+    at: datetime
 
 
 class Events:
-    """Writes and reads Events; `now` is the wall clock in UTC."""
+    """Writes and reads Events; `now` is the wall clock in UTC, `busy` says whether there is more urgent work."""
 
-    def __init__(self, cluster: Cluster, now: Callable[[], datetime]) -> None:
+    def __init__(self, cluster: Cluster, now: Callable[[], datetime], busy: Callable[[], bool] = lambda: False) -> None:
         self._cluster = cluster
         self._now = now
+        self._busy = busy
+        self._untold: deque[_Untold] = deque()
+        self._wake = asyncio.Event()
+        self._warnings: dict[str, _Warnings] = {}
+        self._reading = asyncio.Lock()
 
-    async def emit(self, run: Run, reason: str, message: str, kind: Literal["Normal", "Warning"] = "Normal") -> None:
-        """Tell `message` on the run."""
+    def tell(self, run: Run, reason: str, message: str, kind: Literal["Normal", "Warning"] = "Normal") -> None:
+        """Have `message` told on the run, soon: nothing waits for it."""
+        if len(self._untold) >= _UNTOLD_MAX:
+            _log.warning("event dropped, as too many wait", run_id=run.run_id, about=reason)
+            return
+        body = build_event(run, reason, message, kind, self._now())
+        self._untold.append(_Untold(run.run_id, body, self._now()))
+        self._wake.set()
+
+    async def tell_forever(self) -> None:
+        """Write them, one at a time, until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._untold:
+                if self._busy() and self._now() < self._untold[0].since + _PATIENCE:
+                    await asyncio.sleep(_BUSY_SECONDS)
+                    continue
+                await self._write(self._untold.popleft())
+
+    async def tell_rest(self) -> None:
+        """Write now what is left to tell, as far as there is time: the process is about to end."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_REST_SECONDS):
+                while self._untold:
+                    await self._write(self._untold.popleft())
+
+    async def _write(self, event: _Untold) -> None:
         try:
-            await self._cluster.create_event(run.namespace, build_event(run, reason, message, kind, self._now()))
+            await self._cluster.create_event(event.body["metadata"]["namespace"], event.body)
         except KubeError as error:
             if error.reason != "AlreadyExists":
-                _log.warning("event not written", run_id=run.run_id, about=reason, error=error.message)
+                _log.warning("event not written", run_id=event.run_id, about=event.body["reason"], error=error.message)
         except KubeUnavailableError as error:
-            _log.warning("event not written", run_id=run.run_id, about=reason, error=str(error))
+            _log.warning("event not written", run_id=event.run_id, about=event.body["reason"], error=str(error))
 
     async def newest_warning(self, namespace: str, uid: str) -> str | None:
         """What Kubernetes warned of last about the object of this UID: `{reason}: {message}`, or None."""
-        events = await self._cluster.list_warnings(namespace, uid)
-        newest = max(events, key=_told_at, default=None)
+        async with self._reading:
+            known = self._warnings.get(namespace)
+            if known is None or self._now() >= known.at + _WARNINGS_KEPT:
+                known = self._warnings[namespace] = await self._read_warnings(namespace)
+        newest = known.by_uid.get(uid)
         if newest is None:
             return None
         return f"{newest.get('reason', '')}: {newest.get('message', '')}"[:_MESSAGE_MAX]
+
+    async def _read_warnings(self, namespace: str) -> _Warnings:
+        found: dict[str, Json] = {}
+        try:
+            async for event in self._cluster.list_warnings(namespace):
+                uid = (event.get("involvedObject") or {}).get("uid", "")
+                if uid not in found or _told_at(event) >= _told_at(found[uid]):
+                    found[uid] = event
+        except (KubeError, KubeUnavailableError) as error:
+            # They only explain: a run's deadlines hold without them.
+            _log.warning("warnings not read", namespace=namespace, error=str(error))
+        return _Warnings(found, self._now())
 
 
 def _told_at(event: Json) -> str:

@@ -78,6 +78,11 @@ class Expectations:
         """An answer has said that there is no such object: its watch may have had no time to show it."""
         self._drop(self._stream(plural, namespace), lambda each: (each.namespace, each.name) == (namespace, name))
 
+    def told_namespace_gone(self, namespace: str) -> None:
+        """An answer has said that there is no such namespace, and so nothing in it that a watch could show."""
+        for stream in list(self._open):
+            self._drop(stream, lambda each: each.namespace == namespace)
+
     def told_all(self, plural: str, namespace: str, run_id: str, uids: Collection[str]) -> None:
         """An answer has listed all objects made for a run."""
         self._drop(self._stream(plural, namespace), lambda each: each.run_id == run_id and each.uid not in uids)

@@ -82,20 +82,29 @@ class Health:
 
     def _find(self) -> str | None:
         # A long queue that moves is no fault of this process (a slow database, a burst): one that stands still is.
-        if (age := min(self._queue.oldest_age(), self._queue.idle_for())) > _QUEUE_AGE_MAX_SECONDS:
+        if (age := self._queue.stands_still_for()) > _QUEUE_AGE_MAX_SECONDS:
             return f"no run has been worked on for {age:.0f}s, though one is due"
         return self._expectations.blind()
 
 
 async def _look(cluster: Cluster, expectation: Expectation) -> None:
     """One read, whose answer the expectations hear of."""
-    namespace, name = expectation.namespace, expectation.name
     try:
-        if expectation.plural == names.RUNS:
-            await cluster.get_run(namespace, name)
-        elif expectation.plural == "jobs":
-            await cluster.get_job(namespace, name)
-        else:
-            await cluster.list_pods(namespace, expectation.run_id)
+        try:
+            await _read(cluster, expectation)
+        except KubeError as error:
+            # With a namespace go the rights in it; that it is gone is an answer as well.
+            if error.status != 403 or await cluster.namespace_exists(expectation.namespace):
+                raise
     except (KubeError, KubeUnavailableError) as error:
-        _log.warning("not read", kind=expectation.plural, name=name, error=str(error))
+        _log.warning("not read", kind=expectation.plural, name=expectation.name, error=str(error))
+
+
+async def _read(cluster: Cluster, expectation: Expectation) -> None:
+    namespace, name = expectation.namespace, expectation.name
+    if expectation.plural == names.RUNS:
+        await cluster.get_run(namespace, name)
+    elif expectation.plural == "jobs":
+        await cluster.get_job(namespace, name)
+    else:
+        await cluster.list_pods(namespace, expectation.run_id)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import kopf
+import uvloop
 
 from pipeline_operator import names
 from pipeline_operator.intake import Intake
@@ -57,7 +58,7 @@ class Informer:
         return self._ready.is_set()
 
     async def run(self) -> None:
-        """Watch until cancelled. Raises WatchEndedError, or kopf's own error, if the watches end before that."""
+        """Watch until cancelled. Raises WatchEndedError if the watches end before that."""
         watching = self._loop.run_in_executor(None, self._watch)
         try:
             await asyncio.shield(watching)
@@ -65,14 +66,19 @@ class Informer:
             self._stop.set()
             await asyncio.wait([watching], timeout=_STOP_SECONDS)
             raise
+        except Exception as error:
+            raise WatchEndedError(f"the watches have ended: {type(error).__name__}: {error}") from error
         raise WatchEndedError("the watches have ended")
 
     def _watch(self) -> None:
         """In a thread of its own."""
         registry = kopf.OperatorRegistry()
         self._register(registry)
-        asyncio.run(
-            kopf.operator(
+        uvloop.run(self._operate(registry))
+
+    async def _operate(self, registry: kopf.OperatorRegistry) -> None:
+        try:
+            await kopf.operator(
                 registry=registry,
                 settings=_settings(),
                 standalone=True,
@@ -81,7 +87,10 @@ class Informer:
                 ready_flag=self._ready,
                 stop_flag=self._stop,
             )
-        )
+        finally:
+            # kopf waits for this flag in a thread of its own, without which the loop doesn't close: one watch that is
+            # refused for good ends all of them, and nobody would hear of it.
+            self._stop.set()
 
     def _register(self, registry: kopf.OperatorRegistry) -> None:
         kopf.on.login(registry=registry)(_login)

@@ -1,15 +1,18 @@
 """The operator's process: wires the parts, waits for leadership, works until it is told to stop."""
 
 import asyncio
+import gc
 import os
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Protocol
 
 import structlog
+import uvloop
 from pydantic import ValidationError
 
 from pipeline_core.catalog import CatalogWatcher
@@ -30,10 +33,11 @@ from pipeline_operator.ending import Ending
 from pipeline_operator.events import Events
 from pipeline_operator.expectations import Expectations
 from pipeline_operator.health import Health
-from pipeline_operator.informer import Informer
+from pipeline_operator.informer import Informer, WatchEndedError
 from pipeline_operator.intake import Intake
 from pipeline_operator.kube import Api, KubeApi
 from pipeline_operator.lease import Lease, LeaseLostError
+from pipeline_operator.namespaces import NamespaceBackError, Namespaces
 from pipeline_operator.observed_api import ObservedApi
 from pipeline_operator.progress import Message, ProgressReceiver
 from pipeline_operator.queue import WorkQueue
@@ -51,6 +55,13 @@ _log = structlog.get_logger(__name__)
 
 # The watches may take eight seconds to stop. Until this process has ended, the kubelet starts no other.
 _STOP_SECONDS = 12.0
+# How long a phase between a run's start and its end may go without a word.
+_UNSAID_AT_FIRST = timedelta(seconds=1)
+_UNSAID_WHEN_BUSY = timedelta(seconds=20)
+# New objects from one garbage collection to the next: parsed JSON is many, and none of it is garbage in cycles.
+_COLLECT_AFTER = 20_000
+# What ends this process, and nothing but the next can mend.
+_ENDS = (LeaseLostError, WatchEndedError, NamespaceBackError)
 
 
 def end_within(seconds: float, code: int) -> None:
@@ -86,22 +97,25 @@ class Operator:
         *,
         now: Callable[[], datetime] = now,
         informer: Callable[[Intake, Sequence[str]], Watches] = Informer,
-        on_lost: Callable[[], None] = lambda: None,
+        on_end: Callable[[], None] = lambda: None,
     ) -> None:
-        """`on_lost` is called when leadership is lost, before the parts are stopped."""
+        """`on_end` is called when leadership or a watch is lost and the process must end, before its parts stop."""
         clock = asyncio.get_running_loop().time
         self.settings = settings
-        self._on_lost = on_lost
+        self._on_end = on_end
         self.queue = WorkQueue()
         self.cache = Cache()
         self.catalog = CatalogWatcher(settings.catalog_dir)
         expectations = Expectations(settings.namespaces, settings.watch_patience_seconds, clock)
         self.cluster = cluster = Cluster(ObservedApi(api, expectations))
-        self.informer = informer(Intake(self.cache, self.queue.add, expectations), settings.namespaces)
+        # Made once it is known which namespaces there are.
+        self._watches = partial(informer, Intake(self.cache, self.queue.add, expectations))
+        self.informer: Watches | None = None
+        self.namespaces = Namespaces(cluster, settings.namespaces, settings.pod_namespace)
         self.lease = Lease(cluster, settings.pod_namespace, settings.lease, settings.pod_name, clock)
         self.health = Health(self.queue, expectations, self._ready, clock)
-        self.sweep = Sweep(cluster, self.cache, self.queue, records, settings.namespaces)
-        events = Events(cluster, now)
+        self.sweep = Sweep(cluster, self.cache, self.queue, records, self.namespaces)
+        self.events = events = Events(cluster, now, self.queue.is_busy)
         writer = StatusWriter(cluster, self.cache, now)
         ending = Ending(records, writer, events, now)
         key = settings.progress_key.get_secret_value()
@@ -122,17 +136,36 @@ class Operator:
         )
         settling = Settling(cluster, self.cache, records, now)
         self.reconciler = Reconciler(
-            cluster, self.cache, records, starting, ending, settling, writer, events, now, settings.deadlines
+            cluster,
+            self.cache,
+            records,
+            starting,
+            ending,
+            settling,
+            writer,
+            events,
+            now,
+            settings.deadlines,
+            self._unsaid,
         )
         self._leading = False
         RUN_GAUGES.observe(self.cache, now)
 
+    def _unsaid(self, first: bool) -> timedelta:
+        if self.queue.is_busy():
+            return _UNSAID_WHEN_BUSY
+        return _UNSAID_AT_FIRST if first else timedelta()
+
     async def run(self) -> None:
-        """Serve, lead, work. Returns when cancelled; raises LeaseLostError when another process may lead."""
+        """Serve, lead, work. Returns when cancelled; raises an ExceptionGroup when the process must start anew.
+
+        Its errors are LeaseLostError (another process may lead), WatchEndedError, NamespaceBackError, or defects.
+        """
         self.catalog.current()  # a catalog that is broken from the start is said at once
         RunnerTemplate.load(self.settings.runner_template)
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self.lease.release)
+            stack.push_async_callback(self.events.tell_rest)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._serve())
                 group.create_task(self.health.tick_forever())
@@ -143,18 +176,22 @@ class Operator:
         await self.lease.acquire()
         metrics.LEADER.set(1)
         self._leading = True
-        group.create_task(self._keep_leading())
+        group.create_task(self._as_long_as(self.lease.keep))
+        group.create_task(self.events.tell_forever())
         group.create_task(self.health.look_forever(self.cluster))
-        await self.sweep.until_served()
-        group.create_task(self.informer.run())
+        served = await self.namespaces.until_served()
+        if served or not self.settings.namespaces:
+            self.informer = self._watches(served)
+            group.create_task(self._as_long_as(self.informer.run))
+        group.create_task(self._as_long_as(self.namespaces.until_back))
         group.create_task(work_forever(self.queue, self.reconciler.reconcile, self.settings.concurrency))
         group.create_task(self.sweep.run_forever(self.settings.resync_seconds))
 
-    async def _keep_leading(self) -> None:
+    async def _as_long_as(self, may_go_on: Callable[[], Awaitable[None]]) -> None:
         try:
-            await self.lease.keep()
-        except LeaseLostError:
-            self._on_lost()
+            await may_go_on()
+        except _ENDS:
+            self._on_end()
             raise
 
     async def _serve(self) -> None:
@@ -169,7 +206,7 @@ class Operator:
 
     def _ready(self) -> bool:
         # A standby is ready too: it takes over, and an upgrade must not wait for it.
-        return not self._leading or (self.informer.is_ready and self.sweep.rounds > 0)
+        return not self._leading or (self.informer is not None and self.informer.is_ready and self.sweep.rounds > 0)
 
     def _leads(self) -> bool:
         return self._leading
@@ -195,7 +232,7 @@ async def operate(settings: OperatorSettings, database: DatabaseSettings) -> Non
     engine = create_engine(database.database_url.get_secret_value())
     try:
         records, integrations = measured(RunRecords(engine)), measured(Integrations(engine))
-        operator = Operator(settings, api, records, integrations, on_lost=lambda: end_within(_STOP_SECONDS, 1))
+        operator = Operator(settings, api, records, integrations, on_end=lambda: end_within(_STOP_SECONDS, 1))
         task = asyncio.create_task(operator.run())
         loop = asyncio.get_running_loop()
 
@@ -211,8 +248,15 @@ async def operate(settings: OperatorSettings, database: DatabaseSettings) -> Non
         await api.close()
 
 
+def _collect_seldom() -> None:
+    """Leave what the imports made out of garbage collections, and look for cycles less often: there are few."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_COLLECT_AFTER)
+
+
 def main() -> int:
-    """Run the operator; returns the exit code: 0 when told to stop, 1 when leadership was lost, 2 for bad settings."""
+    """Run the operator; returns the exit code: 0 when told to stop, 1 to be started anew, 2 for bad settings."""
     try:
         settings, database = OperatorSettings(), DatabaseSettings()
     except ValidationError as error:
@@ -221,17 +265,20 @@ def main() -> int:
         return 2
     configure_logging(settings.log_level, "operator")
     process_metrics.register("operator")
+    _collect_seldom()
     try:
-        asyncio.run(operate(settings, database))
+        uvloop.run(operate(settings, database))
     except asyncio.CancelledError:
         _log.info("stopped")
     except PipelinesError as error:
         _log.error("can't start", error=str(error))
         return 2
     except BaseExceptionGroup as errors:
-        _, others = errors.split(LeaseLostError)
+        _, others = errors.split(_ENDS)
         if others is not None:
             raise others from None
-        _log.error("leadership lost", error=str(errors.exceptions[0]))
+        first = errors.exceptions[0]
+        event = "leadership lost" if isinstance(first, LeaseLostError) else "ends, to watch anew"
+        _log.error(event, error=str(first))
         return 1
     return 0

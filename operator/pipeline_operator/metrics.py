@@ -4,6 +4,8 @@ from datetime import datetime
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from pipeline_core.lifecycle.phases import Phase
+from pipeline_core.lifecycle.reasons import Reason
 from pipeline_core.store.runs import StoredRun
 
 _CALL_BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 15.0, 30.0)
@@ -44,6 +46,12 @@ WATCH_BEHIND_SECONDS = Gauge(
     "pipelines_watch_behind_seconds", "How long a watch has not shown what the API server has told of.", ["kind"]
 )
 SWEEP_SUCCEEDED = Gauge("pipelines_sweep_last_success_timestamp_seconds", "When the last sweep ended well.")
+NAMESPACES_LEFT_OUT = Gauge(
+    "pipelines_namespaces_left_out", "Watched namespaces that can't be worked in, by what they are.", ["reason"]
+)
+RECORDS_OUT_OF_REACH = Gauge(
+    "pipelines_records_out_of_reach", "Unfinished records of runs in namespaces that can't be worked in."
+)
 PROGRESS_MESSAGES = Counter("pipelines_progress_messages_total", "Progress messages of runners.", ["result"])
 
 LEADER = Gauge("pipelines_leader", "Whether this process is the leader.")
@@ -52,6 +60,17 @@ LOOP_LAG_SECONDS = Gauge("pipelines_event_loop_lag_seconds", "How late the event
 CATALOG_INVALID = Gauge(
     "pipelines_catalog_invalid", "Whether the newest catalog was refused; the last good one is used."
 )
+
+# A series that begins with its first increment has never grown: `increase` would miss the first failures of each kind.
+_NOT_FAILED = {
+    Reason.ADMITTED, Reason.PENDING, Reason.STARTING, Reason.RUNNING, Reason.RETRYING, Reason.CANCELLING,
+    Reason.COMPLETED, Reason.CANCELLED,
+}  # fmt: skip
+RUNS_FINISHED.labels(Phase.COMPLETED.value, Reason.COMPLETED.value)
+RUNS_FINISHED.labels(Phase.CANCELLED.value, Reason.CANCELLED.value)
+for _reason in Reason:
+    if _reason not in _NOT_FAILED:
+        RUNS_FINISHED.labels(Phase.FAILED.value, _reason.value)
 
 
 def run_ended(run: StoredRun, now: datetime) -> None:

@@ -42,6 +42,8 @@ class ObservedApi:
             self._expectations.answered()
             if error.status == 404 and target.name and target.plural in WATCHED:
                 self._expectations.told_absent(target.plural, target.namespace, target.name)
+            if error.status == 404 and target.name and target.plural == "namespaces":
+                self._expectations.told_namespace_gone(target.name)
             raise
         except KubeUnavailableError:
             code = "unavailable"
@@ -65,10 +67,10 @@ class ObservedApi:
 
 
 def _target(path: str) -> _Target:
-    """`/api/v1/…` and `/apis/GROUP/VERSION/…`, each with or without `namespaces/NAME` before the kind."""
+    """`/api/v1/…` and `/apis/GROUP/VERSION/…`, each with or without `namespaces/NAME/` before the kind."""
     parts = path.split("/")
     parts = parts[3:] if parts[1] == "api" else parts[4:]
     namespace = ""
-    if parts[0] == "namespaces":
+    if parts[0] == "namespaces" and len(parts) > 2:
         namespace, parts = parts[1], parts[2:]
     return _Target(namespace, parts[0], parts[1] if len(parts) > 1 else None)

@@ -79,7 +79,10 @@ def parse_job(body: Body) -> Job:
     return Job(
         name=metadata["name"],
         uid=metadata["uid"],
-        owner_uid=next((o["uid"] for o in metadata.get("ownerReferences") or () if o.get("controller")), ""),
+        owner=next(
+            ((metadata["namespace"], o["name"]) for o in metadata.get("ownerReferences") or () if o.get("controller")),
+            None,
+        ),
         created_at=_created(body),
         timeout_seconds=body["spec"].get("activeDeadlineSeconds") or 0,
         complete="Complete" in conditions or "SuccessCriteriaMet" in conditions,

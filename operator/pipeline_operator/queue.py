@@ -14,6 +14,8 @@ _BACKOFF_FIRST = 0.2
 _BACKOFF_MAX = 60.0
 # Overtaken entries that may stay in the heap before it is made anew.
 _STALE_MAX = 64
+# Keys being worked on at a time, from which on what can wait had better wait.
+_MANY = 4
 
 
 class WorkQueue:
@@ -28,12 +30,17 @@ class WorkQueue:
         self._failures: dict[str, int] = {}
         self._sequence = itertools.count()
         self._wake = asyncio.Event()
-        self._worked_at = self._now()
+        self._finished_at = self._now()
+        self._given_up = False
 
     def depth(self) -> int:
         """How many keys are due or being worked on."""
         now = self._now()
         return len(self._working) + sum(due <= now for due in self._due.values())
+
+    def is_busy(self) -> bool:
+        """Whether many keys are being worked on, or some have to wait for it."""
+        return len(self._working) >= _MANY or self.oldest_age() > 0
 
     def add(self, key: str, delay: float = 0.0) -> None:
         """Have `key` worked on after `delay` seconds; the earlier of two times wins."""
@@ -72,10 +79,18 @@ class WorkQueue:
     def done(self, key: str, again_in: float | None = None) -> None:
         """The work on `key` succeeded; `again_in` seconds it is due again by itself."""
         self._failures.pop(key, None)
+        self._finish()
         self._release(key, again_in)
 
-    def failed(self, key: str) -> float:
-        """The work on `key` failed: it is due again after a backoff, whose seconds are returned."""
+    def failed(self, key: str, *, given_up: bool = False) -> float:
+        """The work on `key` failed: it is due again after a backoff, whose seconds are returned.
+
+        `given_up` says that it was never finished, but taken from its worker.
+        """
+        if given_up:
+            self._given_up = True
+        else:
+            self._finish()
         failures = self._failures[key] = self._failures.get(key, 0) + 1
         backoff = min(_BACKOFF_MAX, _BACKOFF_FIRST * 2.0 ** min(failures - 1, 16))
         backoff *= random.uniform(0.8, 1.2)  # noqa: S311 - spreads retries, keeps no secret
@@ -89,17 +104,20 @@ class WorkQueue:
         first = self._first_due()
         return 0.0 if first is None else max(0.0, self._now() - first)
 
-    def idle_for(self) -> float:
-        """How long, in seconds, no work has been finished."""
-        return self._now() - self._worked_at
+    def stands_still_for(self) -> float:
+        """How long, in seconds, no work has been finished though some was due, or was given up: that is no progress."""
+        unfinished = self._now() - self._finished_at
+        return unfinished if self._given_up else min(self.oldest_age(), unfinished)
 
     def _first_due(self) -> float | None:
         while self._heap and self._due.get(self._heap[0][2]) != self._heap[0][0]:
             heapq.heappop(self._heap)  # overtaken by an earlier time
         return self._heap[0][0] if self._heap else None
 
+    def _finish(self) -> None:
+        self._finished_at, self._given_up = self._now(), False
+
     def _release(self, key: str, again_in: float | None) -> None:
-        self._worked_at = self._now()
         self._working.discard(key)
         again = self._again.pop(key, None)
         if again is not None:

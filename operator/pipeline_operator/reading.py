@@ -12,8 +12,9 @@ from pipeline_operator.parsing import parse_job, parse_pod, run_uid_of
 
 async def read_bodies(cluster: Cluster, namespace: str, run_id: str, uid: str) -> tuple[Json | None, list[Json], int]:
     """The run's Job and pods as they are, and the version of the list of pods."""
-    job = await cluster.get_job(namespace, identifiers.object_name(run_id))
+    # The pods first: one that is listed after its Job was looked for in vain would seem to have been left by it.
     pods, version = await cluster.list_pods(namespace, run_id)
+    job = await cluster.get_job(namespace, identifiers.object_name(run_id))
     return _own(job, uid), [pod for pod in pods if run_uid_of(pod) == uid], version
 
 

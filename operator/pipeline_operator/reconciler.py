@@ -11,6 +11,7 @@ from pipeline_core.lifecycle.decide import decide
 from pipeline_core.lifecycle.failures import explain_failed_pod, newest_failure
 from pipeline_core.lifecycle.observed import Observed, Run
 from pipeline_core.store.records import RunRecords
+from pipeline_core.store.runs import StoredRun
 from pipeline_operator import status
 from pipeline_operator.cache import Cache, Entry, Words
 from pipeline_operator.cluster import Cluster
@@ -31,7 +32,11 @@ _ONLY_PROGRESS = frozenset({"progress", "recordsProcessed"})
 
 
 class Reconciler:
-    """One pass at a time for a run; the work queue sees to that. `now` is the wall clock in UTC."""
+    """One pass at a time for a run; the work queue sees to that.
+
+    `now` is the wall clock in UTC. A phase that a run passes through may go `unsaid` for so long since the run's last
+    report, or since its creation where it is the `first`: many are over by then, and starts and ends go before.
+    """
 
     def __init__(
         self,
@@ -45,6 +50,7 @@ class Reconciler:
         events: Events,
         now: Callable[[], datetime],
         deadlines: actions.Deadlines,
+        unsaid: Callable[[bool], timedelta] = lambda _first: timedelta(),
     ) -> None:
         self._cluster = cluster
         self._cache = cache
@@ -56,6 +62,7 @@ class Reconciler:
         self._events = events
         self._now = now
         self._deadlines = deadlines
+        self._unsaid = unsaid
         self._reported: dict[str, datetime] = {}
 
     async def reconcile(self, uid: str) -> float | None:
@@ -129,7 +136,8 @@ class Reconciler:
         if patch is None and run.uid in self._reported:
             return None
         # A process that has just begun asks the record once, though the object shows nothing to change.
-        if patch is not None and patch.keys() <= _ONLY_PROGRESS and (wait := self._too_soon(run.uid)) > 0:
+        only_progress = patch is not None and patch.keys() <= _ONLY_PROGRESS
+        if (wait := self._too_soon(run, only_progress)) > 0:
             return wait
         changed = await self._records.advance(
             run.run_id,
@@ -155,9 +163,11 @@ class Reconciler:
             _log.info("run tried again", attempt=report.attempts, **_last_failure(entry))
         return None
 
-    def _too_soon(self, uid: str) -> float:
-        last = self._reported.get(uid)
-        return 0.0 if last is None else (last + actions.PROGRESS_INTERVAL - self._now()) / timedelta(seconds=1)
+    def _too_soon(self, run: Run, only_progress: bool) -> float:
+        """How many seconds a report that moves but numbers, or tells of a phase between start and end, has to wait."""
+        last = self._reported.get(run.uid)
+        interval = actions.PROGRESS_INTERVAL if only_progress else self._unsaid(last is None)
+        return ((last or run.created_at) + interval - self._now()) / timedelta(seconds=1)
 
     async def _stop(self, run: Run, entry: Entry, action: actions.StopJob) -> None:
         if entry.job is None:
@@ -168,7 +178,7 @@ class Reconciler:
             # Until the watch shows the same, or news in between would delete it once more.
             entry.job = replace(entry.job, deleting=True)
         _log.info("job deleted", run_id=run.run_id, job=job.name, message=action.message)
-        await self._events.emit(run, "Stopping", f"Deleted Job {job.name}: {action.message}")
+        self._events.tell(run, "Stopping", f"Deleted Job {job.name}: {action.message}")
 
     async def _stop_pods(self, run: Run, entry: Entry) -> None:
         for pod in list(entry.pods.values()):
@@ -195,11 +205,19 @@ class Reconciler:
         self._cache.put_run(body)
         job, pods, version = await read_bodies(self._cluster, run.namespace, run.run_id, run.uid)
         self._cache.replace(run.uid, job=job, pods=pods, version=version)
+        if job is not None and not pods and _has_begun(await self._records.get(run.run_id)):
+            # An earlier process saw a pod at work, and may have died before it could say so on the object.
+            self._cache.get(run.uid).pods_lost = True
 
 
 def _observed(run: Run, entry: Entry) -> Observed:
     words = entry.words.text if entry.words else None
-    return Observed(run, entry.job, tuple(entry.pods.values()), entry.progress, entry.published, words)
+    pods, went = tuple(entry.pods.values()), entry.pods_failed or entry.pods_lost
+    return Observed(run, entry.job, pods, entry.progress, entry.published, words, went)
+
+
+def _has_begun(stored: StoredRun | None) -> bool:
+    return stored is not None and (stored.started_at is not None or stored.attempts > 0)
 
 
 def _last_failure(entry: Entry) -> dict[str, str]:

@@ -8,7 +8,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from pipeline_core.lifecycle.phases import Phase
-from pipeline_operator.cache import Cache
+from pipeline_operator.cache import Cache, Entry
 
 _ACTIVE = tuple(phase for phase in Phase if not phase.is_final)
 # Kubernetes needs a moment to stop a run whose time is over, and the operator one to say so.
@@ -31,20 +31,30 @@ class RunGauges(Collector):
         now, overdue = self._now(), 0
         count = dict.fromkeys(_ACTIVE, 0)
         oldest = dict.fromkeys(_ACTIVE, 0.0)
-        for run in self._cache.runs() if self._cache else ():
-            if run.is_over:
+        for entry in self._cache.entries() if self._cache else ():
+            run = entry.run
+            if (run is None and entry.vanished is None) or (run is not None and run.is_over):
                 continue
+            overdue += _is_overdue(entry, now)
+            if run is None:
+                continue  # without an object it has no phase
             phase = run.status.phase or Phase.PENDING
             count[phase] += 1
             oldest[phase] = max(oldest[phase], (now - run.created_at).total_seconds())
-            job = self._cache.get(run.uid).job if self._cache else None
-            if job is not None and now > job.created_at + timedelta(seconds=job.timeout_seconds) + _OVERDUE:
-                overdue += 1
         yield _family("pipelines_runs_active", "Runs that have not ended.", count)
         yield _family("pipelines_runs_oldest_seconds", "Time since the creation of the oldest run in a phase.", oldest)
         yield GaugeMetricFamily(
-            "pipelines_runs_overdue", "Runs that have not ended two minutes after their timeout.", overdue
+            "pipelines_runs_overdue",
+            "Runs that have not ended two minutes after their timeout, or after their pod should have stopped.",
+            overdue,
         )
+
+
+def _is_overdue(entry: Entry, now: datetime) -> bool:
+    """Whether Kubernetes should have stopped it by now. A cancelled run has no Job any more, and may have a pod."""
+    job, due = entry.job, now - _OVERDUE
+    held = any(not pod.is_terminal and pod.gone_by is not None and due > pod.gone_by for pod in entry.pods.values())
+    return held or (job is not None and due > job.created_at + timedelta(seconds=job.timeout_seconds))
 
 
 def _family(name: str, text: str, values: dict[Phase, float] | dict[Phase, int]) -> GaugeMetricFamily:

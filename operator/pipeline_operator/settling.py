@@ -4,18 +4,18 @@ Unless it may have published while nobody looked: then its target is asked, by t
 There is no finalizer, so a run can always be deleted; what is left of it is found by the DELETED event or by the sweep.
 """
 
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Callable, Collection
+from datetime import datetime, timedelta
 
 import structlog
 
-from pipeline_core.lifecycle.observed import Job, Pod
+from pipeline_core.lifecycle.observed import Job, Pod, Published
 from pipeline_core.store.records import RunRecords
 from pipeline_operator import metrics
-from pipeline_operator.cache import Cache, Vanished
+from pipeline_operator.cache import Cache, Entry, Vanished
 from pipeline_operator.cluster import Cluster
 from pipeline_operator.final_records import end_of_deleted, end_record
-from pipeline_operator.kube import KubeError
+from pipeline_operator.kube import Json, KubeError
 from pipeline_operator.reading import read_job_and_pods
 
 _log = structlog.get_logger(__name__)
@@ -23,6 +23,8 @@ _log = structlog.get_logger(__name__)
 # Pods take a moment to go after their Job; those of a lost node, for ever.
 _RECHECK_SECONDS = 1.0
 _RECHECK_SLOWLY = 5.0
+# The watches begin at different times; a run whose Job is seen first is seen within this, but for a lost event.
+_AWAIT_SECONDS = 10.0
 _UNDECIDED = "The PipelineRun was deleted; whether it had published before is being looked up in its target"
 
 
@@ -39,16 +41,8 @@ class Settling:
         """End the record of the vanished run, once nothing of it runs; returns when to look again."""
         vanished = self._cache.get(uid).vanished
         if vanished is None:
-            self._cache.forget(uid)  # a Job or pod was seen before its run, or after its end
-            return None
-        try:
-            body = await self._cluster.get_run(vanished.namespace, vanished.name)
-            job, pods = await read_job_and_pods(self._cluster, vanished.namespace, vanished.run_id, uid)
-        except KubeError as error:
-            # With a namespace go the operator's rights in it: where it is gone, so is everything that was in it.
-            if error.status != 403 or await self._cluster.namespace_exists(vanished.namespace):
-                raise
-            body, job, pods = None, None, []
+            return await self._without_run(uid)
+        body, job, pods = await self._read(vanished)
         if body is not None and body["metadata"]["uid"] == uid:
             self._cache.put_run(body)  # not gone at all: the list was older than the object
             return 0.0
@@ -56,25 +50,67 @@ class Settling:
         if record is None or record.phase.is_final or record.object_uid != uid or record.undecided_since is not None:
             self._cache.forget(uid)
             return None
-        seen = {pod.uid: pod for pod in (*self._cache.get(uid).pods.values(), *pods)}
+        entry = self._cache.get(uid)
+        seen = {pod.uid: pod for pod in (*entry.pods.values(), *pods)}
         succeeded = next((pod for pod in seen.values() if pod.phase == "Succeeded"), None)
-        done = succeeded is not None or (job is not None and job.complete)
+        done = succeeded is not None or entry.published is not None or (job is not None and job.complete)
         if not done and (job is not None or not all(pod.is_terminal for pod in pods)):
             await self._stop(vanished.namespace, job, pods)
             return _RECHECK_SLOWLY if pods and all(pod.deleting for pod in pods) else _RECHECK_SECONDS
-        entry = self._cache.get(uid)
-        seen_to_fail = (pods or entry.pods_failed) and not entry.pods_lost
         # crash here: the sweep finds the record again.
-        if done or seen_to_fail or record.job_name is None:
-            await self._finish(vanished, succeeded, done=done)
+        if done or record.job_name is None or _have_failed(entry, seen.values()):
+            await self._finish(vanished, succeeded, entry.published, done=done)
         else:
-            # The Job and its pods came and went unseen, and the runner with them.
+            # The runner was stopped, or came and went unseen: it may have published before.
             await self._records.leave_undecided(
                 vanished.run_id, at=self._now(), message=_UNDECIDED, object_uid=vanished.uid
             )
             _log.info("run left to the exporter to settle", run_id=vanished.run_id, org=record.org_slug)
         self._cache.forget(uid)
         return None
+
+    async def _without_run(self, uid: str) -> float | None:
+        """A Job or pod was seen before its run, or after its end.
+
+        A run may have been given up by a process that ended before it could delete the Job: one that goes on isn't
+        forgotten before its run is known, and so is deleted with the next decision about the run.
+        """
+        entry = self._cache.get(uid)
+        job = entry.job
+        if job is None or not job.goes_on or job.owner is None:
+            self._cache.forget(uid)
+            return None
+        if not entry.awaited:
+            entry.awaited = True
+            return _AWAIT_SECONDS
+        body = await self._get_run(*job.owner)
+        if body is None or body["metadata"]["uid"] != uid:
+            self._cache.forget(uid)  # the garbage collector's, with or without a record: that one the sweep finds
+            return None
+        self._cache.put_run(body)
+        return 0.0
+
+    async def _read(self, vanished: Vanished) -> tuple[Json | None, Job | None, list[Pod]]:
+        """The object of that name, the Job and the pods; nothing where their namespace is gone."""
+        namespace = vanished.namespace
+        try:
+            body = await self._cluster.get_run(namespace, vanished.name)
+            return body, *await read_job_and_pods(self._cluster, namespace, vanished.run_id, vanished.uid)
+        except KubeError as error:
+            await self._raise_unless_gone(namespace, error)
+            return None, None, []
+
+    async def _get_run(self, namespace: str, name: str) -> Json | None:
+        try:
+            return await self._cluster.get_run(namespace, name)
+        except KubeError as error:
+            await self._raise_unless_gone(namespace, error)
+            return None
+
+    async def _raise_unless_gone(self, namespace: str, error: KubeError) -> None:
+        # With a namespace go the operator's rights in it: where it is gone, so is everything that was in it.
+        if error.status != 403 or await self._cluster.namespace_exists(namespace):
+            raise error
 
     async def _stop(self, namespace: str, job: Job | None, pods: list[Pod]) -> None:
         if job is not None and not job.deleting:
@@ -84,14 +120,24 @@ class Settling:
             if job is None and not pod.is_terminal and not pod.deleting:
                 await self._cluster.delete_pod(namespace, pod.name, pod.uid)
 
-    async def _finish(self, vanished: Vanished, succeeded: Pod | None, *, done: bool) -> None:
+    async def _finish(
+        self, vanished: Vanished, succeeded: Pod | None, published: Published | None, *, done: bool
+    ) -> None:
         """As cancelled; as completed where the runner had succeeded, for then the rows stand in the target."""
-        finish = end_of_deleted(
-            completed=done,
-            records=succeeded.outcome.records_processed if succeeded and succeeded.outcome else None,
-            started_at=succeeded.started_at if succeeded else None,
-            completed_at=succeeded.finished_at if succeeded else None,
-        )
+        if succeeded is None and published is not None:
+            finish = end_of_deleted(
+                completed=True,
+                records=published.records,
+                started_at=published.at - timedelta(seconds=published.seconds),
+                completed_at=published.at,
+            )
+        else:
+            finish = end_of_deleted(
+                completed=done,
+                records=succeeded.outcome.records_processed if succeeded and succeeded.outcome else None,
+                started_at=succeeded.started_at if succeeded else None,
+                completed_at=succeeded.finished_at if succeeded else None,
+            )
         stored = await end_record(self._records, vanished.run_id, vanished.uid, finish, self._now())
         metrics.run_ended(stored, self._now())
         _log.info(
@@ -102,3 +148,8 @@ class Settling:
             reason=finish.reason.value,
             message=finish.message,
         )
+
+
+def _have_failed(entry: Entry, seen: Collection[Pod]) -> bool:
+    """Whether every pod of the run has said itself that it failed; no pod at all says nothing."""
+    return (bool(seen) or entry.pods_failed) and not entry.pods_lost and all(pod.says_it_failed for pod in seen)

@@ -24,6 +24,7 @@ from pipeline_operator.events import Events
 from pipeline_operator.kube import Json, KubeError, KubeUnavailableError
 from pipeline_operator.manifests import Manifest, build_job
 from pipeline_operator.progress import progress_token
+from pipeline_operator.reading import read_bodies
 from pipeline_operator.settings import RunnerTemplate
 from pipeline_operator.writer import StatusWriter
 
@@ -35,6 +36,9 @@ _STORE_AWAY = "Waiting for PostgreSQL, which can't be reached"
 _NEVER = frozenset({400, 413, 422})
 # etcd takes 1.5 MiB by default, and an object that is larger is refused with odd words.
 _LARGE_BYTES = 2**20
+# A run this young is taken at the watch's word: that it was cancelled or deleted meanwhile is about to be shown, and
+# ends its Job as it would a moment later.
+_NEW = timedelta(seconds=30)
 
 
 class Starting:
@@ -95,9 +99,17 @@ class Starting:
             # The run had ended before (a restored object, a status write that was lost): its record is the truth.
             await self._ending.publish(run, stored)
             return
+        if stored.was_there and await self._is_under_way(run):
+            return
         # crash here: the next pass finds the record and goes on.
-        if await self._still_wanted(run):
+        if self._now() < run.created_at + _NEW or await self._still_wanted(run):
             await self._create_job(run, document)
+
+    async def _is_under_way(self, run: Run) -> bool:
+        """Whether an earlier process has started it: its Job may be deleted by now, and its pods not shown yet."""
+        job, pods, version = await read_bodies(self._cluster, run.namespace, run.run_id, run.uid)
+        self._cache.replace(run.uid, job=job, pods=pods, version=version)
+        return job is not None or any(not pod.is_terminal for pod in self._cache.get(run.uid).pods.values())
 
     async def _still_wanted(self, run: Run) -> bool:
         """Whether the object is still there and hasn't been cancelled; the watch may not have said so yet."""
@@ -133,7 +145,7 @@ class Starting:
         # crash here: the next pass is answered AlreadyExists and finds its own Job.
         self._cache.put_job(job)
         _log.info("job created", run_id=run.run_id, org=run.spec.org, job=manifest["metadata"]["name"])
-        await self._events.emit(run, "Started", f"Created Job {manifest['metadata']['name']}")
+        self._events.tell(run, "Started", f"Created Job {manifest['metadata']['name']}")
 
     async def _give_up(self, run: Run, message: str) -> None:
         """End the run whose Job isn't taken; unless it is there, made by a call whose answer was lost.

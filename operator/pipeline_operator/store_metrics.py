@@ -12,12 +12,17 @@ from pipeline_operator import metrics
 
 T = TypeVar("T")
 
+_OUTCOMES = ("ok", "unavailable", "refused", "failed")
+
 
 def measured(store: T) -> T:
     """`store`, each of its coroutine methods timed under its own name; it is changed in place."""
     for name, method in inspect.getmembers(store, inspect.iscoroutinefunction):
         if not name.startswith("_"):
-            setattr(store, name, _timed(f"{type(store).__name__}.{name}", method))
+            call = f"{type(store).__name__}.{name}"
+            for outcome in _OUTCOMES:
+                metrics.STORE_CALLS.labels(call, outcome)  # see pipeline_operator.metrics
+            setattr(store, name, _timed(call, method))
     return store
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Collection
 
 import structlog
 
@@ -12,6 +12,7 @@ from pipeline_operator import metrics, names
 from pipeline_operator.cache import Cache, Vanished
 from pipeline_operator.cluster import Cluster
 from pipeline_operator.kube import Json, KubeError, KubeUnavailableError
+from pipeline_operator.namespaces import Namespaces
 from pipeline_operator.queue import WorkQueue
 
 _log = structlog.get_logger(__name__)
@@ -29,13 +30,14 @@ class Sweep:
         cache: Cache,
         queue: WorkQueue,
         records: RunRecords,
-        namespaces: Sequence[str],
+        namespaces: Namespaces,
     ) -> None:
         self._cluster = cluster
         self._cache = cache
         self._queue = queue
         self._records = records
-        self._namespaces: Sequence[str | None] = namespaces or [None]
+        self._namespaces = namespaces
+        self._out_of_reach: frozenset[str] = frozenset()
         self.rounds = 0
 
     async def run_forever(self, interval: float) -> None:
@@ -53,40 +55,49 @@ class Sweep:
                 pause, retry = retry, min(2 * retry, interval)
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 - spreads load
 
-    async def until_served(self) -> None:
-        """Wait until the API server knows PipelineRuns: without the CRDs a watch would stay silent for ever."""
-        while True:
-            try:
-                async for _ in self._objects():
-                    break
-            except KubeError as error:
-                _log.error("PipelineRuns can't be listed: are the CRDs installed?", error=error.message)
-            except KubeUnavailableError as error:
-                _log.warning("the API server isn't reached", error=str(error))
-            else:
-                return
-            await asyncio.sleep(_RETRY_SECONDS)
-
     async def round(self) -> None:
         """Compare the API server, the records and the memory once.
 
         Of finished runs only those are touched that are new or gone: the others wait for nothing but their expiry.
         """
         finished = {run.uid for run in self._cache.runs() if run.is_over}
-        async for body in self._objects():
-            finished.discard(body["metadata"]["uid"])
-            if self._put(body):
-                self._queue.add(body["metadata"]["uid"])  # the watch, which shows it next, says nothing new
-        for uid in finished:
-            self._cache.drop_run(uid)  # the event that told of its deletion was lost: nothing else would forget it
+        gone: set[str | None] = set()
+        refused: set[str | None] = set()
+        for namespace in self._namespaces.watched:
+            if await self._namespaces.is_gone(namespace):
+                gone.add(namespace)
+            elif not await self._list(namespace, finished):
+                refused.add(namespace)
         for run in self._cache.runs():
-            if not run.is_over:
+            if run.namespace in refused:
+                continue  # what has become of it can't be read; the process starts anew when it can
+            if run.is_over:
+                if run.uid in finished:
+                    self._cache.drop_run(run.uid)  # its deletion's event was lost: nothing else would forget it
+                continue
+            if run.namespace in gone:
+                self._cache.drop_run(run.uid)  # with its namespace
+            else:
                 # Its own deletion, its Job's or its pods' events may have been lost.
                 self._cache.doubt(run.uid)
-                self._queue.add(run.uid)
-        await self._find_records_without_object()
+            self._queue.add(run.uid)
+        await self._find_records_without_object(refused)
         self.rounds += 1
         metrics.SWEEP_SUCCEEDED.set_to_current_time()
+
+    async def _list(self, namespace: str | None, finished: set[str]) -> bool:
+        """Put what is there into the memory and take it out of `finished`; False where that is refused."""
+        try:
+            async for body in self._cluster.list_runs(namespace):
+                finished.discard(body["metadata"]["uid"])
+                if self._put(body):
+                    self._queue.add(body["metadata"]["uid"])  # the watch, which shows it next, says nothing new
+        except KubeError as error:
+            if error.status != 403 or namespace is None:
+                raise
+            _log.error("runs can't be listed", namespace=namespace, error=error.message)
+            return False
+        return True
 
     def _put(self, body: Json) -> bool:
         try:
@@ -95,20 +106,30 @@ class Sweep:
             _log.exception("object not understood", kind=names.RUN_KIND, uid=body["metadata"]["uid"])
             return False
 
-    async def _objects(self) -> AsyncIterator[Json]:
-        for namespace in self._namespaces:
-            async for body in self._cluster.list_runs(namespace):
-                yield body
-
-    async def _find_records_without_object(self) -> None:
+    async def _find_records_without_object(self, refused: Collection[str | None]) -> None:
+        """Wake them; those of a namespace that is there, but isn't this process's to work in, can only be counted."""
+        reached: dict[str, bool] = {}
+        left = 0
         after: str | None = None
         while page := await self._records.unfinished(after=after, limit=_PAGE):
             for record in page:
                 uid, namespace, name = record.object_uid, record.object_namespace, record.object_name
-                if uid and namespace and name and self._watched(namespace) and self._cache.get(uid).run is None:
+                if not (uid and namespace and name) or self._cache.get(uid).run is not None:
+                    continue
+                if namespace not in reached:
+                    reached[namespace] = namespace not in refused and (
+                        self._namespaces.is_watched(namespace) or await self._namespaces.is_gone(namespace)
+                    )
+                if reached[namespace]:
                     self._cache.put_vanished(Vanished(uid, record.run_id, namespace, name))
                     self._queue.add(uid)
+                elif record.undecided_since is None:  # or the exporter ends it
+                    left += 1
             after = page[-1].run_id
+        self._tell_left(left, frozenset(each for each, is_reached in reached.items() if not is_reached))
 
-    def _watched(self, namespace: str) -> bool:
-        return self._namespaces == [None] or namespace in self._namespaces
+    def _tell_left(self, left: int, namespaces: frozenset[str]) -> None:
+        metrics.RECORDS_OUT_OF_REACH.set(left)
+        if namespaces - self._out_of_reach:  # said once of each
+            _log.error("records can't be ended, for lack of rights", records=left, namespaces=sorted(namespaces))
+        self._out_of_reach = namespaces

@@ -40,7 +40,7 @@ async def work_forever(queue: WorkQueue, reconcile: Reconcile, concurrency: int)
 async def _one(queue: WorkQueue, reconcile: Reconcile, uid: str, said: dict[str, str]) -> str:
     """One pass; `said` has what was last logged of each run that waits, which isn't said again with each try."""
     try:
-        async with asyncio.timeout(_PASS_SECONDS):
+        async with asyncio.timeout(_PASS_SECONDS) as limit:
             again_in = await reconcile(uid)
     except (KubeError, KubeUnavailableError, PipelinesError) as error:
         backoff = queue.failed(uid)
@@ -49,7 +49,7 @@ async def _one(queue: WorkQueue, reconcile: Reconcile, uid: str, said: dict[str,
         said[uid] = str(error)
         return "unavailable"
     except Exception:
-        backoff = queue.failed(uid)
+        backoff = queue.failed(uid, given_up=limit.expired())
         _log.exception("reconcile failed", uid=uid, retry_in=round(backoff, 1))
         return "failed"
     if said.pop(uid, None) is not None:

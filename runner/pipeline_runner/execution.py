@@ -28,7 +28,7 @@ async def execute(
 ) -> tuple[Outcome, ExitCode]:
     """Run to the end. Cancelling this task stops the processor, and still returns an outcome: `terminated`.
 
-    Never raises but for a defect of its own.
+    Or `succeeded`, where it had published by then. Never raises but for a defect of its own.
     """
     name = str((document.config.get("processor") or {}).get("class", "processor"))
     try:
@@ -38,7 +38,8 @@ async def execute(
     except (Exception, SystemExit, asyncio.CancelledError) as error:
         return _failure(name, error)
     processor.progress = progress
-    work = asyncio.ensure_future(_shielded_from_exit(processor, document))
+    published: list[int] = []
+    work = asyncio.ensure_future(_shielded_from_exit(processor, document, published))
     stopped = False
     try:
         await asyncio.wait({work})
@@ -47,14 +48,18 @@ async def execute(
         work.cancel()
         await asyncio.wait({work}, timeout=STOP_SECONDS)
     stages = dict(processor.stages)
+    if stopped and published:
+        # What it tidies up expires by itself; what the target shows is settled.
+        _log.info("run succeeded; it was stopped while it tidied up", records=published[0])
+        return Outcome(status="succeeded", records_processed=published[0], stages=stages), ExitCode.OK
     if work.cancelled() and not stopped:
         # Nobody told it to stop: it cancelled itself, or let another task's cancellation through.
         outcome, code = _failure(name, asyncio.CancelledError("cancelled from within, not by a stop"))
         return outcome.model_copy(update={"stages": stages}), code
     if work.done() and not work.cancelled():
         outcome, code = work.result()
-        # Stopped after it had published: it has succeeded. Whatever else a stopped run ends with is due to the stop.
-        if not stopped or code is ExitCode.OK:
+        # Whatever a stopped run ends with is due to the stop.
+        if not stopped:
             return outcome.model_copy(update={"stages": stages}), code
     return terminated(name, stages)
 
@@ -65,13 +70,17 @@ def terminated(name: str, stages: dict[str, float] | None = None) -> tuple[Outco
     return outcome, ExitCode.TERMINATED
 
 
-async def _shielded_from_exit(processor: BaseProcessor, document: RunDocument) -> tuple[Outcome, ExitCode]:
+async def _shielded_from_exit(
+    processor: BaseProcessor, document: RunDocument, published: list[int]
+) -> tuple[Outcome, ExitCode]:
+    """The attempt's own end; the records go into `published` as soon as they stand in the target."""
     name = type(processor).__name__
     try:
         try:
             result = await processor.execute(dict(document.parameters))
             records = _records(result)
             # Only now: what the target shows is settled, whatever becomes of this process.
+            published.append(records)
             processor.progress.published(records)
         finally:
             await _close(processor)

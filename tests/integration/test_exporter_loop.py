@@ -7,13 +7,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
-from google.api_core.exceptions import BadRequest, NotFound, ServiceUnavailable
+from google.api_core.exceptions import BadRequest, NotFound, RetryError, ServiceUnavailable
 from prometheus_client import CollectorRegistry
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.settings import BigQuerySettings
+from pipeline_core.store import outbox as outbox_module
 from pipeline_core.store.bigquery.client import bigquery_client
 from pipeline_core.store.bigquery.record_tables import RecordTables
 from pipeline_core.store.engine import create_engine, transaction
@@ -157,6 +158,39 @@ async def test_an_outage_is_retried_until_it_is_over(bench: Bench) -> None:
     async with running(bench.exporter):
         await eventually(unready)
         await eventually(exported)
+
+
+async def test_a_target_that_hangs_is_not_taken_for_postgresql(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox_module, "TURN_SECONDS", 0.2)
+    await bench.ended("run_1")
+    leave = threading.Event()
+
+    def hold(_: Sequence[StoredRun]) -> None:
+        assert leave.wait(30)
+
+    bench.target.before = hold
+
+    async def blamed() -> bool:
+        return (bench.exporter.unready() or "").startswith("bigquery: ")
+
+    async with running(bench.exporter):
+        await eventually(blamed)
+        leave.set()
+
+
+@pytest.mark.parametrize("error", [RetryError("gave up", None), TimeoutError()])
+async def test_so_is_one_that_was_tried_again_in_vain(bench: Bench, error: Exception) -> None:
+    await bench.ended("run_1")
+    failing_once(bench.target, "before", error)
+    causes: list[str | None] = []
+
+    async def exported() -> bool:
+        causes.append(bench.exporter.unready())
+        return "run_1" in bench.target.rows
+
+    async with running(bench.exporter):
+        await eventually(exported)
+    assert not any((cause or "").startswith(("postgresql", "internal")) for cause in causes)
 
 
 async def test_a_row_that_is_refused_is_set_aside_and_tried_again_later(bench: Bench) -> None:

@@ -1,5 +1,6 @@
 """The outbox in the real PostgreSQL: what is due, whose turn it is, and what is marked as sent."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -7,10 +8,13 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from pipeline_core.lifecycle.phases import Phase
+from pipeline_core.store import outbox as outbox_module
 from pipeline_core.store.engine import transaction
+from pipeline_core.store.errors import StoreUnavailableError
 from pipeline_core.store.outbox import ExportTurn, Outbox
 from pipeline_core.store.records import RunRecords
 from support.runs import T0, after, new_run
+from support.waiting import eventually
 
 NOW = timedelta(0)
 NEVER = timedelta(days=1)
@@ -135,6 +139,69 @@ async def test_an_announced_statement_outlives_its_exporter_until_the_next_mark(
     async with outbox.turn() as turn:
         assert turn is not None
         assert await turn.announced_job() is None
+
+
+async def test_an_exporter_that_lost_its_turn_unawares_announces_nothing(outbox: Outbox, engine: AsyncEngine) -> None:
+    """Its connection went while BigQuery worked: another has the turn by now, and has announced a statement."""
+
+    async def lose() -> None:
+        async with outbox.turn() as first:
+            assert first is not None
+            assert await first.announced_job() is None
+            await first.announce("job_1")
+            async with transaction(engine) as connection:
+                held = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
+                await connection.execute(text(held))
+            await eventually(lambda: taken_over(first))
+
+    async def taken_over(first: ExportTurn) -> bool:
+        async with outbox.turn() as second:
+            if second is None:
+                return False  # the server takes a moment to end a session
+            assert await second.announced_job() == "job_1"
+            await second.announce("job_2")
+            with pytest.raises(StoreUnavailableError, match="another exporter"):
+                await first.announce("job_3")
+        return True
+
+    with pytest.raises(StoreUnavailableError):
+        await lose()
+    async with outbox.turn() as turn:
+        assert turn is not None
+        assert await turn.announced_job() == "job_2"
+
+
+async def test_a_turn_that_takes_too_long_is_not_postgresqls_fault(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox_module, "TURN_SECONDS", 0.1)
+
+    async def wait() -> None:
+        async with outbox.turn():
+            await asyncio.Event().wait()
+
+    with pytest.raises(TimeoutError):
+        await wait()
+    async with outbox.turn() as turn:
+        assert turn is not None
+
+
+async def test_a_statement_of_a_turn_that_hangs_is(
+    outbox: Outbox, records: RunRecords, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await records.begin(new_run())
+    batch = await _read(outbox)
+    monkeypatch.setattr(outbox_module, "TRANSACTION_SECONDS", 0.2)
+
+    async def mark_what_is_locked() -> None:
+        async with transaction(engine) as other:
+            await other.execute(text("SELECT 1 FROM run_record FOR UPDATE"))
+            async with outbox.turn() as turn:
+                assert turn is not None
+                await turn.mark(batch)
+
+    with pytest.raises(StoreUnavailableError, match=r"within 0\.2 s"):
+        await mark_what_is_locked()
 
 
 async def test_a_batch_is_the_longest_waiting_without_those_set_aside(records: RunRecords, outbox: Outbox) -> None:

@@ -1,4 +1,4 @@
-"""What kopf's informer does on a watch that is accepted and then silent for ever: which setting ends the wait.
+"""What kopf's informer does where a watch is silent for ever, and where one is refused.
 
 A small server speaks the API's discovery, list and watch. A watch can be a black hole: accepted, never answered.
 """
@@ -6,7 +6,7 @@ A small server speaks the API's discovery, list and watch. A watch can be a blac
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from pipeline_operator import informer as informer_module
 from pipeline_operator import names
 from pipeline_operator.cache import Cache
 from pipeline_operator.expectations import Expectations
-from pipeline_operator.informer import Informer
+from pipeline_operator.informer import Informer, WatchEndedError
 from pipeline_operator.intake import Intake
 from pipeline_operator.kube import Json
 from support.waiting import eventually
@@ -36,6 +36,8 @@ class Server:
         self.version = 1
         self.watches: dict[str, int] = dict.fromkeys(_WATCHED, 0)
         self.black_holes = True
+        # Namespaces in which nothing may be done, as where the Role went.
+        self.forbidden: set[str] = set()
         self.runs: dict[str, Json] = {}
         self.put("first")
 
@@ -59,9 +61,11 @@ class Server:
         plural = path.rsplit("/", 1)[-1]
         if plural not in _WATCHED:
             return web.json_response({"kind": "Status", "code": 404}, status=404)
+        if any(f"namespaces/{namespace}/" in path for namespace in self.forbidden):
+            return web.json_response({"kind": "Status", "code": 403, "reason": "Forbidden"}, status=403)
         if "watch" in request.query:
             return await self._watch(request, plural)
-        items = list(self.runs.values()) if plural == names.RUNS else []
+        items = list(self.runs.values()) if plural == names.RUNS and "/default/" in path else []
         return web.json_response({"items": items, "metadata": {"resourceVersion": str(self.version)}})
 
     async def _watch(self, request: web.Request, plural: str) -> web.StreamResponse:
@@ -103,11 +107,12 @@ _DISCOVERY: dict[str, Json] = {
 class Place:
     """The server, and an informer that watches it."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, namespaces: Sequence[str]) -> None:
         self.server = server
         self.cache = Cache()
-        self.expectations = Expectations(["default"], 90.0, asyncio.get_running_loop().time)
-        self.informer = Informer(Intake(self.cache, lambda _uid: None, self.expectations), ["default"])
+        self.expectations = Expectations(namespaces, 90.0, asyncio.get_running_loop().time)
+        self.informer = Informer(Intake(self.cache, lambda _uid: None, self.expectations), namespaces)
+        self.task = asyncio.create_task(self.informer.run())
 
     async def seen(self, name: str) -> bool:
         return any(run.name == name for run in self.cache.runs())
@@ -118,7 +123,10 @@ class Place:
 
 @asynccontextmanager
 async def watching(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[kopf.OperatorSettings], None]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[kopf.OperatorSettings], None],
+    namespaces: Sequence[str] = ("default",),
 ) -> AsyncIterator[Place]:
     settings = informer_module._settings()
     change(settings)
@@ -133,15 +141,14 @@ async def watching(
     kubeconfig = tmp_path / "kubeconfig"
     kubeconfig.write_text(yaml.safe_dump(_kubeconfig(port)))
     monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
-    place = Place(server)
-    task = asyncio.create_task(place.informer.run())
+    place = Place(server, namespaces)
     try:
         await eventually(lambda: place.seen("first"))
         await eventually(lambda: place.watched(1))
         yield place
     finally:
-        task.cancel()
-        await asyncio.wait([task])
+        place.task.cancel()
+        await asyncio.wait([place.task])
         await runner.cleanup()
 
 
@@ -160,6 +167,10 @@ def _inactivity(settings: kopf.OperatorSettings) -> None:
 
 def _client(settings: kopf.OperatorSettings) -> None:
     settings.watching.inactivity_timeout, settings.watching.client_timeout = 600, 0.5
+
+
+def _impatient(settings: kopf.OperatorSettings) -> None:
+    settings.watching.inactivity_timeout, settings.networking.error_backoffs = 0.5, [0.1]
 
 
 def _neither(settings: kopf.OperatorSettings) -> None:
@@ -191,6 +202,18 @@ async def test_without_them_the_watch_stays_blind_and_the_expectations_say_so(
             place.expectations.answered()
         assert place.server.watches[names.RUNS] == 1
         assert "the watch of pipelineruns is blind" in (place.expectations.blind() or "")
+
+
+async def test_where_one_watch_is_refused_for_good_the_informer_ends_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing may go on blind: not in that namespace, and not in the others, whose watches kopf ends with it."""
+    async with watching(tmp_path, monkeypatch, _impatient, ["default", "other"]) as place:
+        place.server.forbidden.add("other")
+        done, _ = await asyncio.wait([place.task], timeout=30)
+        assert done, "the informer goes on though kopf has ended"
+        with pytest.raises(WatchEndedError, match="APIForbiddenError"):
+            place.task.result()
 
 
 def test_the_settings_that_protect() -> None:

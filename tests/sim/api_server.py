@@ -134,6 +134,12 @@ def is_terminal(pod: Json) -> bool:
     return pod["status"].get("phase") in {"Succeeded", "Failed"}
 
 
+def has_ended(plural: str, body: Json) -> bool:
+    """Whether a pod or a Job is over, by itself or by Kubernetes."""
+    conditions = {c["type"] for c in body["status"].get("conditions") or ()}
+    return is_terminal(body) if plural == "pods" else bool(conditions & {"Complete", "Failed"})
+
+
 def key_of(plural: str, body: Json) -> Key:
     """Under which the object is stored."""
     return plural, body["metadata"]["namespace"], body["metadata"]["name"]

@@ -16,11 +16,13 @@ _OF_A_POD = {
     Reason.POD_LOST,
     Reason.NO_OUTCOME,
 }
+# As `waiting` words it: no pod ever came. After a pod it is the Job that decides whether another comes, and when.
+_NO_POD = "could not be created within"
 # The operator gives these up itself, while Kubernetes would wait for ever.
 _GIVEN_UP = {Reason.START_FAILED, Reason.UNSCHEDULABLE, Reason.JOB_SUSPENDED}
 
 
-def missing(world: "World", run: RunTruth, reason: str, pods_seen: float) -> list[str]:
+def missing(world: "World", run: RunTruth, reason: str, message: str, pods_seen: float) -> list[str]:
     """What speaks against this reason; `pods_seen` is when the operator last looked at the run's pods."""
     jobs, pods = run.jobs.values(), run.pods.values()
     wrong: list[str] = []
@@ -45,6 +47,8 @@ def missing(world: "World", run: RunTruth, reason: str, pods_seen: float) -> lis
     elif reason in _GIVEN_UP:
         works = [pod for pod in pods if pod.started is not None and pod.ended is None and pod.gone is None]
         wrong += ["its runner works"] if any(pod.started < pods_seen for pod in works if pod.started) else []
+        had_one = _NO_POD in message and any(pod.made < pods_seen for pod in pods)
+        wrong += ["a pod of it had been made"] if had_one else []
     elif reason == Reason.JOB_REFUSED:
         refused = world.chaos.job_was_refused(run)
         wrong += [] if refused else ["nothing had refused its Job"]

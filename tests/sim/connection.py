@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline_operator import names
 from pipeline_operator.kube import Json, KubeError, KubeUnavailableError
-from sim.api_server import Key
+from sim.api_server import Key, has_ended
 from sim.processes import Process
+from sim.truth import run_uid_of
 from support.fake_kubernetes import is_selected
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class Connection:
         except (KubeError, KubeUnavailableError) as refused:
             error = refused
         self._note(method, key, query, body, error, fault)
-        if dies:
+        if dies or (self._process.doomed_by_giving_up and error is None and self._gives_up(key, body)):
             self._process.kill()
         if fault == "lost after":
             error = KubeUnavailableError(f"{method} {key[0]}: connection lost")
@@ -83,6 +84,13 @@ class Connection:
             self._world.later(back, _fail, answer, error)
         else:
             self._world.later(back, _succeed, answer, result)
+
+    def _gives_up(self, key: Key, body: Json) -> bool:
+        """Whether this is the write that a run has failed whose Job goes on."""
+        if (body.get("status") or {}).get("phase") != "Failed":
+            return False
+        uid = self._world.server.get(key)["metadata"]["uid"]
+        return any(run_uid_of(job) == uid and not has_ended("jobs", job) for job in self._world.server.of("jobs"))
 
     def _note(
         self, method: str, key: Key, query: Mapping[str, str], body: Json, error: Exception | None, fault: str | None

@@ -7,7 +7,7 @@ from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.store.runs import phase_of
 from pipeline_operator import names
 from pipeline_operator.parsing import parse_run
-from sim.api_server import is_terminal
+from sim.api_server import has_ended
 from sim.operators import RESYNC, Instance
 from sim.truth import run_uid_of
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from sim.world import World
 
 TWO_ROUNDS = 2 * 1.2 * RESYNC + 30
+# From the end of a run (or of the faults) to the end of its Job, which the operator or the runner itself brings about.
+_OUTLIVES = 60.0
 # Of a run without faults, Events apart.
 _WRITES_MAX = 5
 _RECONCILES_MAX = 10
@@ -26,6 +28,19 @@ _EXPIRY_SLACK = timedelta(seconds=30)
 def unsettled(world: "World") -> list[tuple[str, str, str]]:
     """(property, run, words) of whatever goes on; empty once everything has come to rest."""
     return [*_unended(world), *_held(world)]
+
+
+def look(world: "World", healed_at: float) -> None:
+    """Note what must not be even for a while: a Job that goes on under a run that is over, until its own deadline."""
+    now = world.loop.time()
+    for body in world.server.of("jobs"):
+        uid, name = run_uid_of(body), body["metadata"]["name"]
+        over = world.oracle.over.get(uid)
+        if over is None or now < max(over, healed_at) + _OUTLIVES or has_ended("jobs", body):
+            continue
+        if world.server.find(names.RUNS, uid) is not None and uid not in world.oracle.outlived:
+            world.oracle.outlived.add(uid)
+            world.oracle.violated("no Job outlives its run", uid, f"job {name} lives {now - over:.0f}s after its end")
 
 
 def check(world: "World") -> None:
@@ -60,8 +75,7 @@ def _held(world: "World") -> list[tuple[str, str, str]]:
             uid, name = run_uid_of(body), body["metadata"]["name"]
             if not uid:
                 continue
-            conditions = {c["type"] for c in body["status"].get("conditions") or ()}
-            if not (is_terminal(body) if plural == "pods" else conditions & {"Complete", "Failed"}):
+            if not has_ended(plural, body):
                 found.append(("nothing is held by the dead", uid, f"{plural[:-1]} {name} lives"))
     return found
 

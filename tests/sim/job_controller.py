@@ -65,7 +65,9 @@ class JobController:
             tally.succeeded += 1
             return
         if any(c["type"] == "DisruptionTarget" for c in status.get("conditions") or ()):
-            return  # Ignore
+            # Ignore: it doesn't count, but Kubernetes waits as long as after any failure.
+            tally.next_pod_at = self._world.loop.time() + _BACKOFF_FIRST
+            return
         code = _exit_code(status)
         if code in {65, 70, 78}:
             tally.final_code = code

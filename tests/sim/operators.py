@@ -108,6 +108,7 @@ class Operators:
             self._made += 1
             instance = Instance(world, f"operator-{self._made}", with_lease=world.dials.with_lease)
             self.instances.append(instance)
+            instance.process.doomed_by_giving_up = world.chaos.on and random.random() < 0.15 * world.dials.kills
             instance.start()
             probe = world.spawn(self._probe(instance))
             try:

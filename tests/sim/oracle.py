@@ -46,6 +46,10 @@ class Oracle:
         self._ends: dict[str, tuple[Any, ...]] = {}
         # When each process last looked at a run's Job or pods: (process, kind, run's UID) -> time.
         self._looked: dict[tuple[str, str, str], float] = {}
+        # Since when the objects of runs, by UID, have told of their end.
+        self.over: dict[str, float] = {}
+        # Those whose Job was found to go on after that.
+        self.outlived: set[str] = set()
         # Writes per run, Events apart.
         self.writes: dict[str, int] = {}
         world.server.listeners.append(self._changed)
@@ -109,7 +113,7 @@ class Oracle:
         if any(pod.good and pod.gone is None and (pod.ended or 0) < pods_seen for pod in run.pods.values()):
             wrong.append("a runner had ended well")
         if phase is Phase.FAILED:
-            return wrong + causes.missing(self._world, run, row["reason"], pods_seen)
+            return wrong + causes.missing(self._world, run, row["reason"], row["message"], pods_seen)
         if not run.given_up:
             wrong.append("nobody had cancelled or deleted it")
         if any(pod.ended is None and pod.gone is None and pod.made < pods_seen for pod in run.pods.values()):
@@ -135,6 +139,8 @@ class Oracle:
         if change.kind == "DELETED":
             return None
         before, after = ((body or {}).get("status") or {} for body in (change.before, change.body))
+        if _is_final(after):
+            self.over.setdefault(uid, self._world.loop.time())
         if "phase" not in before or before == after:
             return self.status_agrees(uid, after)
         old, new = Phase(before["phase"]), Phase(after["phase"])

@@ -22,6 +22,8 @@ class Process:
         self.frozen = False
         # Kills at a call: the number of calls still to be made, and whether the last one still takes effect.
         self.doom: tuple[int, bool] | None = None
+        # Dies once it has given a run up, before it can stop the Job that is left.
+        self.doomed_by_giving_up = False
         self.killed: Callable[[], None] = lambda: None
         self._thawed: list[asyncio.Future[None]] = []
         self._steps: list[_Steps] = []

@@ -55,7 +55,8 @@ class Runner:
     async def run(self) -> End:
         """Work until the end."""
         random = self._world.random
-        seconds = random.choice((0.5, 2.0, 10.0, 30.0))
+        # The last is longer than the operator waits for a first pod.
+        seconds = random.choice((0.5, 2.0, 10.0, 30.0, 150.0))
         fails_at = random.randint(0, 3)
         for part, stage in enumerate(("extract", "transform", "load", "load")):
             if self._trouble not in {None, "silent", "sigkill after publish"} and part == fails_at:

@@ -54,7 +54,9 @@ async def _happen(world: World) -> None:
     world.begin()
     await asyncio.sleep(world.dials.chaos_seconds)
     world.heal()
+    healed_at = world.loop.time()
     for _ in range(int(SETTLING / _LOOK)):
+        ending.look(world, healed_at)
         if not ending.unsettled(world):
             break
         await asyncio.sleep(_LOOK)

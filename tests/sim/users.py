@@ -29,6 +29,12 @@ _DEEDS = (
 )
 
 
+# Longer than the world lasts: no deadline of a Job's own tidies up after the operator.
+_LONG = 3600
+# For a run with such a timeout whose runner hangs.
+_PATIENCE = 600.0
+
+
 class Users:
     """Each run has a life of its own, from its manifest on."""
 
@@ -43,6 +49,15 @@ class Users:
         dials = self._world.dials
         for number in range(dials.runs):
             self._world.spawn(self._life(number, self._random.uniform(0.0, dials.chaos_seconds / 2)))
+
+    async def lose_patience(self) -> None:
+        """Cancel the runs that could go on for longer than the world lasts."""
+        await asyncio.sleep(_PATIENCE)
+        for body in self._world.server.of(names.RUNS):
+            spec, key = body["spec"], key_of(names.RUNS, body)
+            if spec["timeoutSeconds"] == _LONG and not spec.get("cancel") and "completedAt" not in body["status"]:
+                self._world.note("user", self._uid(key), "loses patience")
+                self._world.server.update(key, spec={**spec, "cancel": True})
 
     async def _life(self, number: int, begins: float) -> None:
         random, dials = self._random, self._world.dials
@@ -65,7 +80,7 @@ class Users:
     def _spec(self, number: int) -> Json:
         random, dials = self._random, self._world.dials
         spec: dict[str, Any] = {"org": "acme", "provider": "gcp", "domain": "cost", "pipeline": "billing"}
-        spec["timeoutSeconds"] = random.choice((60, 120, 300))
+        spec["timeoutSeconds"] = random.choice((60, 120, 300, _LONG))
         spec["maxRetries"] = random.choice((0, 1, 2))
         if random.random() < 0.2:
             spec["ttlSecondsAfterFinished"] = random.choice((0, 30, 120))

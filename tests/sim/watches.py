@@ -38,7 +38,8 @@ class Watches:
     async def _watch(self, plural: str) -> None:
         first = True
         while True:
-            await asyncio.sleep(self._world.random.uniform(0.01, 1.0))
+            # At once, or after whatever else a process begins with.
+            await asyncio.sleep(self._world.random.choice((0.0, self._world.random.uniform(0.01, 1.0))))
             if self._world.chaos.api_away:
                 continue
             version = self._world.chaos.list_version(plural)

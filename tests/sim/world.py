@@ -97,8 +97,10 @@ class World:
         self.note("world", "", "heals")
         self.chaos.stop()
         self.nodes.heal()
+        self.spawn(self.users.lose_patience())
         for instance in self.operators.instances:
             instance.process.doom = None
+            instance.process.doomed_by_giving_up = False
             instance.process.thaw()
 
     def close(self) -> None:

@@ -45,6 +45,7 @@ class FakeRecords:
     async def begin(self, record: NewRun) -> StoredRun:
         self.fault("begin")
         row = self.rows.get(record.run_id)
+        was_there = row is not None
         if row is None:
             unset = dict.fromkeys(
                 ("started_at", "completed_at", "records_processed", "error_message", "reason", "job_name", "message",
@@ -54,7 +55,7 @@ class FakeRecords:
         stored = StoredRun.from_row(row)
         if (stored.org_slug, stored.object_uid) != (record.org_slug, record.object_uid):
             raise RunIdTakenError(record.run_id)
-        return stored
+        return replace(stored, was_there=was_there)
 
     async def advance(self, run_id: str, *, object_uid: str | None = None, **report: Any) -> bool:
         self.fault("advance")
@@ -119,7 +120,7 @@ class World:
         """A new process: nothing is remembered but what the API server and the records hold."""
         self.cache = Cache()
         cluster = Cluster(self.kubernetes)
-        events = Events(cluster, self.now)
+        self.events = events = Events(cluster, self.now)
         writer = StatusWriter(cluster, self.cache, self.now)
         ending = Ending(self.records, writer, events, self.now)
         starting = Starting(
@@ -191,7 +192,9 @@ class World:
     async def reconcile(self, uid: str) -> float | None:
         """One pass over what the watches show now."""
         self.watch()
-        return await self.reconciler.reconcile(uid)
+        again = await self.reconciler.reconcile(uid)
+        await self.events.tell_rest()
+        return again
 
     def start_pods(self) -> None:
         """The Job controller and the kubelet: a running pod for each Job that has none."""

@@ -54,7 +54,7 @@ def decide(observed: Observed, now: datetime, deadlines: Deadlines = _DEFAULT_DE
 
 def _after_the_end(observed: Observed, now: datetime) -> Decision:
     run, job = observed.run, observed.job
-    goes_on = job is not None and not (job.complete or job.failed or job.deleting)
+    goes_on = job is not None and job.goes_on
     if goes_on and _succeeded(observed.pods) is None and not _completes_by_itself(observed):
         # The run was given up before its Job was: a Job must never outlive its run.
         return Decision(StopJob("The run is over"))
@@ -69,12 +69,18 @@ def _after_the_end(observed: Observed, now: datetime) -> Decision:
 def _completes_by_itself(observed: Observed) -> bool:
     """Whether the runner of a completed run needs only to be left alone: its Job ends a second later, its log stays.
 
-    Not if the attempt that had published failed on its last steps: the Job would try again what is done.
+    Not if the attempt that had published failed on its last steps, or went with its node, which the Job doesn't count:
+    it would try again what is done.
     """
     if observed.run.status.phase is not Phase.COMPLETED or observed.attempts > max(observed.run.status.attempts, 1):
         return False
-    newest = observed.newest_pod
-    return newest is None or not newest.is_terminal
+    newest, published = observed.newest_pod, observed.published
+    if newest is None:
+        return True
+    ended = observed.run.status.completed_at
+    if ended is not None and newest.created_at > ended:
+        return False
+    return not newest.is_terminal and (published is None or published.pod_uid == newest.uid)
 
 
 def _succeeded(pods: tuple[Pod, ...]) -> Pod | None:

@@ -81,12 +81,13 @@ class Run:
 class Job:
     """The run's Job. `failed` is the reason and message of its Failed (or FailureTarget) condition.
 
+    `owner` is the namespace and name of the run that it says it is owned by, None without one.
     `turned_at` is when it was suspended or resumed last, None if it never was.
     """
 
     name: str
     uid: str
-    owner_uid: str
+    owner: tuple[str, str] | None
     created_at: datetime
     timeout_seconds: int
     complete: bool = False
@@ -96,6 +97,11 @@ class Job:
     suspended: bool = False
     turned_at: datetime | None = None
     version: int = 0
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it would still run pods, or make another, if it were left alone."""
+        return not (self.complete or self.failed or self.deleting)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +134,11 @@ class Pod:
         """Whether its containers have stopped for good."""
         return self.phase in {"Succeeded", "Failed"}
 
+    @property
+    def says_it_failed(self) -> bool:
+        """Whether its runner's last word is that it published nothing; one that was stopped or killed can't say so."""
+        return self.phase == "Failed" and self.outcome is not None and self.outcome.status == "failed"
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -157,7 +168,10 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """All of it. `words` is the newest warning of Kubernetes about what the run waits for, where it was looked up."""
+    """All of it. `words` is the newest warning of Kubernetes about what the run waits for, where it was looked up.
+
+    `pods_went` is whether pods of it are known to have come and gone.
+    """
 
     run: Run
     job: Job | None = None
@@ -165,6 +179,7 @@ class Observed:
     progress: Progress | None = None
     published: Published | None = None
     words: str | None = None
+    pods_went: bool = False
 
     @property
     def newest_pod(self) -> Pod | None:
@@ -180,5 +195,10 @@ class Observed:
 
     @property
     def attempts(self) -> int:
-        """How many attempts there were, as far as is known."""
-        return max(len(self.pods), self.job.attempts if self.job else 0)
+        """How many attempts there were, as far as is known: a Job doesn't count those that a drain has ended."""
+        return max(len(self.pods), self.job.attempts if self.job else 0, self.run.status.attempts)
+
+    @property
+    def was_attempted(self) -> bool:
+        """Whether a pod of it has ever been made, as far as is known."""
+        return self.attempts > 0 or self.pods_went or self.run.status.started_at is not None

@@ -6,7 +6,7 @@ on the object, in Kubernetes' own words, and has a deadline.
 
 from datetime import datetime, timedelta
 
-from pipeline_core.lifecycle.actions import Deadlines, Decision, Finish, report, seconds
+from pipeline_core.lifecycle.actions import RECHECK, Deadlines, Decision, Finish, report, seconds
 from pipeline_core.lifecycle.failures import STUCK_WAITING
 from pipeline_core.lifecycle.observed import Job, Observed, Pod
 from pipeline_core.lifecycle.phases import Phase
@@ -44,12 +44,21 @@ def _without_pod(observed: Observed, job: Job, now: datetime, allowed: timedelta
     since = max(job.created_at, job.turned_at or job.created_at)
     if now < since + SLOW:
         return _starting(observed, since)
+    if observed.was_attempted:
+        return _between_attempts(observed, job, now)
     why = observed.words or f"see why with: kubectl describe job {job.name}"
     if now >= since + allowed:
         message = f"The runner's pod could not be created within {seconds(allowed)}s: {why}"
         return _give_up(observed, Reason.START_FAILED, message, explain=job.uid)
     waiting = report(observed, Phase.VALIDATING, Reason.STARTING, f"Waiting for a pod: {why}")
     return Decision(waiting, look_again_at=since + allowed, explain=job.uid)
+
+
+def _between_attempts(observed: Observed, job: Job, now: datetime) -> Decision:
+    """Its pod is gone (a drain, an eviction), and Kubernetes makes another in a while; the Job's time bounds it."""
+    message = "Waiting for the Job to make the next attempt's pod" + (f": {observed.words}" if observed.words else "")
+    waiting = report(observed, Phase.VALIDATING, Reason.RETRYING, message)
+    return Decision(waiting, look_again_at=now + RECHECK, explain=job.uid)
 
 
 def _unschedulable(observed: Observed, pod: Pod, detail: str, now: datetime, allowed: timedelta) -> Decision:

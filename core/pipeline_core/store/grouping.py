@@ -1,6 +1,7 @@
 """Does together what was asked while the work before was under way, so that a burst costs few transactions.
 
-A single call isn't held back: it goes at once, alone. What comes meanwhile goes next, in one.
+A single call isn't held back: it goes at once, alone. What comes meanwhile goes next, in one, after a moment in which
+more may come.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ Result = TypeVar("Result")
 
 # So that a group's transaction stays short, however many wait.
 _MOST = 200
+_MOMENT_SECONDS = 0.02
 
 
 class Grouped(Generic[Item, Result]):
@@ -42,7 +44,9 @@ class Grouped(Generic[Item, Result]):
                 for _, future in group:
                     if not future.done():
                         future.set_exception(error)
-                continue
-            for (_, future), result in zip(group, results, strict=True):
-                if not future.done():
-                    future.set_result(result)
+            else:
+                for (_, future), result in zip(group, results, strict=True):
+                    if not future.done():
+                        future.set_result(result)
+            if self._asked:
+                await asyncio.sleep(_MOMENT_SECONDS)

@@ -7,15 +7,19 @@ snapshot while it waits, so it keeps nothing from being vacuumed.
 The lock alone isn't enough: an exporter that dies leaves its statement running in BigQuery, and two MERGE statements
 that only insert don't conflict there (cloud.google.com/bigquery/docs/data-manipulation-language, "DML statement
 conflicts"), so both would insert the same run. Hence each statement is announced, durably, before it is submitted, and
-whoever has the turn next waits for the announced one first.
+whoever has the turn next waits for the announced one first, or sees to it that it can't come any more. An announcement
+replaces the one that its turn knows of, and no other: an exporter that has lost its turn unawares finds out there.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Executable,
     Text,
     and_,
     case,
@@ -31,15 +35,18 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.engine import CursorResult
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from pipeline_core.store.engine import transaction
+from pipeline_core.store.engine import TRANSACTION_SECONDS, transaction
+from pipeline_core.store.errors import StoreUnavailableError
 from pipeline_core.store.runs import StoredRun
 from pipeline_core.store.tables import export_job, run_record
 
 # Any number, the same for all exporters of this database; these letters read "plexp".
 _LOCK = 0x706C657870
-# Longer than a batch can take (RecordTables bounds each of its calls), so that only a hung one meets this limit.
+# Longer than a batch takes: only one whose target hardly answers meets this limit. Its thread goes on without the turn
+# then, for a minute or two (RecordTables bounds its calls), and does no harm: the next turn settles what it announced.
 TURN_SECONDS = 300.0
 
 
@@ -49,11 +56,12 @@ class ExportTurn:
     def __init__(self, connection: AsyncConnection, engine: AsyncEngine) -> None:
         self._connection = connection
         self._engine = engine
+        self._announced: str | None = None
 
     async def announced_job(self) -> str | None:
-        """The id of a statement that may still be running in BigQuery, submitted by whoever never came back."""
-        job_id: str | None = await self._connection.scalar(select(export_job.c.job_id))
-        return job_id
+        """The id of a statement that may run in BigQuery, now or soon, announced by whoever never came back."""
+        self._announced = (await _within(self._connection, select(export_job.c.job_id))).scalar()
+        return self._announced
 
     async def due(self, limit: int, *, interval: timedelta, without: Collection[str] = ()) -> list[StoredRun]:
         """At most `limit` records to send, the longest waiting first: ended runs at once, live ones after `interval`.
@@ -70,24 +78,32 @@ class ExportTurn:
         )
         if without:
             query = query.where(run_record.c.run_id.not_in(without))
-        return [StoredRun.from_row(row) for row in (await self._connection.execute(query)).mappings()]
+        return [StoredRun.from_row(row) for row in (await _within(self._connection, query)).mappings()]
 
     async def announce(self, job_id: str) -> None:
-        """Make it known, before it is submitted, that this statement may run; survives this process."""
-        statement = insert(export_job).values(id=1, job_id=job_id)
-        replace = statement.on_conflict_do_update(
-            index_elements=[export_job.c.id],
-            set_={"job_id": statement.excluded.job_id, "submitted_at": func.now()},
-        )
+        """Make it known, before it is submitted, that this statement may run; survives this process.
+
+        Call `announced_job` before the first. Raises StoreUnavailableError if another exporter has the turn by now.
+        """
+        first = insert(export_job).values(id=1, job_id=job_id).on_conflict_do_nothing()
+        further = update(export_job).where(export_job.c.job_id == self._announced)
+        further = further.values(job_id=job_id, submitted_at=func.now())
+        change = (first if self._announced is None else further).returning(export_job.c.job_id)
         # On another connection: the turn's own transaction is committed only after the statement.
         async with transaction(self._engine) as connection:
-            await connection.execute(replace)
+            announced = await connection.scalar(change)
+        if announced is None:
+            raise StoreUnavailableError("the turn was lost with its connection to PostgreSQL: another exporter has it")
+        self._announced = job_id
 
     async def mark(self, runs: Sequence[StoredRun]) -> None:
         """Record that these runs, as they were read, are in BigQuery, and that no statement is under way.
 
         A run that changed since stays in the outbox, as waiting since this turn began, which is before it changed.
         """
+        # This locks many rows, one after the other, as others do, and no circle of waits can arise: `change_many` takes
+        # only rows that are free (SKIP LOCKED) and then waits for none, as does `prune`; a change of one run holds no
+        # row while it waits; and `begin_many` holds new rows only, which this doesn't see before they are committed.
         sent = (
             func.unnest(
                 literal([run.run_id for run in runs], ARRAY(Text)),
@@ -96,15 +112,17 @@ class ExportTurn:
             .table_valued(column("run_id", Text), column("revision", BigInteger))
             .render_derived(name="sent")
         )
-        await self._connection.execute(
+        await _within(
+            self._connection,
             update(run_record)
             .where(and_(run_record.c.run_id == sent.c.run_id, run_record.c.exported_revision < sent.c.revision))
             .values(
                 exported_revision=sent.c.revision,
                 unexported_since=case((run_record.c.revision == sent.c.revision, null()), else_=func.now()),
-            )
+            ),
         )
-        await self._connection.execute(delete(export_job))
+        await _within(self._connection, delete(export_job))
+        self._announced = None
 
 
 class Outbox:
@@ -115,11 +133,14 @@ class Outbox:
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[ExportTurn | None]:
-        """The right to export until the end of the block; None if another exporter has it."""
-        async with transaction(self._engine, seconds=TURN_SECONDS) as connection:
-            query = text("SELECT pg_try_advisory_xact_lock(:key)")
-            mine = await connection.scalar(query, {"key": _LOCK})
-            yield ExportTurn(connection, self._engine) if mine else None
+        """The right to export until the end of the block; None if another exporter has it.
+
+        Raises TimeoutError if the block takes longer than a turn may: PostgreSQL isn't what it waited for.
+        """
+        async with transaction(self._engine, seconds=TURN_SECONDS + TRANSACTION_SECONDS) as connection:
+            mine = (await _within(connection, text(f"SELECT pg_try_advisory_xact_lock({_LOCK})"))).scalar()
+            async with asyncio.timeout(TURN_SECONDS):
+                yield ExportTurn(connection, self._engine) if mine else None
 
     async def lag_seconds(self) -> float:
         """How long the oldest change that BigQuery hasn't heard of has been waiting; 0 if there is none."""
@@ -139,3 +160,12 @@ class Outbox:
         )
         async with transaction(self._engine) as connection:
             return (await connection.execute(delete(run_record).where(run_record.c.run_id.in_(old)))).rowcount
+
+
+async def _within(connection: AsyncConnection, statement: Executable) -> CursorResult[Any]:
+    """One statement of a turn, in the time that others have for a whole transaction: a turn waits for BigQuery too."""
+    try:
+        async with asyncio.timeout(TRANSACTION_SECONDS):
+            return await connection.execute(statement)
+    except TimeoutError as error:
+        raise StoreUnavailableError(f"PostgreSQL didn't answer within {TRANSACTION_SECONDS:g} s") from error

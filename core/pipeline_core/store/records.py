@@ -6,6 +6,7 @@ a transaction.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
@@ -47,7 +48,7 @@ class RunRecords:
             if stored.org_slug != record.org_slug:
                 raise RunIdTakenError(record.run_id)
             if record.object_uid is None or stored.object_uid == record.object_uid:
-                return stored
+                return replace(stored, was_there=True)
             if stored.object_uid is not None:
                 raise RunIdTakenError(record.run_id)
             return await _write(

@@ -53,7 +53,7 @@ class StoredRun(NewRun):
 
     Times are in UTC; `reason` is that of the end; `progress` is 0 to 100; `transitions` has each phase once, in order.
     `undecided_since` is set while only the target can tell whether the run, whose object and pods are gone, had
-    published.
+    published. `was_there` is set by `RunRecords.begin` where the record had been begun before.
     """
 
     phase: Phase
@@ -68,6 +68,7 @@ class StoredRun(NewRun):
     transitions: tuple[Transition, ...]
     revision: int
     undecided_since: datetime | None = None
+    was_there: bool = field(default=False, compare=False)
 
     @property
     def cursor(self) -> HistoryCursor:

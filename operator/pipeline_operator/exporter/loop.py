@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 import structlog
-from google.api_core.exceptions import GoogleAPICallError, NotFound
+from google.api_core.exceptions import GoogleAPIError, NotFound
 from google.auth.exceptions import GoogleAuthError
 from requests.exceptions import RequestException
 
@@ -156,6 +156,6 @@ class Exporter:
 def _cause(error: Exception) -> str:
     if isinstance(error, StoreUnavailableError):
         return "postgresql"
-    if isinstance(error, GoogleAPICallError | GoogleAuthError | RequestException | TimeoutError):
+    if isinstance(error, GoogleAPIError | GoogleAuthError | RequestException | TimeoutError):
         return "bigquery"
     return "internal"

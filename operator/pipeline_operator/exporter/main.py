@@ -41,15 +41,19 @@ async def run(settings: ExporterSettings, bigquery_settings: BigQuerySettings) -
     engine = create_engine(settings.database_url.get_secret_value(), pool_size=3, max_overflow=0)
     with closing(await asyncio.to_thread(bigquery_client, bigquery_settings)) as client:
         target = RecordTables(client, settings.records_dataset)
-        exporter = Exporter(Outbox(engine), target, settings, ExporterMetrics(REGISTRY))
+        metrics = ExporterMetrics(REGISTRY)
+        exporter = Exporter(Outbox(engine), target, settings, metrics)
         markers = CommitMarkers(client, settings.env)
-        verdicts = Verdicts(RunRecords(engine), markers, lambda: datetime.now(UTC), settings.verdict_poll)
+        verdicts = Verdicts(RunRecords(engine), markers, lambda: datetime.now(UTC), settings.verdict_poll, metrics)
         log.info("exporter started", dataset=settings.records_dataset, interval=settings.export_interval)
         try:
             async with asyncio.TaskGroup() as group:
                 server = group.create_task(
                     serve_apart(
-                        settings.http_host, settings.http_port, healthy=exporter.unhealthy, ready=exporter.unready
+                        settings.http_host,
+                        settings.http_port,
+                        healthy=lambda: exporter.unhealthy() or verdicts.unhealthy(),
+                        ready=exporter.unready,
                     )
                 )
                 group.create_task(verdicts.run(stop))

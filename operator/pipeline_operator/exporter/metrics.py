@@ -5,6 +5,9 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+# What a pass fails by.
+CAUSES = ("postgresql", "bigquery", "refused", "internal")
+
 
 class ExporterMetrics:
     """Counters and gauges in a registry of their own; tests have several exporters in one process."""
@@ -28,12 +31,20 @@ class ExporterMetrics:
             buckets=(0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300),
         )
         self.failures = Counter("pipelines_export_failures", "Passes that failed.", ["cause"], registry=registry)
+        for cause in CAUSES:
+            self.failures.labels(cause)  # see pipeline_operator.metrics
         self.refused = Gauge(
             "pipelines_export_refused_rows", "Rows that BigQuery refuses, set aside for a while.", registry=registry
         )
         self.active = Gauge("pipelines_export_active", "1 if this exporter had the last turn.", registry=registry)
         self.succeeded = Gauge(
             "pipelines_export_last_success_timestamp_seconds", "When a pass last ended well.", registry=registry
+        )
+        self.undecided = Gauge(
+            "pipelines_undecided_runs", "Deleted runs whose target is to tell how they ended.", registry=registry
+        )
+        self.verdict_failures = Counter(
+            "pipelines_verdict_failures", "Targets that couldn't be asked how runs ended.", registry=registry
         )
         self.pruned = Counter("pipelines_records_pruned", "Old records deleted from PostgreSQL.", registry=registry)
         lag = Gauge(

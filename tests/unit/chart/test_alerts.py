@@ -1,6 +1,7 @@
 """The alert rules: valid PromQL on metrics that exist, each with its words and its runbook page."""
 
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from pipeline_core.lifecycle.reasons import Reason
 from pipeline_operator import main, process_metrics
 from pipeline_operator.expectations import WATCHED
-from pipeline_operator.exporter.metrics import ExporterMetrics
+from pipeline_operator.exporter.metrics import CAUSES, ExporterMetrics
 
 ROOT = Path(__file__).parents[3]
 RUNBOOKS = ROOT / "docs" / "operations" / "runbooks"
@@ -103,11 +104,88 @@ def test_queries_in_the_pages_can_be_read(page: Path) -> None:
                 assert selector.name in known or base in known, selector.name
 
 
+STEP = 30  # seconds between scrapes, which are the evaluations too
+Samples = dict[tuple[str, str], list[float]]
+
+
+def value_at(node: Any, samples: Samples, at: int) -> float | None:
+    """The expression's value at a scrape, of one installation; None where it has none. As much as one rule needs."""
+    match node:
+        case promql_parser.NumberLiteral():
+            return float(node.val)
+        case promql_parser.AggregateExpr():
+            return value_at(node.expr, samples, at)
+        case promql_parser.Call():
+            (over,) = node.args
+            selector = over.vector_selector
+            first = at - int(over.range.total_seconds()) // STEP
+            label = next((matcher.value for matcher in selector.matchers.matchers), "")
+            window = samples[selector.name, label][max(0, first) : at + 1]
+            if node.func.name == "changes":
+                return float(sum(a != b for a, b in pairwise(window)))
+            assert node.func.name == "increase"
+            return window[-1] - window[0]
+        case promql_parser.BinaryExpr():
+            left, right = value_at(node.lhs, samples, at), value_at(node.rhs, samples, at)
+            match str(node.op):
+                case ">":
+                    return left if left is not None and right is not None and left > right else None
+                case "unless":
+                    return left if right is None else None
+                case "or":
+                    return right if left is None else left
+    raise AssertionError(f"not known: {node}")
+
+
+def counted(*events: int) -> list[float]:
+    """A counter over twenty minutes that grows at these scrapes."""
+    return [float(sum(event <= at for event in events)) for at in range(41)]
+
+
+EVERY, NEVER = tuple(range(1, 41)), ()
+
+
+@pytest.mark.parametrize(
+    ("unavailable", "ok", "postgresql", "export_succeeds", "fires"),
+    [
+        (NEVER, EVERY, NEVER, EVERY, False),
+        ((10,), EVERY, NEVER, EVERY, False),  # one call of many
+        ((10,), NEVER, NEVER, EVERY, False),  # one call, and no other for long: an idle operator
+        (EVERY, EVERY, NEVER, EVERY, False),  # one call of several fails each time
+        (EVERY, NEVER, NEVER, EVERY, True),
+        (EVERY[9:], EVERY[:9], NEVER, EVERY, True),
+        (EVERY[9:14], EVERY[:9] + EVERY[14:], NEVER, EVERY, False),  # away for two and a half minutes
+        (NEVER, NEVER, (10,), EVERY, False),
+        (NEVER, NEVER, EVERY[9::3], EVERY[:9], True),  # the exporter tries ever less often, up to a minute apart
+        (NEVER, NEVER, NEVER, NEVER, False),  # BigQuery is away
+    ],
+)
+def test_postgresql_is_called_away_when_no_call_succeeds_for_long_and_not_for_one_that_fails(
+    unavailable: tuple[int, ...],
+    ok: tuple[int, ...],
+    postgresql: tuple[int, ...],
+    export_succeeds: tuple[int, ...],
+    fires: bool,
+) -> None:
+    rule = RULES["PipelinesPostgresAway"]
+    samples = {
+        ("pipelines_store_calls_total", "unavailable"): counted(*unavailable),
+        ("pipelines_store_calls_total", "ok"): counted(*ok),
+        ("pipelines_export_failures_total", "postgresql"): counted(*postgresql),
+        ("pipelines_export_last_success_timestamp_seconds", ""): counted(*export_succeeds),
+    }
+    expression = promql_parser.parse(rule["expr"])
+    holds = [value_at(expression, samples, at) is not None for at in range(41)]
+    needed = int(rule["for"].removesuffix("m")) * 60 // STEP + 1
+    assert any(all(holds[at : at + needed]) for at in range(len(holds) - needed)) is fires
+
+
 def test_values_of_labels_that_the_rules_name_are_ones_that_occur() -> None:
     """A reason that is renamed would silence an alert."""
     text = "\n".join(rule["expr"] for rule in rules())
     named = {word for group in re.findall(r'reason!~"([^"]+)"', text) for word in group.split("|")}
     assert named <= {reason.value for reason in Reason}
     assert set(re.findall(r'code=~"([^"]+)"', text)) == {"401|403|unavailable"}
-    assert set(re.findall(r'outcome="(\w+)"', text)) == {"unavailable"}
+    assert set(re.findall(r'outcome="(\w+)"', text)) == {"unavailable", "ok"}
+    assert set(re.findall(r'cause="(\w+)"', text)) <= set(CAUSES)
     assert len(WATCHED) == 3

@@ -23,7 +23,7 @@ BAD = Outcome(status="failed", error="ExternalBQExtractor: table not found")
 
 SPEC = RunSpec(org="acme", provider="gcp", domain="cost", pipeline="billing")
 RUN = Run("default", "billing", "uid-1", "run_1", "7", 1, T0, SPEC)
-JOB = Job("run-1", "job-1", "uid-1", T0, 3600)
+JOB = Job("run-1", "job-1", ("default", "billing"), T0, 3600)
 POD = Pod("run-1-a", "pod-1", T0, "Running", started_at=T0 + timedelta(seconds=2))
 DONE = replace(POD, phase="Succeeded", finished_at=NOW, exit_code=0, outcome=GOOD)
 DEAD = replace(POD, phase="Failed", finished_at=NOW, exit_code=65, outcome=BAD)
@@ -228,6 +228,35 @@ def test_a_resumed_job_gets_its_time_for_a_pod_anew() -> None:
     assert isinstance(decide(Observed(KNOWN, resumed), late).action, d.Report)
 
 
+@pytest.mark.parametrize(
+    ("status", "job", "pods_went"),
+    [
+        (replace(KNOWN.status, phase=Phase.RUNNING, started_at=T0), JOB, False),
+        (replace(KNOWN.status, attempts=1), JOB, False),
+        (KNOWN.status, replace(JOB, attempts=1), False),
+        (KNOWN.status, JOB, True),
+    ],
+    ids=["it had started", "an attempt is told of", "the Job counts one", "this process has seen one go"],
+)
+def test_a_run_whose_pod_was_drained_is_waited_for_and_not_given_up(
+    status: RunStatus, job: Job, pods_went: bool
+) -> None:
+    run = replace(KNOWN, status=status)
+    late = T0 + LIMITS.schedule + timedelta(hours=1)
+    decision = decide(Observed(run, job, pods_went=pods_went, words="FailedCreate: quota"), late)
+    assert isinstance(decision.action, d.Report)
+    assert (decision.action.reason, decision.action.phase) == (Reason.RETRYING, status.phase)
+    assert decision.action.message == "Waiting for the Job to make the next attempt's pod: FailedCreate: quota"
+    assert (decision.explain, decision.look_again_at) == (JOB.uid, late + d.RECHECK)
+
+
+def test_the_count_of_attempts_never_goes_back() -> None:
+    run = replace(KNOWN, status=replace(KNOWN.status, started_at=T0, attempts=2))
+    report = action(run, JOB)
+    assert isinstance(report, d.Report)
+    assert report.attempts == 2
+
+
 def test_between_two_attempts_the_end_of_the_first_is_told() -> None:
     report = action(KNOWN, JOB, replace(DEAD, exit_code=75))
     assert isinstance(report, d.Report)
@@ -279,6 +308,12 @@ def test_the_word_comes_too_late_for_a_job_that_has_failed() -> None:
     finish = published(KNOWN, replace(JOB, failed=("DeadlineExceeded", "")), POD)
     assert isinstance(finish, d.Finish)
     assert finish.phase is Phase.FAILED
+
+
+def test_an_attempt_after_the_one_that_published_is_stopped() -> None:
+    second = replace(POD, uid="pod-2", created_at=NOW)
+    assert isinstance(published(OVER, JOB, second), d.StopJob)
+    assert published(OVER, JOB, POD) is None
 
 
 def test_a_later_exit_code_revises_nothing_but_brings_no_other_attempt() -> None:

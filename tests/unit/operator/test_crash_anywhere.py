@@ -16,6 +16,7 @@ from pipeline_core.store.errors import StoreUnavailableError
 from pipeline_operator import names
 from pipeline_operator.cluster import Cluster
 from pipeline_operator.kube import KubeUnavailableError
+from pipeline_operator.namespaces import Namespaces
 from pipeline_operator.queue import WorkQueue
 from pipeline_operator.sweep import Sweep
 from support.operator_world import World
@@ -65,9 +66,9 @@ class Stage(World):
 
     async def sweep(self) -> None:
         """A round of the sweep, which finds what no event has told of."""
-        await self._until_done(
-            lambda: Sweep(Cluster(self.kubernetes), self.cache, WorkQueue(), self.records, []).round()
-        )
+        cluster = Cluster(self.kubernetes)
+        everywhere = Namespaces(cluster, [], "pipelines")
+        await self._until_done(lambda: Sweep(cluster, self.cache, WorkQueue(), self.records, everywhere).round())
 
     async def _until_done(self, work: Callable[[], Awaitable[object]]) -> None:
         """A new process does it again where this one dies, the same one where it fails."""

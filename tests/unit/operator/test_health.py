@@ -4,7 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from typing import Any
 
 import aiohttp
@@ -20,6 +20,7 @@ from pipeline_operator.http import serve_apart
 from pipeline_operator.observed_api import ObservedApi
 from pipeline_operator.queue import WorkQueue
 from pipeline_operator.work import work_forever
+from sim.virtual_time import VirtualLoop
 from support.fake_kubernetes import FakeKubernetes
 from support.waiting import eventually, listens
 
@@ -143,6 +144,40 @@ async def test_a_queue_that_does_not_move(process: Process) -> None:
         await process.eventually_says(200, "ok")
         process.clock.ahead += 301
         await process.eventually_says(503, "no run has been worked on for 30")
+
+
+@pytest.mark.parametrize(("runs", "workers"), [(50, 32), (2, 1), (1, 4)])
+def test_passes_that_hang_and_are_given_up_again_and_again(
+    runs: int, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In virtual time, with the limits as they are: the queue seems to move, and nothing is ever finished."""
+    monkeypatch.setattr(health_module, "_TICK_SECONDS", 1.0)
+    loop = VirtualLoop()
+
+    async def live() -> tuple[str | None, str | None]:
+        queue = WorkQueue(loop.time)
+        health = Health(queue, Expectations((), 90.0, loop.time), lambda: True, loop.time)
+        hanging = True
+
+        async def reconcile(_uid: str) -> None:
+            if hanging:
+                await asyncio.Event().wait()
+
+        async with running(lambda: work_forever(queue, reconcile, workers), health.tick_forever):
+            for number in range(runs):
+                queue.add(str(number))
+            await asyncio.sleep(299)
+            assert health.healthy() is None
+            await asyncio.sleep(300)
+            hung = health.healthy()
+            hanging = False
+            await asyncio.sleep(400)
+            return hung, health.healthy()
+
+    with closing(loop):
+        hung, at_last = loop.run_until_complete(live())
+    assert "no run has been worked on for" in (hung or "")
+    assert at_last is None
 
 
 async def test_a_long_queue_that_moves_is_no_fault(process: Process) -> None:

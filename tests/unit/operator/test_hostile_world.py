@@ -16,6 +16,7 @@ from pipeline_operator.cluster import Cluster
 from pipeline_operator.expectations import Expectations
 from pipeline_operator.intake import Intake
 from pipeline_operator.kube import KubeError, KubeUnavailableError
+from pipeline_operator.namespaces import Namespaces
 from pipeline_operator.queue import WorkQueue
 from pipeline_operator.settings import RunnerTemplate
 from pipeline_operator.sweep import Sweep
@@ -33,7 +34,8 @@ def world() -> World:
 
 def sweep_of(world: World) -> tuple[Sweep, WorkQueue]:
     queue = WorkQueue()
-    return Sweep(Cluster(world.kubernetes), world.cache, queue, world.records, []), queue
+    cluster = Cluster(world.kubernetes)
+    return Sweep(cluster, world.cache, queue, world.records, Namespaces(cluster, [], "pipelines")), queue
 
 
 async def running(world: World, name: str = "billing", **spec: Any) -> str:
@@ -157,6 +159,24 @@ async def test_start_deadline_on_a_stale_pod_kills_a_running_runner(world: World
     world.pass_time(301)
     await world.reconciler.reconcile(uid)
     assert world.status()["phase"] != "Failed"
+
+
+async def test_a_run_whose_pod_is_drained_after_the_start_deadline_goes_on(world: World) -> None:
+    uid = await running(world)
+    name = world.status()["jobName"]
+    world.pass_time(1200)
+    world.kubernetes.remove("pods", "default", f"{name}-a")  # the next attempt comes in 10 s
+    untold = {name: value for name, value in world.status().items() if name not in {"startedAt", "attempts"}}
+    world.kubernetes.put(names.RUNS, {**world.run(), "status": untold})  # the object may be behind what was seen
+    await world.reconcile(uid)
+    assert world.status()["phase"] == "Running"
+    assert world.status()["message"] == "Waiting for the Job to make the next attempt's pod"
+    assert ("jobs", "default", name) in world.kubernetes.objects
+    world.start_pods()
+    await world.reconcile(uid)
+    world.end_pods(GOOD)
+    await world.reconcile(uid)
+    assert world.status()["phase"] == "Completed"
 
 
 async def test_deadline_counts_from_the_beginning_of_the_wait(world: World) -> None:
@@ -297,7 +317,7 @@ def test_a_timeout_after_a_retry_ends_now_not_with_the_first_attempt() -> None:
     )
     first = Pod("a", "a", t, "Failed", t, t + timedelta(minutes=5), 75)
     second = Pod("b", "b", t + timedelta(minutes=6), "Running", t + timedelta(minutes=6), deleting=True)
-    job = Job("run-x", "j", "u", t, 3600, failed=("DeadlineExceeded", ""), attempts=2)
+    job = Job("run-x", "j", None, t, 3600, failed=("DeadlineExceeded", ""), attempts=2)
     finish = decide(Observed(run, job, (first, second)), t + timedelta(hours=1)).action
     assert finish.completed_at is None or finish.completed_at >= t + timedelta(hours=1)
 
@@ -506,9 +526,10 @@ async def test_a_job_refused_run_says_it_was_admitted(world: World) -> None:
     assert {c["type"] for c in world.status()["conditions"]} == {"Admitted", "Succeeded"}
 
 
-async def test_start_reads_live_before_it_creates(world: World) -> None:
+async def test_a_start_that_was_held_up_reads_live_before_it_creates(world: World) -> None:
     uid = world.apply()
     world.watch()
+    world.pass_time(30)
     world.kubernetes.remove("pipelineruns", "default", "billing")  # its event is late or lost
     await world.reconciler.reconcile(uid)
     assert not any(m == "POST" and p.endswith("/jobs") for m, p in world.kubernetes.calls)
@@ -604,7 +625,7 @@ async def test_a_run_deleted_while_its_orphaned_job_is_looked_at_is_not_failed(w
 @pytest.mark.parametrize("namespace_is_there", [True, False])
 async def test_a_run_that_went_with_its_namespace_and_the_rights_in_it(world: World, namespace_is_there: bool) -> None:
     uid = await running(world)
-    world.end_pods(Outcome(status="terminated"), exit_code=143, reason="Error")
+    world.end_pods(Outcome(status="failed", error="Extractor: throttled"), exit_code=75, reason="Error")
     world.watch()
     world.kubernetes.objects.clear()
     world.watch()

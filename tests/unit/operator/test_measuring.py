@@ -11,18 +11,20 @@ import pytest
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from pipeline_core.catalog import CatalogWatcher
+from pipeline_core.lifecycle.reasons import Reason
 from pipeline_core.outcome import Outcome
 from pipeline_core.store.errors import StoreUnavailableError
 from pipeline_operator import catalog_check, names, process_metrics
 from pipeline_operator.catalog_check import check_forever
 from pipeline_operator.cluster import Cluster
 from pipeline_operator.expectations import Expectations
+from pipeline_operator.exporter.metrics import ExporterMetrics
 from pipeline_operator.kube import KubeError, KubeUnavailableError
 from pipeline_operator.observed_api import ObservedApi
 from pipeline_operator.run_gauges import RunGauges
 from pipeline_operator.store_metrics import measured
 from support.fake_kubernetes import FakeKubernetes
-from support.operator_world import CONFIGS, FakeRecords, World
+from support.operator_world import CONFIGS, FakeIntegrations, FakeRecords, World
 from support.waiting import eventually
 
 
@@ -102,6 +104,27 @@ async def test_a_call_to_the_store_is_counted_by_method_and_outcome() -> None:
     assert (ok(), away(), timed()) == (1, 1, 2)
 
 
+def test_each_way_to_end_is_served_before_a_run_has_ended_so() -> None:
+    """Or `increase` would be zero where the first run fails so."""
+    failed = set(Reason) - {Reason.COMPLETED, Reason.CANCELLED, Reason.ADMITTED}
+    failed -= {Reason.PENDING, Reason.STARTING, Reason.RUNNING, Reason.RETRYING, Reason.CANCELLING}
+    ends = {("Failed", reason) for reason in failed} | {("Completed", "Completed"), ("Cancelled", "Cancelled")}
+    for phase, reason in ends:
+        labels = {"phase": phase, "reason": reason}
+        assert REGISTRY.get_sample_value("pipelines_runs_finished_total", labels) is not None
+
+
+def test_so_is_each_outcome_of_a_call_to_the_store_and_each_cause_of_a_failed_export() -> None:
+    measured(FakeIntegrations())
+    registry = CollectorRegistry()
+    ExporterMetrics(registry)
+    for outcome in ("ok", "unavailable", "refused", "failed"):
+        labels = {"call": "FakeIntegrations.get", "outcome": outcome}
+        assert REGISTRY.get_sample_value("pipelines_store_calls_total", labels) is not None
+    for cause in ("postgresql", "bigquery", "refused", "internal"):
+        assert registry.get_sample_value("pipelines_export_failures_total", {"cause": cause}) == 0
+
+
 def gauges(world: World) -> dict[str, float]:
     """Name, or name and phase, to value; zeros left out."""
     counted = RunGauges()
@@ -131,6 +154,26 @@ async def test_a_run_is_overdue_two_minutes_after_its_timeout() -> None:
     await world.reconcile(uid)
     world.watch()
     world.pass_time(timedelta(minutes=3).total_seconds())
+    assert "pipelines_runs_overdue" not in gauges(world)
+    world.pass_time(1)
+    assert gauges(world)["pipelines_runs_overdue"] == 1
+
+
+@pytest.mark.parametrize("by_deletion", [False, True])
+async def test_a_cancelled_run_is_overdue_while_a_silent_node_keeps_its_pod(by_deletion: bool) -> None:
+    world = World()
+    uid = world.apply()
+    await world.reconcile(uid)
+    world.start_pods()
+    await world.reconcile(uid)
+    for (plural, namespace, name), body in list(world.kubernetes.objects.items()):
+        if plural == "jobs" or (plural == names.RUNS and by_deletion):
+            world.kubernetes.remove(plural, namespace, name)
+        elif plural == "pods":
+            gone_by = (world.now() + timedelta(seconds=30)).strftime("%Y-%m-%dT%H:%M:%SZ")
+            world.kubernetes.put("pods", {**body, "metadata": {**body["metadata"], "deletionTimestamp": gone_by}})
+    world.watch()
+    world.pass_time(150)
     assert "pipelines_runs_overdue" not in gauges(world)
     world.pass_time(1)
     assert gauges(world)["pipelines_runs_overdue"] == 1

@@ -102,7 +102,7 @@ async def test_a_deleted_run_is_recorded_as_cancelled_once_nothing_of_it_runs(wo
     world.kubernetes.remove("pipelineruns", "default", "billing")
     assert await world.reconcile(uid) == 1.0
     assert world.record(uid).phase is Phase.RUNNING
-    world.end_pods(Outcome(status="terminated"), exit_code=143, reason="Error")  # it heard SIGTERM
+    world.end_pods(Outcome(status="failed", error="Extractor: throttled"), exit_code=75, reason="Error")
     world.watch()
     world.collect_garbage()
     await world.reconcile(uid)

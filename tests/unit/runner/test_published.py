@@ -67,6 +67,31 @@ async def test_never_without_a_success(result: object) -> None:
     assert lines == ["closed"]
 
 
+@pytest.mark.parametrize("heeds", [True, False], ids=["ends when it is stopped", "goes on"])
+async def test_a_stop_while_it_tidies_up_takes_nothing_back(heeds: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline_runner.execution.STOP_SECONDS", 0.01)
+    closing, never = asyncio.Event(), asyncio.Event()
+
+    class Tidies(Ends):
+        async def close(self) -> None:
+            closing.set()
+            while not never.is_set():
+                try:
+                    await never.wait()
+                except asyncio.CancelledError:
+                    if heeds:
+                        raise
+
+    told = Told()
+    task = asyncio.ensure_future(execute(DOCUMENT, told, load=lambda config: Tidies))
+    await closing.wait()
+    assert told.lines == ["published 3"]
+    task.cancel()
+    outcome, code = await task
+    never.set()
+    assert (outcome.status, outcome.records_processed, code) == ("succeeded", 3, ExitCode.OK)
+
+
 @pytest.mark.parametrize("trouble", [RuntimeError("x"), asyncio.CancelledError()])
 async def test_trouble_while_tidying_up_takes_nothing_back(trouble: BaseException) -> None:
     assert await run(ProcessorResult(3), trouble) == (ExitCode.OK, ["published 3", "closed"])

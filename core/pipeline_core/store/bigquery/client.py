@@ -3,9 +3,15 @@
 from google.api_core.client_info import ClientInfo
 from google.auth.credentials import AnonymousCredentials, Credentials
 from google.cloud import bigquery
+from google.cloud.bigquery.retry import DEFAULT_RETRY
 
 from pipeline_core import __version__
 from pipeline_core.settings import BigQuerySettings
+
+# One request takes at most so long, and is tried again for at most so long, where the client's default is ten minutes:
+# a caller that gives up leaves its thread behind, which would go on for all that time.
+REQUEST_SECONDS = 30
+BOUNDED_RETRY = DEFAULT_RETRY.with_timeout(REQUEST_SECONDS)
 
 
 def credentials(settings: BigQuerySettings) -> Credentials | None:

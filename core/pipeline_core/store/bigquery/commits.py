@@ -8,9 +8,9 @@ from google.api_core.exceptions import NotFound
 from google.cloud import bigquery
 
 from pipeline_core import identifiers
+from pipeline_core.store.bigquery.client import BOUNDED_RETRY, REQUEST_SECONDS
 
 _JOB_SECONDS = 30
-_REQUEST_SECONDS = 30
 
 
 class CommitMarkers:
@@ -23,8 +23,8 @@ class CommitMarkers:
     async def published(self, org_slug: str, run_ids: Sequence[str], since: datetime) -> dict[str, int]:
         """How many rows each of the organization's runs has published; a run that hasn't is left out.
 
-        `since` is when the first of them was created. Raises GoogleAPICallError, or google.auth's errors, when BigQuery
-        refuses or is away.
+        `since` is when the first of them was created. Raises GoogleAPIError, google.auth's errors or TimeoutError, when
+        BigQuery refuses or is away.
         """
         return await asyncio.to_thread(self._query, org_slug, run_ids, since)
 
@@ -41,7 +41,10 @@ class CommitMarkers:
         ]
         config = bigquery.QueryJobConfig(query_parameters=parameters, job_timeout_ms=_JOB_SECONDS * 1000)
         try:
-            rows = self._client.query(statement, job_config=config, timeout=_REQUEST_SECONDS).result()
+            job = self._client.query(
+                statement, job_config=config, job_retry=None, retry=BOUNDED_RETRY, timeout=REQUEST_SECONDS
+            )
+            rows = job.result(retry=BOUNDED_RETRY, job_retry=None, timeout=_JOB_SECONDS)
             return {row["run_id"]: row["published"] for row in rows}
         except NotFound:
             return {}  # nothing has ever been published there

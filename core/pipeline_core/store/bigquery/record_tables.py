@@ -1,19 +1,32 @@
 """The dataset of records in BigQuery: makes its tables and merges runs into them. Blocking: to be used on a thread."""
 
 import json
+import time
 from collections.abc import Sequence
 from concurrent.futures import TimeoutError as JobTimeoutError
+from typing import Protocol
 
-from google.api_core.exceptions import GoogleAPICallError, NotFound
+from google.api_core.exceptions import Conflict, NotFound
+from google.api_core.retry import Retry
 from google.cloud import bigquery
 
+from pipeline_core.store.bigquery.client import BOUNDED_RETRY, REQUEST_SECONDS
 from pipeline_core.store.bigquery.record_schema import RUNS, SCHEDULES, merge_statement, runs_parameter, schema
 from pipeline_core.store.runs import StoredRun
 
 # A statement runs at most this long, by BigQuery's own clock; we wait a little longer for it to say so.
 _JOB_SECONDS = 90
 _WAIT_SECONDS = 120
-_REQUEST_SECONDS = 30
+_POLL_SECONDS = 0.25
+
+
+class _Job(Protocol):
+    """A job of any kind."""
+
+    @property
+    def job_id(self) -> str: ...
+
+    def done(self, retry: Retry = ..., timeout: float | None = ...) -> bool: ...
 
 
 class TableMismatchError(Exception):
@@ -23,7 +36,8 @@ class TableMismatchError(Exception):
 class RecordTables:
     """`pipeline_runs` and `pipeline_schedules` in one dataset of the client's project and location.
 
-    Methods raise google.api_core's GoogleAPICallError or google.auth's errors when BigQuery refuses or is away.
+    Methods raise google.api_core's GoogleAPIError or google.auth's errors when BigQuery refuses or is away: within a
+    minute where it doesn't answer, within three where it does and a statement goes on.
     """
 
     def __init__(self, client: bigquery.Client, dataset: str = "organizations") -> None:
@@ -42,8 +56,8 @@ class RecordTables:
     def merge_runs(self, runs: Sequence[StoredRun], job_id: str) -> None:
         """Bring the rows of these runs (each once) to their present state, in one statement; repeating it is harmless.
 
-        Raises GoogleAPICallError when it failed, BadRequest if BigQuery refuses it or another statement got in its way;
-        JobTimeoutError when its end isn't known: `settle` it then.
+        Raises GoogleAPIError when it failed, BadRequest if BigQuery refuses it or another statement got in its way;
+        Conflict if it has been settled before it came; JobTimeoutError when its end isn't known: `settle` it then.
         """
         created = [run.created_at for run in runs]
         job = self._client.query(
@@ -55,51 +69,72 @@ class RecordTables:
                 job_timeout_ms=_JOB_SECONDS * 1000,
                 labels={"app": "pipelines", "component": "exporter"},
             ),
-            timeout=_REQUEST_SECONDS,
+            retry=BOUNDED_RETRY,
+            timeout=REQUEST_SECONDS,
         )
-        job.result(timeout=_WAIT_SECONDS)
+        _wait(job)
+        if (error := job.exception()) is not None:
+            raise error
 
     def settle(self, job_id: str) -> None:
-        """Return when this job isn't running, however it ended, or if it never arrived.
+        """Return when this job isn't running, however it ended, and never will be.
 
         Raises JobTimeoutError when it still runs after its limit.
         """
         try:
-            job = self._client.get_job(job_id, timeout=_REQUEST_SECONDS)
+            _wait(self._client.get_job(job_id, retry=BOUNDED_RETRY, timeout=REQUEST_SECONDS))
         except NotFound:
-            return
+            _wait(self._take(job_id))
+
+    def _take(self, job_id: str) -> _Job:
+        """Use up an id that BigQuery doesn't know: an id is good for one job, so whoever still has it is refused.
+
+        It was announced, and may come yet: its exporter lost its turn while its request was on its way.
+        """
         try:
-            job.result(timeout=_WAIT_SECONDS)
-        except GoogleAPICallError:
-            # It failed, or asking did. Ask once more: only an answer lets us go on.
-            if not job.done(timeout=_REQUEST_SECONDS):
-                raise JobTimeoutError(f"job {job_id} still runs") from None
+            return self._client.query(
+                "SELECT 1", job_id=job_id, job_retry=None, retry=BOUNDED_RETRY, timeout=REQUEST_SECONDS
+            )
+        except Conflict:  # it has come in this very moment
+            return self._client.get_job(job_id, retry=BOUNDED_RETRY, timeout=REQUEST_SECONDS)
 
     def _ensure_dataset(self) -> None:
         # Asked for first: making one takes a right in the whole project, which an account for this dataset alone lacks.
         try:
-            self._client.get_dataset(self._dataset, timeout=_REQUEST_SECONDS)
+            self._client.get_dataset(self._dataset, retry=BOUNDED_RETRY, timeout=REQUEST_SECONDS)
         except NotFound:
             dataset = bigquery.Dataset(self._dataset)
             dataset.location = self._client.location
-            self._client.create_dataset(dataset, exists_ok=True, timeout=_REQUEST_SECONDS)
+            self._client.create_dataset(dataset, exists_ok=True, retry=BOUNDED_RETRY, timeout=REQUEST_SECONDS)
 
     def _ensure_table(self, name: str, partitioning: bigquery.TimePartitioning | None) -> None:
         reference = self._dataset.table(name)
         try:
-            table = self._client.get_table(reference, timeout=_REQUEST_SECONDS)
+            table = self._client.get_table(reference, retry=BOUNDED_RETRY, timeout=REQUEST_SECONDS)
         except NotFound:
             made = bigquery.Table(reference, schema=schema(name))
             made.time_partitioning = partitioning
             made.clustering_fields = ["org_slug"]
-            table = self._client.create_table(made, exists_ok=True, timeout=_REQUEST_SECONDS)
+            table = self._client.create_table(made, exists_ok=True, retry=BOUNDED_RETRY, timeout=REQUEST_SECONDS)
         for column in _missing_columns(table, schema(name)):
             # A statement each, which is idempotent, so that two exporters can't overwrite each other's schema.
             options = f"OPTIONS (description = {json.dumps(column.description, ensure_ascii=False)})"
             statement = (
                 f"ALTER TABLE `{reference}` ADD COLUMN IF NOT EXISTS {column.name} {column.field_type} {options}"
             )
-            self._client.query_and_wait(statement, api_timeout=_REQUEST_SECONDS, wait_timeout=_WAIT_SECONDS)
+            job = self._client.query(statement, job_retry=None, retry=BOUNDED_RETRY, timeout=REQUEST_SECONDS)
+            _wait(job)
+            if (error := job.exception()) is not None:
+                raise error
+
+
+def _wait(job: _Job) -> None:
+    """Wait for the job's end, whatever it is. The client's own `result` bounds neither its calls nor its retries."""
+    until = time.monotonic() + _WAIT_SECONDS
+    while not job.done(retry=BOUNDED_RETRY, timeout=REQUEST_SECONDS):
+        if time.monotonic() >= until:
+            raise JobTimeoutError(f"job {job.job_id} still runs")
+        time.sleep(_POLL_SECONDS)
 
 
 def _missing_columns(table: bigquery.Table, expected: Sequence[bigquery.SchemaField]) -> list[bigquery.SchemaField]:
