@@ -36,8 +36,8 @@ _STORE_AWAY = "Waiting for PostgreSQL, which can't be reached"
 _NEVER = frozenset({400, 413, 422})
 # etcd takes 1.5 MiB by default, and an object that is larger is refused with odd words.
 _LARGE_BYTES = 2**20
-# A run this young is taken at the watch's word: that it was cancelled or deleted meanwhile is about to be shown, and
-# ends its Job as it would a moment later.
+# A run this young, of which nobody has begun a record, is taken at the watch's word: that it was cancelled or deleted
+# meanwhile is about to be shown, and ends its Job as it would a moment later.
 _NEW = timedelta(seconds=30)
 
 
@@ -102,7 +102,8 @@ class Starting:
         if stored.was_there and await self._is_under_way(run):
             return
         # crash here: the next pass finds the record and goes on.
-        if self._now() < run.created_at + _NEW or await self._still_wanted(run):
+        is_new = not stored.was_there and self._now() < run.created_at + _NEW
+        if is_new or await self._still_wanted(run):
             await self._create_job(run, document)
 
     async def _is_under_way(self, run: Run) -> bool:

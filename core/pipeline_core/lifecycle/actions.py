@@ -89,14 +89,14 @@ class Decision:
     explain: str | None = None
 
 
-def report(observed: Observed, phase: Phase, reason: Reason, message: str) -> Report:
-    """A report of where the run stands, with all else that is known of it."""
+def report(observed: Observed, phase: Phase, reason: Reason, message: str, *, on_its_way: bool = False) -> Report:
+    """A report of where the run stands, with all else that is known of it; `on_its_way` where it waits as all do."""
     before = observed.run.status.phase
     if before is not None and before.rank > phase.rank:
         phase = before  # a retry starts again from the beginning, but a phase never goes back
     progress = observed.progress
     # That the first pod has been made is no news by itself.
-    began = observed.started_at is not None or observed.attempts > 1
+    told = not on_its_way or observed.started_at is not None or observed.attempts > 1
     return Report(
         phase,
         reason,
@@ -104,7 +104,7 @@ def report(observed: Observed, phase: Phase, reason: Reason, message: str) -> Re
         observed.started_at,
         max(observed.run.status.progress, progress.percent if progress else 0),
         progress.records if progress else None,
-        observed.attempts if began else 0,
+        observed.attempts if told else 0,
     )
 
 

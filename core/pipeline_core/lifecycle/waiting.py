@@ -91,7 +91,7 @@ def _on_its_node(observed: Observed, pod: Pod, now: datetime, allowed: timedelta
 
 
 def _starting(observed: Observed, since: datetime) -> Decision:
-    starting = report(observed, Phase.VALIDATING, Reason.STARTING, "Waiting for the runner to start")
+    starting = report(observed, Phase.VALIDATING, Reason.STARTING, "Waiting for the runner to start", on_its_way=True)
     return Decision(starting, look_again_at=since + SLOW)
 
 
