@@ -28,7 +28,11 @@ def _hidden(names: tuple[str, ...]) -> Iterator[None]:
 
 with _hidden(_COMPANIONS):
     from google.cloud import bigquery
+    from google.cloud.bigquery import client
 
     from pipeline_core.store.bigquery.client import bigquery_client, credentials
+
+# An upload holds a chunk of this size in memory: 100 MiB by default. The library has no other way to set it.
+client._DEFAULT_CHUNKSIZE = 8 * 1024 * 1024
 
 __all__ = ["bigquery", "bigquery_client", "credentials"]

@@ -24,9 +24,9 @@ from pipeline_runner.bigquery.library import credentials
 from pipeline_runner.bigquery.read_transport import ReadTransport, RowsMessage
 from pipeline_runner.errors import TransientError
 
-# A load job takes one file, and a table 1,500 load jobs a day: files of this size allow about 24 GB a run, compressed.
-# An upload holds a whole file in memory, beside the messages that are read meanwhile.
-PART_BYTES = 16 * 1024 * 1024
+# A load job takes one file, and a table 1,500 load jobs a day: files of this size allow about 384 GB a run, compressed.
+# Two of them have room on the runner's volume; an upload holds but a piece of one in memory (library.py).
+PART_BYTES = 256 * 1024 * 1024
 _ROW_GROUP_BYTES = 4 * 1024 * 1024
 _ROW_GROUP_ROWS = 50_000
 # BigQuery's messages stay well below this; a batch larger than it is refused rather than taken into memory.
