@@ -59,7 +59,7 @@ _STOP_SECONDS = 12.0
 _UNSAID_AT_FIRST = timedelta(seconds=1)
 _UNSAID_WHEN_BUSY = timedelta(seconds=20)
 # New objects from one garbage collection to the next: parsed JSON is many, and none of it is garbage in cycles.
-_COLLECT_AFTER = 20_000
+_COLLECT_AFTER = 5_000
 # What ends this process, and nothing but the next can mend.
 _ENDS = (LeaseLostError, WatchEndedError, NamespaceBackError)
 
