@@ -116,7 +116,7 @@ def test_a_run_survives(node: Node, org: str, report: KillReport, cell: Cell) ->
         report.note(cell.victim, cell.moment.value, told if attempts == 1 else f"{told}, {attempts} attempts")
         node.await_health()
         assert run["status"]["phase"] == "Completed", run["status"]
-        check_once(node.installation, run)
+        check_once(node.installation, run, stopped=cell.victim == "containerd")
         killed, unknown = int(cell.victim == "runner"), int(cell.victim == "containerd")
         check_attempts(node.installation, run, killed=killed, unknown=unknown)
         check_target(node.installation, org, run)
