@@ -66,6 +66,10 @@ class Cluster:
         """Whether the namespace is there, terminating or not."""
         return await self._get(f"{_CORE}/namespaces/{quote(namespace)}") is not None
 
+    async def went_with_namespace(self, namespace: str, error: KubeError) -> bool:
+        """Whether it was refused because the namespace is gone: the rights in it, and all else, went with it."""
+        return error.status == 403 and not await self.namespace_exists(namespace)
+
     async def create_event(self, namespace: str, event: Json) -> None:
         """Create an Event (core/v1)."""
         await self._api.request("POST", _path(_CORE, namespace, "events"), body=event)

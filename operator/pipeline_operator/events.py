@@ -44,9 +44,9 @@ class _Untold:
 
 @dataclass(frozen=True, slots=True)
 class _Warnings:
-    """The newest warning of each object of a namespace, by UID, as of `at`."""
+    """The words of the newest warning of each object of a namespace, by UID, as of `at`."""
 
-    by_uid: dict[str, Json]
+    by_uid: dict[str, str]
     at: datetime
 
 
@@ -102,12 +102,15 @@ class Events:
         """What Kubernetes warned of last about the object of this UID: `{reason}: {message}`, or None."""
         async with self._reading:
             known = self._warnings.get(namespace)
-            if known is None or self._now() >= known.at + _WARNINGS_KEPT:
-                known = self._warnings[namespace] = await self._read_warnings(namespace)
-        newest = known.by_uid.get(uid)
-        if newest is None:
-            return None
-        return f"{newest.get('reason', '')}: {newest.get('message', '')}"[:_MESSAGE_MAX]
+            if known is None or self._is_old(known):
+                known = await self._read_warnings(namespace)
+                # Those of namespaces that nobody asks about any more go.
+                fresh = {name: each for name, each in self._warnings.items() if not self._is_old(each)}
+                self._warnings = {**fresh, namespace: known}
+        return known.by_uid.get(uid)
+
+    def _is_old(self, warnings: _Warnings) -> bool:
+        return self._now() >= warnings.at + _WARNINGS_KEPT
 
     async def _read_warnings(self, namespace: str) -> _Warnings:
         found: dict[str, Json] = {}
@@ -119,7 +122,11 @@ class Events:
         except (KubeError, KubeUnavailableError) as error:
             # They only explain: a run's deadlines hold without them.
             _log.warning("warnings not read", namespace=namespace, error=str(error))
-        return _Warnings(found, self._now())
+        return _Warnings({uid: _words(event) for uid, event in found.items()}, self._now())
+
+
+def _words(event: Json) -> str:
+    return f"{event.get('reason', '')}: {event.get('message', '')}"[:_MESSAGE_MAX]
 
 
 def _told_at(event: Json) -> str:

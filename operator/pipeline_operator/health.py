@@ -93,8 +93,8 @@ async def _look(cluster: Cluster, expectation: Expectation) -> None:
         try:
             await _read(cluster, expectation)
         except KubeError as error:
-            # With a namespace go the rights in it; that it is gone is an answer as well.
-            if error.status != 403 or await cluster.namespace_exists(expectation.namespace):
+            # That its namespace is gone is an answer as well.
+            if not await cluster.went_with_namespace(expectation.namespace, error):
                 raise
     except (KubeError, KubeUnavailableError) as error:
         _log.warning("not read", kind=expectation.plural, name=expectation.name, error=str(error))

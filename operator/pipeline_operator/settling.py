@@ -5,7 +5,7 @@ There is no finalizer, so a run can always be deleted; what is left of it is fou
 """
 
 from collections.abc import Callable, Collection
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import structlog
 
@@ -97,20 +97,17 @@ class Settling:
             body = await self._cluster.get_run(namespace, vanished.name)
             return body, *await read_job_and_pods(self._cluster, namespace, vanished.run_id, vanished.uid)
         except KubeError as error:
-            await self._raise_unless_gone(namespace, error)
+            if not await self._cluster.went_with_namespace(namespace, error):
+                raise
             return None, None, []
 
     async def _get_run(self, namespace: str, name: str) -> Json | None:
         try:
             return await self._cluster.get_run(namespace, name)
         except KubeError as error:
-            await self._raise_unless_gone(namespace, error)
+            if not await self._cluster.went_with_namespace(namespace, error):
+                raise
             return None
-
-    async def _raise_unless_gone(self, namespace: str, error: KubeError) -> None:
-        # With a namespace go the operator's rights in it: where it is gone, so is everything that was in it.
-        if error.status != 403 or await self._cluster.namespace_exists(namespace):
-            raise error
 
     async def _stop(self, namespace: str, job: Job | None, pods: list[Pod]) -> None:
         if job is not None and not job.deleting:
@@ -128,7 +125,7 @@ class Settling:
             finish = end_of_deleted(
                 completed=True,
                 records=published.records,
-                started_at=published.at - timedelta(seconds=published.seconds),
+                started_at=published.began_at,
                 completed_at=published.at,
             )
         else:

@@ -105,7 +105,7 @@ def _published(observed: Observed) -> Published | None:
 
 def _completed_early(observed: Observed, published: Published) -> Finish:
     # The kubelet may not have told yet that the container runs at all.
-    started_at = observed.started_at or published.at - timedelta(seconds=published.seconds)
+    started_at = observed.started_at or published.began_at
     return _success(observed, published.records, started_at, published.at)
 
 

@@ -165,6 +165,11 @@ class Published:
     seconds: float
     at: datetime
 
+    @property
+    def began_at(self) -> datetime:
+        """When the runner's process began, by its own word."""
+        return self.at - timedelta(seconds=self.seconds)
+
 
 @dataclass(frozen=True, slots=True)
 class Observed:

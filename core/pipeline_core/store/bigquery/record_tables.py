@@ -28,6 +28,8 @@ class _Job(Protocol):
 
     def done(self, retry: Retry = ..., timeout: float | None = ...) -> bool: ...
 
+    def exception(self) -> Exception | None: ...
+
 
 class TableMismatchError(Exception):
     """A table is there already with a column of another type; the message names table, column and both types."""
@@ -72,9 +74,7 @@ class RecordTables:
             retry=BOUNDED_RETRY,
             timeout=REQUEST_SECONDS,
         )
-        _wait(job)
-        if (error := job.exception()) is not None:
-            raise error
+        _succeed(job)
 
     def settle(self, job_id: str) -> None:
         """Return when this job isn't running, however it ended, and never will be.
@@ -123,9 +123,14 @@ class RecordTables:
                 f"ALTER TABLE `{reference}` ADD COLUMN IF NOT EXISTS {column.name} {column.field_type} {options}"
             )
             job = self._client.query(statement, job_retry=None, retry=BOUNDED_RETRY, timeout=REQUEST_SECONDS)
-            _wait(job)
-            if (error := job.exception()) is not None:
-                raise error
+            _succeed(job)
+
+
+def _succeed(job: _Job) -> None:
+    """Wait for the job's end, and raise the error that it ended with."""
+    _wait(job)
+    if (error := job.exception()) is not None:
+        raise error
 
 
 def _wait(job: _Job) -> None:
