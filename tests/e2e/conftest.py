@@ -7,6 +7,7 @@ import pytest
 from pipeline_local.quickstart import source
 from pipeline_local.quickstart.export import billing_export
 from pipeline_local.quickstart.tour import ORG, prepare
+from support import obstacles
 from support.installation import Installation
 
 _HERE = Path(__file__).parent
@@ -21,6 +22,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 def installation(cluster: Installation) -> Installation:
     """The installation, with the export of the ten days up to yesterday in acme's project."""
     cluster.resume_bigquery()
+    obstacles.clear(cluster)
     source.load(cluster.client, billing_export(cluster.last_day))
     prepare(cluster.client, cluster.database_url, ORG)
     return cluster

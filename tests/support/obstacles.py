@@ -16,6 +16,13 @@ from support.installation import Installation, Manifest
 _OPERATOR = "deployment/pipelines-operator"
 _TEMPLATE = "pipelines-runner"
 _TEMPLATE_PATH = "/etc/pipelines/runner/runner.yaml"
+_LABELS = {"pipelines.dev/test": "obstacle"}
+_KINDS = (
+    "resourcequotas",
+    "validatingadmissionpolicybindings",
+    "validatingadmissionpolicies",
+    "validatingwebhookconfigurations",
+)
 _numbers = itertools.count()
 
 
@@ -65,6 +72,15 @@ def _write_template(installation: Installation, text: str) -> None:
     installation.eventually(arrived)
 
 
+def clear(installation: Installation) -> None:
+    """Take away what a test process left standing that was killed: it would be in the way of every run."""
+    selector = ",".join(f"{name}={value}" for name, value in _LABELS.items())
+    installation.kubectl("delete", ",".join(_KINDS), f"--selector={selector}", "--ignore-not-found")
+    for run in installation.kubectl.read("plr")["items"]:
+        if run["metadata"]["name"].startswith("e2e-"):
+            installation.remove(run["metadata"]["name"])
+
+
 @contextmanager
 def watched(installation: Installation, namespace: str) -> Iterator[Kubectl]:
     """Have the release watch another namespace too, made for this and removed at the end. Yields kubectl in it."""
@@ -80,7 +96,8 @@ def watched(installation: Installation, namespace: str) -> Iterator[Kubectl]:
 @contextmanager
 def standing(installation: Installation, *documents: Manifest) -> Iterator[None]:
     """Have these objects exist: quotas, policies, webhooks."""
-    document = {"apiVersion": "v1", "kind": "List", "items": list(documents)}
+    items = [{**each, "metadata": {**each["metadata"], "labels": _LABELS}} for each in documents]
+    document = {"apiVersion": "v1", "kind": "List", "items": items}
     try:
         installation.apply(document)
         yield
