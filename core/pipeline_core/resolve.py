@@ -1,7 +1,8 @@
 """Resolves a request against the catalog into the run document that a runner executes.
 
-The order is fixed, so that a request always gets the same answer: provider known, pipeline found, parameters valid,
-integration there, templates resolved. Nothing here depends on the present time, so a retry resolves the same.
+The order is fixed, so that a request always gets the same answer: provider known, pipeline found, parameters valid
+(`plan_run`), integration there, templates resolved (`resolve_plan`). Nothing here depends on the present time, so a
+retry resolves the same.
 """
 
 from collections.abc import Mapping
@@ -43,34 +44,53 @@ class RunRequest:
     max_retries: int | None = None
 
 
-def resolve_run(
-    catalog: Catalog, request: RunRequest, *, env: str, integration: Mapping[str, str] | None
-) -> RunDocument:
-    """The document of a run, or the error that refuses it.
+@dataclass(frozen=True)
+class RunPlan:
+    """A request whose pipeline is found and whose parameters are valid: what the organization doesn't matter for."""
 
-    `integration` holds the settings of the organization's active integration with the provider, None if it has none.
+    request: RunRequest
+    env: str
+    config: PipelineConfig
+    provider: Provider
+    built_ins: Mapping[str, str]
+    parameters: dict[str, Any]
+
+
+def plan_run(catalog: Catalog, request: RunRequest, *, env: str) -> RunPlan:
+    """Find the request's pipeline and check its parameters.
+
     Raises, in this order of precedence: RequestInvalidError, UnknownProviderError, PipelineNotFoundError,
-    ParametersInvalidError, IntegrationNotActiveError, TemplateInvalidError, ConfigInvalidError.
+    ParametersInvalidError.
     """
     _check_request(request, env)
     config = catalog.get(request.provider, request.domain, request.pipeline)
-    content, provider = config.content, catalog.providers[request.provider]
     built_ins = built_in_variables(
         org_slug=request.org_slug, env=env, run_id=request.run_id, logical_time=request.logical_time
     )
-    parameters = effective_parameters(content.parameters, request.parameters, built_ins)
-    if integration is None and provider.integration_required:
+    parameters = effective_parameters(config.content.parameters, request.parameters, built_ins)
+    return RunPlan(request, env, config, catalog.providers[request.provider], built_ins, parameters)
+
+
+def resolve_plan(plan: RunPlan, *, integration: Mapping[str, str] | None) -> RunDocument:
+    """The document of a run, or the error that refuses it.
+
+    `integration` holds the settings of the organization's active integration with the provider, None if it has none.
+    Raises, in this order of precedence: IntegrationNotActiveError, TemplateInvalidError, ConfigInvalidError.
+    """
+    request, config = plan.request, plan.config
+    if integration is None and plan.provider.integration_required:
         raise IntegrationNotActiveError(request.provider)
+    content = config.content
     document = RunDocument(
         run_id=request.run_id,
         org_slug=request.org_slug,
-        env=env,
+        env=plan.env,
         provider=config.provider,
         domain=config.domain,
         pipeline=config.stem,
         logical_time=request.logical_time,
-        parameters=parameters,
-        config=_resolve_config(config, provider, integration or {}, built_ins),
+        parameters=plan.parameters,
+        config=_resolve_config(config, plan.provider, integration or {}, plan.built_ins),
         timeout_seconds=_first(request.timeout_seconds, content.timeout_seconds, DEFAULT_TIMEOUT_SECONDS),
         max_retries=_first(
             request.max_retries, content.retry.max_retries if content.retry else None, DEFAULT_MAX_RETRIES
@@ -82,6 +102,15 @@ def resolve_run(
             f"{config.path}: the run document has {size} bytes; at most {RUN_DOCUMENT_MAX_BYTES} fit"
         )
     return document
+
+
+def resolve_run(
+    catalog: Catalog, request: RunRequest, *, env: str, integration: Mapping[str, str] | None
+) -> RunDocument:
+    """Plan and resolve at once, without asking whether the organization may run anything: for a run on one's own
+    machine. Raises what the two raise.
+    """
+    return resolve_plan(plan_run(catalog, request, env=env), integration=integration)
 
 
 def _check_request(request: RunRequest, env: str) -> None:

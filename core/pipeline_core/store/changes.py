@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.store.clean import clean_text, clean_value
+from pipeline_core.store.errors import RunIdTakenError
 from pipeline_core.store.runs import NewRun, StoredRun, Transition, utc
 
 Columns = dict[str, Any]
@@ -42,6 +43,23 @@ def begun(record: NewRun) -> Columns:
         "transitions": _entries((Transition(Phase.PENDING, created_at),)),
         "revision": 1,
     }
+
+
+def bound(run: StoredRun, record: NewRun) -> Columns:
+    """The columns that change when a run that is recorded is begun again: by its object, or before its Job is made.
+
+    Raises RunIdTakenError if the id belongs to another organization or another object.
+    """
+    if run.org_slug != record.org_slug:
+        raise RunIdTakenError(record.run_id)
+    columns: Columns = {}
+    if record.object_uid is not None and run.object_uid != record.object_uid:
+        if run.object_uid is not None:
+            raise RunIdTakenError(record.run_id)
+        columns = {name: getattr(record, name) for name in ("object_namespace", "object_name", "object_uid")}
+    if run.job_name is None and not run.phase.is_final and record.job_name is not None:
+        columns["job_name"] = record.job_name
+    return columns
 
 
 def advanced(

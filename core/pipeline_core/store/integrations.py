@@ -20,7 +20,10 @@ _KEY = tuple_(org_integrations.c.org_slug, org_integrations.c.provider)
 
 @dataclass(frozen=True, slots=True)
 class Integration:
-    """One organization's integration with one provider; `settings` are variables of templates, and no secrets."""
+    """One organization's integration with one provider; `settings` are variables of templates, and no secrets.
+
+    `credential_secret` is the name of the Kubernetes Secret that holds its credentials.
+    """
 
     org_slug: str
     provider: str
@@ -28,6 +31,7 @@ class Integration:
     status: str
     created_at: datetime
     updated_at: datetime
+    credential_secret: str | None = None
 
     @property
     def is_active(self) -> bool:

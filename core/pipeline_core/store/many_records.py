@@ -16,23 +16,25 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from pipeline_core.store import changes
 from pipeline_core.store.engine import transaction
+from pipeline_core.store.quota import settle
 from pipeline_core.store.runs import NewRun, StoredRun
 from pipeline_core.store.tables import run_record
 
 
 class Change(NamedTuple):
-    """What `decide` says of a run's record, if `object_uid` is None or its object's."""
+    """What `decide` says of a run's record, if `object_uid` is None or its object's; it may free the run's slot."""
 
     run_id: str
     object_uid: str | None
     decide: Callable[[StoredRun], changes.Columns]
+    frees: bool = False
 
 
 # The outbox's own columns are the exporter's, but for `unexported_since`, which follows from the revision.
 _OUTBOX = frozenset({"exported_revision", "unexported_since"})
 _COLUMNS = tuple(each.name for each in run_record.columns if each.name not in _OUTBOX)
 # What one of many can be the cause of: a value that the database or JSON doesn't take, a phase that can't be.
-_OF_ONE = (DBAPIError, ValueError, TypeError)
+OF_ONE = (DBAPIError, ValueError, TypeError)
 _given = (
     func.jsonb_populate_recordset(
         literal_column("null::run_record"), cast(bindparam("given", type_=Text), JSONB(none_as_null=True))
@@ -72,14 +74,19 @@ async def begin_many(engine: AsyncEngine, records: Sequence[NewRun]) -> list[Sto
 
     Raises StoreUnavailableError when PostgreSQL is away.
     """
-    # In the order of their ids: two processes that begin the same runs don't wait for each other in a circle.
-    rows = [changes.begun(record) for record in sorted(records, key=lambda record: record.run_id)]
     try:
         async with transaction(engine) as connection:
-            stored = await _returned(connection, _INSERT, rows)
-    except _OF_ONE:
+            stored = await insert_within(connection, records)
+    except OF_ONE:
         return [None] * len(records)
     return [stored.pop(record.run_id, None) for record in records]
+
+
+async def insert_within(connection: AsyncConnection, records: Sequence[NewRun]) -> dict[str, StoredRun]:
+    """Write those of the records that aren't there, in this transaction; returns them by run id."""
+    # In the order of their ids: two processes that begin the same runs don't wait for each other in a circle.
+    rows = [changes.begun(record) for record in sorted(records, key=lambda record: record.run_id)]
+    return await _returned(connection, _INSERT, rows)
 
 
 async def change_many(engine: AsyncEngine, wanted: Sequence[Change]) -> list[tuple[StoredRun, bool] | None]:
@@ -103,7 +110,10 @@ async def change_many(engine: AsyncEngine, wanted: Sequence[Change]) -> list[tup
             if rows:
                 changed = await _returned(connection, _UPDATE, rows)
                 results |= {run_id: (stored, True) for run_id, stored in changed.items()}
-    except _OF_ONE:
+            told = (settle.of_run(stored, frees=first[run_id].frees) for run_id, (stored, _) in results.items())
+            if settlements := [each for each in told if each is not None]:
+                await settle.settle_within(connection, settlements)
+    except OF_ONE:
         return [None] * len(wanted)
     return [results.get(change.run_id) if change is first[change.run_id] else None for change in wanted]
 

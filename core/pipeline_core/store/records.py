@@ -20,6 +20,7 @@ from pipeline_core.store.engine import transaction
 from pipeline_core.store.errors import RunIdTakenError, RunNotRecordedError
 from pipeline_core.store.grouping import Grouped
 from pipeline_core.store.many_records import Change, begin_many, change_many
+from pipeline_core.store.quota import settle
 from pipeline_core.store.runs import HistoryCursor, NewRun, StoredRun
 from pipeline_core.store.tables import run_record
 
@@ -39,27 +40,8 @@ class RunRecords:
         """
         if (begun := await self._begun(record)) is not None:
             return begun
-        statement = insert(run_record).values(changes.begun(record)).on_conflict_do_nothing().returning(run_record)
         async with transaction(self._engine) as connection:
-            row = (await connection.execute(statement)).mappings().one_or_none()
-            if row is not None:
-                return StoredRun.from_row(row)
-            stored = await _locked(connection, record.run_id)
-            if stored.org_slug != record.org_slug:
-                raise RunIdTakenError(record.run_id)
-            if record.object_uid is None or stored.object_uid == record.object_uid:
-                return replace(stored, was_there=True)
-            if stored.object_uid is not None:
-                raise RunIdTakenError(record.run_id)
-            return await _write(
-                connection,
-                stored.run_id,
-                {
-                    "object_namespace": record.object_namespace,
-                    "object_name": record.object_name,
-                    "object_uid": record.object_uid,
-                },
-            )
+            return await begin_within(connection, record)
 
     async def advance(
         self,
@@ -109,8 +91,12 @@ class RunRecords:
         started_at: datetime | None = None,
         reason: str | None = None,
         object_uid: str | None = None,
+        frees: bool = False,
     ) -> StoredRun:
         """End a run's record and return it; where it has ended already, return that end unchanged.
+
+        The run's reservation is settled in the same transaction, and its slot is free if this `frees` it: none of the
+        run's pods is alive.
 
         Raises RunNotRecordedError if the run was never begun, RunIdTakenError if `object_uid` is given and isn't that
         of the run's object, ValueError if `phase` isn't final.
@@ -129,15 +115,22 @@ class RunRecords:
                 started_at=started_at,
                 reason=reason,
             ),
+            frees=frees,
         )
         return stored
 
-    async def leave_undecided(self, run_id: str, *, at: datetime, message: str, object_uid: str) -> StoredRun:
+    async def leave_undecided(
+        self, run_id: str, *, at: datetime, message: str, object_uid: str, frees: bool = False
+    ) -> StoredRun:
         """Leave the end of a run to whoever can ask the target whether it had published; a final record stays as it is.
+
+        Its slot is free if this `frees` it, as in `finish`.
 
         Raises RunNotRecordedError, RunIdTakenError as `finish` does.
         """
-        stored, _ = await self._change(run_id, object_uid, lambda run: changes.undecided(run, at=at, message=message))
+        stored, _ = await self._change(
+            run_id, object_uid, lambda run: changes.undecided(run, at=at, message=message), frees=frees
+        )
         return stored
 
     async def undecided(self, *, limit: int = 100) -> list[StoredRun]:
@@ -180,18 +173,40 @@ class RunRecords:
             return [StoredRun.from_row(row) for row in (await connection.execute(query)).mappings()]
 
     async def _change(
-        self, run_id: str, object_uid: str | None, decide: Callable[[StoredRun], changes.Columns]
+        self,
+        run_id: str,
+        object_uid: str | None,
+        decide: Callable[[StoredRun], changes.Columns],
+        *,
+        frees: bool = False,
     ) -> tuple[StoredRun, bool]:
-        if (done := await self._changed(Change(run_id, object_uid, decide))) is not None:
+        if (done := await self._changed(Change(run_id, object_uid, decide, frees))) is not None:
             return done
         async with transaction(self._engine) as connection:
             stored = await _locked(connection, run_id)
             if object_uid is not None and stored.object_uid != object_uid:
                 raise RunIdTakenError(run_id)
             columns = decide(stored)
-            if not columns:
-                return stored, False
-            return await _write(connection, run_id, columns), True
+            if columns:
+                stored = await _write(connection, run_id, columns)
+            if settlement := settle.of_run(stored, frees=frees):
+                await settle.settle_within(connection, [settlement])
+            return stored, bool(columns)
+
+
+async def begin_within(connection: AsyncConnection, record: NewRun) -> StoredRun:
+    """Begin the record in this transaction, or lock the one that is there and bind it to what is new of it: the
+    object that was made for it, the Job that is going to be.
+
+    Raises RunIdTakenError if the id belongs to another organization or another object.
+    """
+    statement = insert(run_record).values(changes.begun(record)).on_conflict_do_nothing().returning(run_record)
+    row = (await connection.execute(statement)).mappings().one_or_none()
+    if row is not None:
+        return StoredRun.from_row(row)
+    stored = await _locked(connection, record.run_id)
+    columns = changes.bound(stored, record)
+    return replace(await _write(connection, stored.run_id, columns) if columns else stored, was_there=True)
 
 
 async def _locked(connection: AsyncConnection, run_id: str) -> StoredRun:

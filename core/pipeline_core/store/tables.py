@@ -4,6 +4,7 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    Date,
     DateTime,
     Index,
     Integer,
@@ -75,7 +76,31 @@ export_job = Table(
     CheckConstraint("id = 1", name="export_job_single"),
 )
 
-# What an organization set up for a provider; credentials are never here.
+organizations = Table(
+    "organizations",
+    metadata,
+    Column("org_slug", Text, primary_key=True),
+    Column("display_name", Text),
+    # An IANA name: the zone of the organization's days and months.
+    Column("time_zone", Text, nullable=False, server_default=text("'Etc/UTC'")),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+
+# Only read, but for `pipelines subscription set`; it may be a view on another system's table.
+org_subscriptions = Table(
+    "org_subscriptions",
+    metadata,
+    Column("org_slug", Text, primary_key=True),
+    Column("status", Text, nullable=False),
+    Column("plan", Text),
+    Column("pipelines_per_day_limit", Integer),
+    Column("pipelines_per_month_limit", Integer),
+    Column("concurrent_pipelines_limit", Integer),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+
+# What an organization set up for a provider; credentials are never here, but for the name of the Secret with them.
 org_integrations = Table(
     "org_integrations",
     metadata,
@@ -85,4 +110,42 @@ org_integrations = Table(
     Column("status", Text, nullable=False, server_default=text("'ACTIVE'")),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("credential_secret", Text),
 )
+
+_COUNTERS = (
+    "day_used", "day_succeeded", "day_failed", "month_used", "month_succeeded", "month_failed", "concurrent"
+)  # fmt: skip
+
+# One row an organization: the sums of its reservations, changed in the transactions that change those.
+quota_usage = Table(
+    "quota_usage",
+    metadata,
+    Column("org_slug", Text, primary_key=True),
+    Column("day", Date, nullable=False),
+    Column("month", Date, nullable=False),
+    *(Column(name, Integer, nullable=False, server_default=text("0")) for name in _COUNTERS),
+    *(CheckConstraint(f"{name} >= 0", name=f"quota_usage_{name}") for name in _COUNTERS),
+)
+
+# The ledger: one row a run that was admitted. Its slot is held until none of its pods is alive; its outcome is known
+# when its record ends, before or after that. `day` and `month` are the periods that it counts in.
+quota_reservation = Table(
+    "quota_reservation",
+    metadata,
+    Column("run_id", Text, primary_key=True),
+    Column("org_slug", Text, nullable=False),
+    Column("day", Date, nullable=False),
+    Column("month", Date, nullable=False),
+    Column("state", Text, nullable=False, server_default=text("'held'")),
+    Column("outcome", Text),
+    Column("reserved_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("released_at", DateTime(timezone=True)),
+    CheckConstraint("state IN ('held', 'released')", name="quota_reservation_state"),
+    CheckConstraint("outcome IN ('succeeded', 'failed', 'cancelled', 'refunded')", name="quota_reservation_outcome"),
+    CheckConstraint("(released_at IS NOT NULL) = (state = 'released')", name="quota_reservation_released"),
+)
+_held = quota_reservation.c.state == text("'held'")
+Index("quota_reservation_held", quota_reservation.c.org_slug, quota_reservation.c.run_id, postgresql_where=_held)
+Index("quota_reservation_month", quota_reservation.c.org_slug, quota_reservation.c.month)
+Index("quota_reservation_retention", quota_reservation.c.reserved_at)

@@ -1,0 +1,1 @@
+"""Who may run what: the checks before a run, in their order, and the limits of an organization's plan."""

@@ -1,0 +1,96 @@
+"""The ledger as the operator and the bridge use it: reserve, release, what is held, where there is room."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from pipeline_core.store.engine import transaction
+from pipeline_core.store.grouping import Grouped
+from pipeline_core.store.quota.reserve import reserve_many, reserve_one
+from pipeline_core.store.quota.settle import Settlement, settle_within
+from pipeline_core.store.quota.standing import Standing, standing_within
+from pipeline_core.store.runs import NewRun, StoredRun
+
+
+@dataclass(frozen=True, slots=True)
+class HeldSlot:
+    """A slot that is held, and what the record of its run says; `object_uid` is None before the run has an object."""
+
+    run_id: str
+    org_slug: str
+    reserved_at: datetime
+    is_recorded: bool
+    is_over: bool
+    object_namespace: str | None
+    object_name: str | None
+    object_uid: str | None
+
+
+_HELD = text(
+    """
+    SELECT q.run_id, q.org_slug, q.reserved_at, r.run_id IS NOT NULL AS is_recorded,
+        coalesce(r.completed_at IS NOT NULL, false) AS is_over, r.object_namespace, r.object_name, r.object_uid
+    FROM quota_reservation q LEFT JOIN run_record r ON r.run_id = q.run_id
+    WHERE q.state = 'held' AND (cast(:org AS text) IS NULL OR q.org_slug = :org) AND q.run_id > :after
+    ORDER BY q.run_id LIMIT :limit
+    """
+)
+_ROOM = text(
+    """
+    SELECT u.org_slug, s.concurrent_pipelines_limit - u.concurrent AS room
+    FROM quota_usage u JOIN org_subscriptions s ON s.org_slug = u.org_slug
+    WHERE u.org_slug = any(:orgs) AND u.concurrent < s.concurrent_pipelines_limit
+    """
+)
+
+
+class QuotaLedger:
+    """Slots of organizations. Every method raises StoreUnavailableError when PostgreSQL is away."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._reserved = Grouped(partial(reserve_many, engine))
+        self._freed = Grouped(self._free)
+
+    async def reserve(self, record: NewRun) -> StoredRun:
+        """Begin the run's record with a slot, or return the one that is there with its slot; a run that is over gets
+        none. Asking again changes nothing.
+
+        Raises QuotaExceededError with the limit that is reached, OrganizationNotFoundError or
+        SubscriptionInactiveError, and RunIdTakenError if the id is another run's; then nothing has changed.
+        """
+        if (stored := await self._reserved(record)) is not None:
+            return stored
+        return await reserve_one(self._engine, record)
+
+    async def release(self, run_id: str) -> bool:
+        """Give back the run's slot, if it holds one: none of its pods is alive. Returns whether it did."""
+        return await self._freed(run_id)
+
+    async def held(self, *, org_slug: str | None = None, after: str = "", limit: int = 500) -> list[HeldSlot]:
+        """Slots that are held, of one organization or of all, by run id, `after` the last one of the page before."""
+        values = {"org": org_slug, "after": after, "limit": limit}
+        async with transaction(self._engine) as connection:
+            rows = [dict(row) for row in (await connection.execute(_HELD, values)).mappings()]
+        return [HeldSlot(**{**row, "reserved_at": row["reserved_at"].astimezone(UTC)}) for row in rows]
+
+    async def room(self, orgs: Collection[str]) -> Mapping[str, int]:
+        """How many slots are free, of these organizations that have any free."""
+        async with transaction(self._engine) as connection:
+            rows = await connection.execute(_ROOM, {"orgs": sorted(orgs)})
+            return {row.org_slug: row.room for row in rows}
+
+    async def standing(self, org_slug: str) -> Standing:
+        """The organization's plan and what is used of it."""
+        async with transaction(self._engine) as connection:
+            return await standing_within(connection, org_slug)
+
+    async def _free(self, run_ids: Sequence[str]) -> list[bool]:
+        async with transaction(self._engine) as connection:
+            settlements = [Settlement(run_id, None, frees=True) for run_id in sorted(set(run_ids))]
+            freed = await settle_within(connection, settlements)
+        return [run_id in freed for run_id in run_ids]

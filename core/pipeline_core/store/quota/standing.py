@@ -1,0 +1,65 @@
+"""Where an organization stands: its plan and what it has used of it, at one moment."""
+
+from dataclasses import dataclass
+from datetime import date
+
+from sqlalchemy import RowMapping, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from pipeline_core.admission.quota import Usage
+from pipeline_core.admission.subscription import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """`usage` is as it was written last, None before the first run; `today` is the organization's own day."""
+
+    org_slug: str
+    is_known: bool
+    status: str | None
+    plan: str | None
+    limits: Limits
+    usage: Usage | None
+    today: date
+
+
+_COLUMNS = """
+    o.org_slug IS NOT NULL AS is_known, s.status, s.plan,
+    s.pipelines_per_day_limit, s.pipelines_per_month_limit, s.concurrent_pipelines_limit,
+    (clock_timestamp() AT TIME ZONE coalesce(o.time_zone, 'Etc/UTC'))::date AS today,
+    u.day, u.month, u.day_used, u.day_succeeded, u.day_failed,
+    u.month_used, u.month_succeeded, u.month_failed, u.concurrent
+"""
+_OF_ONE = text(
+    f"""
+    SELECT g.org_slug, {_COLUMNS}
+    FROM (SELECT cast(:org AS text) AS org_slug) g
+    LEFT JOIN organizations o ON o.org_slug = g.org_slug
+    LEFT JOIN org_subscriptions s ON s.org_slug = g.org_slug
+    LEFT JOIN quota_usage u ON u.org_slug = g.org_slug
+    """  # noqa: S608 - no value is in it
+)
+_USAGE = (
+    "day", "month", "day_used", "day_succeeded", "day_failed", "month_used", "month_succeeded", "month_failed",
+    "concurrent",
+)  # fmt: skip
+
+
+async def standing_within(connection: AsyncConnection, org_slug: str) -> Standing:
+    """Where the organization stands, known or not."""
+    return standing_of((await connection.execute(_OF_ONE, {"org": org_slug})).mappings().one())
+
+
+def standing_of(row: RowMapping) -> Standing:
+    """Read a row of the query."""
+    return Standing(
+        org_slug=row["org_slug"],
+        is_known=row["is_known"],
+        status=row["status"],
+        plan=row["plan"],
+        limits=Limits(
+            row["pipelines_per_day_limit"], row["pipelines_per_month_limit"], row["concurrent_pipelines_limit"]
+        ),
+        usage=Usage(**{name: row[name] for name in _USAGE}) if row["day"] is not None else None,
+        today=row["today"],
+    )
