@@ -1,30 +1,30 @@
-"""Admits a run: gathers the catalog and the organization's settings, and has the domain resolve the run."""
+"""Admits a run: gathers the catalog and what PostgreSQL knows of the organization, and has the domain decide."""
 
 from datetime import datetime
 
+from pipeline_core.admission.admit import admit
 from pipeline_core.catalog import CatalogWatcher
 from pipeline_core.errors import RequestInvalidError
 from pipeline_core.lifecycle.observed import Run
-from pipeline_core.resolve import RunRequest, resolve_run
+from pipeline_core.resolve import RunRequest
 from pipeline_core.run_document import RunDocument
-from pipeline_core.store.integrations import Integrations
+from pipeline_core.store.facts import AdmissionFacts
 
 
 class Admission:
     """Turns a PipelineRun into a run document, or refuses it."""
 
-    def __init__(self, catalog: CatalogWatcher, integrations: Integrations, env: str) -> None:
+    def __init__(self, catalog: CatalogWatcher, facts: AdmissionFacts, env: str) -> None:
         self._catalog = catalog
-        self._integrations = integrations
+        self._facts = facts
         self._env = env
 
     async def admit(self, run: Run) -> RunDocument:
-        """Resolve the run as of its logical time, so that asking again is the same answer.
+        """Resolve the run as of its logical time, so that asking again is the same answer; its quota comes after.
 
         Raises PipelinesError for a refusal, StoreUnavailableError where PostgreSQL is away.
         """
         spec = run.spec
-        integration = await self._integrations.get(spec.org, spec.provider)
         request = RunRequest(
             run_id=run.run_id,
             org_slug=spec.org,
@@ -36,9 +36,8 @@ class Admission:
             timeout_seconds=spec.timeout_seconds,
             max_retries=spec.max_retries,
         )
-        catalog = self._catalog.current()
-        settings = integration.settings if integration is not None and integration.is_active else None
-        return resolve_run(catalog, request, env=self._env, integration=settings)
+        facts = await self._facts.get(spec.org, spec.provider)
+        return admit(self._catalog.current(), request, facts, env=self._env)
 
 
 def _logical_time(run: Run) -> datetime:

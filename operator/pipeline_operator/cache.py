@@ -16,7 +16,7 @@ _USUAL_WAITS = frozenset({"ContainerCreating", "PodInitializing"})
 
 @dataclass(frozen=True, slots=True)
 class Vanished:
-    """A run whose object is gone before its record was final."""
+    """A run whose object is gone before its record was final, or before its slot was free."""
 
     uid: str
     run_id: str
@@ -54,6 +54,8 @@ class Entry:
     doubted: bool = False
     # Whether the run has been waited for, of which so far only a Job was seen.
     awaited: bool = False
+    # Whether the run is known to hold a slot of its organization.
+    holds_slot: bool = False
 
     def note_gone(self, pod: Pod) -> None:
         """Remember how a pod went that hadn't succeeded."""
@@ -100,12 +102,12 @@ class Cache:
         return True
 
     def drop_run(self, uid: str) -> None:
-        """The object is gone; the entry of an unfinished run stays until its record is settled (`forget`)."""
+        """The object is gone; the entry of a run that isn't finished, or holds a slot, stays until that is settled."""
         entry = self._entries.get(uid)
         if entry is None or entry.run is None:
             return
         run = entry.run
-        if run.is_over:
+        if run.is_over and not entry.holds_slot:
             self.forget(uid)
             return
         entry.run, entry.status = None, {}
@@ -116,6 +118,10 @@ class Cache:
         entry = self._entry(vanished.uid)
         if entry.run is None:
             entry.vanished = vanished
+
+    def hold_slot(self, uid: str) -> None:
+        """The run holds a slot of its organization; `Entry.holds_slot` is taken back where it is freed."""
+        self._entry(uid).holds_slot = True
 
     def doubt(self, uid: str) -> None:
         """Have the run read from the API server before anything else is decided: events may have been lost."""
@@ -215,7 +221,7 @@ class Cache:
     def shrink(self, uid: str) -> None:
         """Keep of a finished run whose Job has finished too only what its expiry needs."""
         entry = self._entries.get(uid)
-        if entry is None or entry.run is None or not entry.run.is_over:
+        if entry is None or entry.run is None or not entry.run.is_over or entry.holds_slot:
             return
         if entry.job is None or entry.job.complete or entry.job.failed:
             self._forget_pods(entry)

@@ -14,6 +14,7 @@ from pipeline_core.store.errors import RunIdTakenError, RunNotRecordedError
 from pipeline_core.store.records import RunRecords
 from pipeline_core.store.runs import NewRun, StoredRun
 from pipeline_operator import metrics, status
+from pipeline_operator.cache import Cache
 from pipeline_operator.events import Events
 from pipeline_operator.final_records import end_record
 from pipeline_operator.writer import StatusWriter
@@ -45,32 +46,55 @@ def new_record(
 class Ending:
     """Carries out `Finish`, and the refusal of a run that never started."""
 
-    def __init__(self, records: RunRecords, writer: StatusWriter, events: Events, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        records: RunRecords,
+        cache: Cache,
+        writer: StatusWriter,
+        events: Events,
+        now: Callable[[], datetime],
+        slot_freed: Callable[[], None],
+    ) -> None:
         self._records = records
+        self._cache = cache
+        self._slot_freed = slot_freed
         self._writer = writer
         self._events = events
         self._now = now
 
-    async def finish(self, run: Run, finish: Finish, refusal: tuple[str, str] | None = None) -> None:
-        """End the run; `refusal` is the reason and the words where it was never admitted."""
+    async def finish(
+        self, run: Run, finish: Finish, refusal: tuple[str, str] | None = None, *, frees: bool = True
+    ) -> None:
+        """End the run; `refusal` is the reason and the words where it was never admitted.
+
+        It gives its slot back with that if this `frees` it: none of its pods is alive.
+        """
         try:
-            stored = await self._record(run, finish)
+            stored = await self._record(run, finish, frees)
         except RunNotRecordedError:
             # The run ends before it was begun (cancelled at once, refused), or its record was lost with a restore.
             try:
                 await self._records.begin(new_record(run, dict(run.spec.parameters)))
-                stored = await self._record(run, finish)
+                stored = await self._record(run, finish, frees)
             except RunIdTakenError as error:
                 await self.refuse_without_record(run, error)
                 return
         except RunIdTakenError as error:
             await self.refuse_without_record(run, error)
             return
+        if frees:
+            self._cache.get(run.uid).holds_slot = False
+            self._slot_freed()
         # crash here: the next pass decides some end again, and the record answers with the one that it holds.
         await self.publish(run, stored, refusal)
 
-    async def _record(self, run: Run, finish: Finish) -> StoredRun:
-        return await end_record(self._records, run.run_id, run.uid, finish, self._now())
+    async def reject(self, run: Run, reason: str, message: str) -> None:
+        """End a run that isn't admitted, and so has used nothing."""
+        metrics.RUNS_REJECTED.labels(reason).inc()
+        await self.finish(run, Finish(Phase.FAILED, Reason.REJECTED, message), refusal=(reason, message))
+
+    async def _record(self, run: Run, finish: Finish, frees: bool) -> StoredRun:
+        return await end_record(self._records, run.run_id, run.uid, finish, self._now(), frees=frees)
 
     async def publish(self, run: Run, stored: StoredRun, refusal: tuple[str, str] | None = None) -> None:
         """Write the object's final status as the record has it, and tell of it."""

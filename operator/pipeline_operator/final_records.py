@@ -26,9 +26,9 @@ def end_of_deleted(
 
 
 async def end_record(
-    records: RunRecords, run_id: str, object_uid: str | None, finish: Finish, now: datetime
+    records: RunRecords, run_id: str, object_uid: str | None, finish: Finish, now: datetime, *, frees: bool
 ) -> StoredRun:
-    """End the run's record, or return the end that it has. Raises what `RunRecords.finish` raises."""
+    """End the run's record, or return the end that it has; raises what `RunRecords.finish` raises."""
     return await records.finish(
         run_id,
         phase=finish.phase,
@@ -40,4 +40,5 @@ async def end_record(
         started_at=finish.started_at,
         reason=finish.reason,
         object_uid=object_uid,
+        frees=frees,
     )

@@ -22,7 +22,8 @@ from pipeline_core.lifecycle.observed import Published
 from pipeline_core.logging import configure_logging
 from pipeline_core.settings import DatabaseSettings
 from pipeline_core.store.engine import create_engine
-from pipeline_core.store.integrations import Integrations
+from pipeline_core.store.facts import AdmissionFacts
+from pipeline_core.store.quota.ledger import QuotaLedger
 from pipeline_core.store.records import RunRecords
 from pipeline_operator import http, metrics, process_metrics
 from pipeline_operator.admission import Admission
@@ -32,6 +33,7 @@ from pipeline_operator.cluster import Cluster
 from pipeline_operator.ending import Ending
 from pipeline_operator.events import Events
 from pipeline_operator.expectations import Expectations
+from pipeline_operator.healing import Healing
 from pipeline_operator.health import Health
 from pipeline_operator.informer import Informer, WatchEndedError
 from pipeline_operator.intake import Intake
@@ -41,13 +43,16 @@ from pipeline_operator.namespaces import NamespaceBackError, Namespaces
 from pipeline_operator.observed_api import ObservedApi
 from pipeline_operator.progress import Message, ProgressReceiver
 from pipeline_operator.queue import WorkQueue
+from pipeline_operator.queueing import Queueing
 from pipeline_operator.reconciler import Reconciler
 from pipeline_operator.run_gauges import RUN_GAUGES
 from pipeline_operator.settings import OperatorSettings, RunnerTemplate, RunnerTemplateFile
 from pipeline_operator.settling import Settling
+from pipeline_operator.slots import Slots
 from pipeline_operator.starting import Starting
 from pipeline_operator.store_metrics import measured
 from pipeline_operator.sweep import Sweep
+from pipeline_operator.waiting_room import WaitingRoom
 from pipeline_operator.work import work_forever
 from pipeline_operator.writer import StatusWriter
 
@@ -60,6 +65,8 @@ _UNSAID_AT_FIRST = timedelta(seconds=1)
 _UNSAID_WHEN_BUSY = timedelta(seconds=20)
 # New objects from one garbage collection to the next: parsed JSON is many, and none of it is garbage in cycles.
 _COLLECT_AFTER = 5_000
+# How long a slot may be held by nothing where nobody is refused meanwhile.
+_HEAL_SECONDS = 30.0
 # What ends this process, and nothing but the next can mend.
 _ENDS = (LeaseLostError, WatchEndedError, NamespaceBackError)
 
@@ -93,7 +100,8 @@ class Operator:
         settings: OperatorSettings,
         api: Api,
         records: RunRecords,
-        integrations: Integrations,
+        ledger: QuotaLedger,
+        facts: AdmissionFacts,
         *,
         now: Callable[[], datetime] = now,
         informer: Callable[[Intake, Sequence[str]], Watches] = Informer,
@@ -117,7 +125,9 @@ class Operator:
         self.sweep = Sweep(cluster, self.cache, self.queue, records, self.namespaces)
         self.events = events = Events(cluster, now, self.queue.is_busy)
         writer = StatusWriter(cluster, self.cache, now)
-        ending = Ending(records, writer, events, now)
+        self.room = room = WaitingRoom(ledger, self.queue.add, self._knows_all, clock)
+        self.healing = Healing(cluster, self.cache, ledger, records, now, room.slot_freed)
+        ending = Ending(records, self.cache, writer, events, now, room.slot_freed)
         key = settings.progress_key.get_secret_value()
         accepts = bool(settings.progress_url and key)
         self.receiver = ProgressReceiver(key, self._accept_message, now, self._leads) if accepts else None
@@ -125,7 +135,9 @@ class Operator:
             cluster,
             self.cache,
             records,
-            Admission(self.catalog, integrations, settings.env),
+            Admission(self.catalog, facts, settings.env),
+            Slots(ledger, self.cache, self.healing, room),
+            Queueing(room, records, ending, writer, events, now),
             ending,
             writer,
             events,
@@ -134,11 +146,13 @@ class Operator:
             now=now,
             deadline=settings.deadlines.schedule,
         )
-        settling = Settling(cluster, self.cache, records, now)
+        settling = Settling(cluster, self.cache, records, ledger, now, room.slot_freed)
         self.reconciler = Reconciler(
             cluster,
             self.cache,
             records,
+            ledger,
+            room,
             starting,
             ending,
             settling,
@@ -186,6 +200,8 @@ class Operator:
         group.create_task(self._as_long_as(self.namespaces.until_back))
         group.create_task(work_forever(self.queue, self.reconciler.reconcile, self.settings.concurrency))
         group.create_task(self.sweep.run_forever(self.settings.resync_seconds))
+        group.create_task(self.room.call_forever())
+        group.create_task(self.healing.heal_forever(_HEAL_SECONDS))
 
     async def _as_long_as(self, may_go_on: Callable[[], Awaitable[None]]) -> None:
         try:
@@ -206,7 +222,10 @@ class Operator:
 
     def _ready(self) -> bool:
         # A standby is ready too: it takes over, and an upgrade must not wait for it.
-        return not self._leading or (self.informer is not None and self.informer.is_ready and self.sweep.rounds > 0)
+        return not self._leading or self._knows_all()
+
+    def _knows_all(self) -> bool:
+        return self.informer is not None and self.informer.is_ready and self.sweep.rounds > 0
 
     def _leads(self) -> bool:
         return self._leading
@@ -231,8 +250,14 @@ async def operate(settings: OperatorSettings, database: DatabaseSettings) -> Non
     api = await KubeApi.from_environment()
     engine = create_engine(database.database_url.get_secret_value())
     try:
-        records, integrations = measured(RunRecords(engine)), measured(Integrations(engine))
-        operator = Operator(settings, api, records, integrations, on_end=lambda: end_within(_STOP_SECONDS, 1))
+        operator = Operator(
+            settings,
+            api,
+            measured(RunRecords(engine)),
+            measured(QuotaLedger(engine)),
+            measured(AdmissionFacts(engine)),
+            on_end=lambda: end_within(_STOP_SECONDS, 1),
+        )
         task = asyncio.create_task(operator.run())
         loop = asyncio.get_running_loop()
 

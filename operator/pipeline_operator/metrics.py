@@ -24,6 +24,12 @@ RUN_REPORT_SECONDS = Histogram(
     "pipelines_run_report_delay_seconds", "From a run's end to its final status.", buckets=_DELAY_BUCKETS
 )
 
+QUOTA_RESERVATIONS = Counter("pipelines_quota_reservations_total", "Slots that runs have got.")
+QUOTA_HELD = Gauge("pipelines_quota_slots_held", "Slots that runs hold, as of the last look at all of them.")
+QUOTA_WAITING = Gauge("pipelines_quota_waiting_runs", "Runs with quotaPolicy Queue that wait for a slot.")
+QUOTA_HEALS = Counter("pipelines_quota_heals_total", "Slots given back that nothing held any more.")
+QUOTA_DRIFT = Gauge("pipelines_quota_drift", "Counters of organizations that differ from the ledger.")
+
 RECONCILES = Counter("pipelines_reconciles_total", "Reconciles of runs.", ["outcome"])
 RECONCILE_SECONDS = Histogram("pipelines_reconcile_seconds", "Time of one reconcile.", buckets=_CALL_BUCKETS)
 QUEUE_DEPTH = Gauge("pipelines_queue_depth", "Runs that wait for a worker or have one.")
@@ -63,8 +69,8 @@ CATALOG_INVALID = Gauge(
 
 # A series that begins with its first increment has never grown: `increase` would miss the first failures of each kind.
 _NOT_FAILED = {
-    Reason.ADMITTED, Reason.PENDING, Reason.STARTING, Reason.RUNNING, Reason.RETRYING, Reason.CANCELLING,
-    Reason.COMPLETED, Reason.CANCELLED,
+    Reason.ADMITTED, Reason.WAITING_FOR_QUOTA, Reason.QUOTA_UNAVAILABLE, Reason.PENDING, Reason.STARTING,
+    Reason.RUNNING, Reason.RETRYING, Reason.CANCELLING, Reason.COMPLETED, Reason.CANCELLED,
 }  # fmt: skip
 RUNS_FINISHED.labels(Phase.COMPLETED.value, Reason.COMPLETED.value)
 RUNS_FINISHED.labels(Phase.CANCELLED.value, Reason.CANCELLED.value)

@@ -7,6 +7,7 @@ from typing import Any
 from pipeline_core import identifiers
 from pipeline_core.lifecycle.observed import Job, Pod, Run, RunSpec, RunStatus
 from pipeline_core.lifecycle.phases import Phase
+from pipeline_core.lifecycle.reasons import Reason
 from pipeline_core.outcome import Outcome
 from pipeline_operator import names
 
@@ -49,6 +50,9 @@ def parse_run(body: Body) -> Run:
             max_retries=spec.get("maxRetries"),
             ttl_seconds=spec.get("ttlSecondsAfterFinished"),
             cancel=bool(spec.get("cancel")),
+            priority=spec.get("priority") or 0,
+            queues=spec.get("quotaPolicy") == "Queue",
+            queue_timeout_seconds=spec.get("queueTimeoutSeconds"),
         ),
         status=RunStatus(
             phase=Phase(status["phase"]) if status.get("phase") else None,
@@ -59,6 +63,7 @@ def parse_run(body: Body) -> Run:
             progress=status.get("progress") or 0,
             attempts=status.get("attempts") or 0,
             admitted_at=_true_since(status, "Admitted"),
+            waits_for_quota=_waits_for_quota(status),
         ),
         deleting="deletionTimestamp" in metadata,
     )
@@ -128,6 +133,11 @@ def _true_since(status: Body, kind: str) -> datetime | None:
         if condition["type"] == kind and condition.get("status") == "True":
             return parse_time(condition.get("lastTransitionTime"))
     return None
+
+
+def _waits_for_quota(status: Body) -> bool:
+    conditions = status.get("conditions") or ()
+    return any(each["type"] == "Admitted" and each.get("reason") == Reason.WAITING_FOR_QUOTA for each in conditions)
 
 
 def _changed_at(status: Body, kind: str) -> datetime | None:

@@ -10,6 +10,7 @@ from pipeline_core.lifecycle import actions
 from pipeline_core.lifecycle.decide import decide
 from pipeline_core.lifecycle.failures import explain_failed_pod, newest_failure
 from pipeline_core.lifecycle.observed import Observed, Run
+from pipeline_core.store.quota.ledger import QuotaLedger
 from pipeline_core.store.records import RunRecords
 from pipeline_core.store.runs import StoredRun
 from pipeline_operator import status
@@ -20,6 +21,7 @@ from pipeline_operator.events import Events
 from pipeline_operator.reading import read_bodies
 from pipeline_operator.settling import Settling
 from pipeline_operator.starting import Starting
+from pipeline_operator.waiting_room import WaitingRoom
 from pipeline_operator.writer import ConflictError, StatusWriter
 
 _log = structlog.get_logger(__name__)
@@ -43,6 +45,8 @@ class Reconciler:
         cluster: Cluster,
         cache: Cache,
         records: RunRecords,
+        ledger: QuotaLedger,
+        room: WaitingRoom,
         starting: Starting,
         ending: Ending,
         settling: Settling,
@@ -55,6 +59,8 @@ class Reconciler:
         self._cluster = cluster
         self._cache = cache
         self._records = records
+        self._ledger = ledger
+        self._room = room
         self._starting = starting
         self._ending = ending
         self._settling = settling
@@ -73,8 +79,11 @@ class Reconciler:
             run = entry.run
             if run is None:
                 self._reported.pop(uid, None)
+                self._room.leave(uid)
                 return await self._settling.settle(uid)
             structlog.contextvars.bind_contextvars(run_id=run.run_id, org=run.spec.org)  # in this pass's lines
+            if run.is_over:
+                self._room.leave(uid)
             decision = decide(_observed(run, entry), self._now(), self._deadlines)
             if not live and (decision.needs_live or entry.doubted) and not _is_over(run, decision):
                 await self._look(run)
@@ -105,7 +114,7 @@ class Reconciler:
     async def _apply(self, run: Run, entry: Entry, action: actions.Action) -> float | None:
         match action:
             case actions.Start():
-                await self._starting.start(run)
+                return await self._starting.start(run)
             case actions.Report():
                 return await self._report(run, entry, action)
             case actions.StopJob():
@@ -113,8 +122,10 @@ class Reconciler:
             case actions.StopPods():
                 await self._stop_pods(run, entry)
             case actions.Finish():
-                await self._ending.finish(run, action)
+                await self._ending.finish(run, action, frees=_observed(run, entry).is_at_rest)
                 self._reported.pop(run.uid, None)
+            case actions.Release():
+                await self._release(run, entry)
             case actions.Expire():
                 await self._cluster.delete_run(run.namespace, run.name, run.uid)
         return None
@@ -180,6 +191,12 @@ class Reconciler:
         _log.info("job deleted", run_id=run.run_id, job=job.name, message=action.message)
         self._events.tell(run, "Stopping", f"Deleted Job {job.name}: {action.message}")
 
+    async def _release(self, run: Run, entry: Entry) -> None:
+        await self._ledger.release(run.run_id)
+        # crash here: the next process finds a slot that is held no more, and nothing to do.
+        entry.holds_slot = False
+        self._room.slot_freed()
+
     async def _stop_pods(self, run: Run, entry: Entry) -> None:
         for pod in list(entry.pods.values()):
             if not pod.is_terminal and not pod.deleting:
@@ -213,7 +230,7 @@ class Reconciler:
 def _observed(run: Run, entry: Entry) -> Observed:
     words = entry.words.text if entry.words else None
     pods, went = tuple(entry.pods.values()), entry.pods_failed or entry.pods_lost
-    return Observed(run, entry.job, pods, entry.progress, entry.published, words, went)
+    return Observed(run, entry.job, pods, entry.progress, entry.published, words, went, entry.holds_slot)
 
 
 def _has_begun(stored: StoredRun | None) -> bool:

@@ -9,7 +9,8 @@ from datetime import datetime
 
 import structlog
 
-from pipeline_core.lifecycle.observed import Job, Pod, Published
+from pipeline_core.lifecycle.observed import Job, Pod, Published, is_at_rest
+from pipeline_core.store.quota.ledger import QuotaLedger
 from pipeline_core.store.records import RunRecords
 from pipeline_operator import metrics
 from pipeline_operator.cache import Cache, Entry, Vanished
@@ -31,11 +32,21 @@ _UNDECIDED = "The PipelineRun was deleted; whether it had published before is be
 class Settling:
     """`now` is the wall clock in UTC."""
 
-    def __init__(self, cluster: Cluster, cache: Cache, records: RunRecords, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        cache: Cache,
+        records: RunRecords,
+        ledger: QuotaLedger,
+        now: Callable[[], datetime],
+        slot_freed: Callable[[], None],
+    ) -> None:
         self._cluster = cluster
         self._cache = cache
         self._records = records
+        self._ledger = ledger
         self._now = now
+        self._slot_freed = slot_freed
 
     async def settle(self, uid: str) -> float | None:
         """End the record of the vanished run, once nothing of it runs; returns when to look again."""
@@ -47,24 +58,31 @@ class Settling:
             self._cache.put_run(body)  # not gone at all: the list was older than the object
             return 0.0
         record = await self._records.get(vanished.run_id)
+        entry = self._cache.get(uid)
         if record is None or record.phase.is_final or record.object_uid != uid or record.undecided_since is not None:
+            if entry.holds_slot and (again := await self._clear(vanished, job, pods)) is not None:
+                return again
             self._cache.forget(uid)
             return None
-        entry = self._cache.get(uid)
         seen = {pod.uid: pod for pod in (*entry.pods.values(), *pods)}
         succeeded = next((pod for pod in seen.values() if pod.phase == "Succeeded"), None)
         done = succeeded is not None or entry.published is not None or (job is not None and job.complete)
-        if not done and (job is not None or not all(pod.is_terminal for pod in pods)):
-            await self._stop(vanished.namespace, job, pods)
-            return _RECHECK_SLOWLY if pods and all(pod.deleting for pod in pods) else _RECHECK_SECONDS
+        if not done and (again := await self._stop(vanished.namespace, job, pods)) is not None:
+            return again
         # crash here: the sweep finds the record again.
         if done or record.job_name is None or _have_failed(entry, seen.values()):
-            await self._finish(vanished, succeeded, entry.published, done=done)
+            frees = is_at_rest(job, pods)
+            await self._finish(vanished, succeeded, entry.published, done=done, frees=frees)
+            if not frees:
+                self._cache.hold_slot(uid)
+                return _RECHECK_SECONDS
+            self._slot_freed()
         else:
             # The runner was stopped, or came and went unseen: it may have published before.
             await self._records.leave_undecided(
-                vanished.run_id, at=self._now(), message=_UNDECIDED, object_uid=vanished.uid
+                vanished.run_id, at=self._now(), message=_UNDECIDED, object_uid=vanished.uid, frees=True
             )
+            self._slot_freed()
             _log.info("run left to the exporter to settle", run_id=vanished.run_id, org=record.org_slug)
         self._cache.forget(uid)
         return None
@@ -109,16 +127,28 @@ class Settling:
                 raise
             return None
 
-    async def _stop(self, namespace: str, job: Job | None, pods: list[Pod]) -> None:
+    async def _clear(self, vanished: Vanished, job: Job | None, pods: list[Pod]) -> float | None:
+        """Give the slot back of a run whose record is final, once nothing of it runs; returns when to look again."""
+        if not is_at_rest(job, pods) and (again := await self._stop(vanished.namespace, job, pods)) is not None:
+            return again
+        await self._ledger.release(vanished.run_id)
+        self._slot_freed()
+        return None
+
+    async def _stop(self, namespace: str, job: Job | None, pods: list[Pod]) -> float | None:
+        """Delete what is left of the run; returns when to look again, None where nothing is."""
+        if job is None and all(pod.is_terminal for pod in pods):
+            return None
         if job is not None and not job.deleting:
             # `--cascade=orphan`, or the garbage collector hasn't come to it yet.
             await self._cluster.delete_job(namespace, job.name, job.uid)
         for pod in pods:
             if job is None and not pod.is_terminal and not pod.deleting:
                 await self._cluster.delete_pod(namespace, pod.name, pod.uid)
+        return _RECHECK_SLOWLY if pods and all(pod.deleting for pod in pods) else _RECHECK_SECONDS
 
     async def _finish(
-        self, vanished: Vanished, succeeded: Pod | None, published: Published | None, *, done: bool
+        self, vanished: Vanished, succeeded: Pod | None, published: Published | None, *, done: bool, frees: bool
     ) -> None:
         """As cancelled; as completed where the runner had succeeded, for then the rows stand in the target."""
         if succeeded is None and published is not None:
@@ -135,7 +165,7 @@ class Settling:
                 started_at=succeeded.started_at if succeeded else None,
                 completed_at=succeeded.finished_at if succeeded else None,
             )
-        stored = await end_record(self._records, vanished.run_id, vanished.uid, finish, self._now())
+        stored = await end_record(self._records, vanished.run_id, vanished.uid, finish, self._now(), frees=frees)
         metrics.run_ended(stored, self._now())
         _log.info(
             "run ended",

@@ -1,7 +1,8 @@
-"""Starts a run: admit it, write its record, create its Job; a refused run ends as failed with the refusal's words."""
+"""Starts a run: admit it, reserve its slot, create its Job; a refused run ends as failed with the refusal's words."""
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import structlog
@@ -15,7 +16,7 @@ from pipeline_core.lifecycle.reasons import Reason
 from pipeline_core.run_document import RunDocument
 from pipeline_core.store.errors import RunIdTakenError, StoreUnavailableError
 from pipeline_core.store.records import RunRecords
-from pipeline_operator import metrics, status
+from pipeline_operator import status
 from pipeline_operator.admission import Admission
 from pipeline_operator.cache import Cache
 from pipeline_operator.cluster import Cluster
@@ -24,8 +25,10 @@ from pipeline_operator.events import Events
 from pipeline_operator.kube import Json, KubeError, KubeUnavailableError
 from pipeline_operator.manifests import Manifest, build_job
 from pipeline_operator.progress import progress_token
+from pipeline_operator.queueing import Queueing
 from pipeline_operator.reading import read_bodies
 from pipeline_operator.settings import RunnerTemplate
+from pipeline_operator.slots import Slots
 from pipeline_operator.writer import StatusWriter
 
 _log = structlog.get_logger(__name__)
@@ -54,6 +57,8 @@ class Starting:
         cache: Cache,
         records: RunRecords,
         admission: Admission,
+        slots: Slots,
+        queueing: Queueing,
         ending: Ending,
         writer: StatusWriter,
         events: Events,
@@ -66,6 +71,8 @@ class Starting:
         self._cache = cache
         self._records = records
         self._admission = admission
+        self._slots = slots
+        self._queueing = queueing
         self._ending = ending
         self._writer = writer
         self._events = events
@@ -75,36 +82,41 @@ class Starting:
         self._deadline = deadline
         self._allowed = f"{seconds(deadline)}s"
 
-    async def start(self, run: Run) -> None:
-        """Start the run, or end it as refused. Repeating it after a crash at any line changes nothing."""
+    async def start(self, run: Run) -> float | None:
+        """Start the run, or end it as refused. Repeating it after a crash at any line changes nothing.
+
+        Returns in how many seconds to look again at a run that waits for a slot.
+        """
         try:
             document = await self._admission.admit(run)
             # With the Job's name before there is a Job: a record that has one may have a runner that has published.
             name = identifiers.object_name(run.run_id)
-            stored = await self._records.begin(new_record(run, dict(document.parameters), document.pipeline, name))
-        except StoreUnavailableError as error:
-            # Not a refusal: the run waits until PostgreSQL answers, and nothing is started unrecorded.
-            waiting = status.condition("Admitted", "Unknown", error.reason, _STORE_AWAY, run.generation)
-            await self._wait(run, Phase.PENDING, Reason.PENDING, _STORE_AWAY, waiting)
+            record = new_record(run, dict(document.parameters), document.pipeline, name)
+            stored = await self._slots.reserve(run, record)
+            if stored is None:
+                return await self._queueing.wait(run, replace(record, job_name=None))
+        except StoreUnavailableError:
+            # Not a refusal: the run waits until PostgreSQL answers, and nothing is started unreserved.
+            away = status.condition("Admitted", "Unknown", Reason.QUOTA_UNAVAILABLE, _STORE_AWAY, run.generation)
+            await self._wait(run, Phase.PENDING, Reason.PENDING, _STORE_AWAY, away)
             raise
         except RunIdTakenError as error:
             await self._ending.refuse_without_record(run, error)
-            return
+            return None
         except PipelinesError as error:
-            metrics.RUNS_REJECTED.labels(error.reason).inc()
-            finish = Finish(Phase.FAILED, Reason.REJECTED, str(error))
-            await self._ending.finish(run, finish, refusal=(error.reason, str(error)))
-            return
+            await self._ending.reject(run, error.reason, str(error))
+            return None
         if stored.phase.is_final:
             # The run had ended before (a restored object, a status write that was lost): its record is the truth.
             await self._ending.publish(run, stored)
-            return
+            return None
         if stored.was_there and await self._is_under_way(run):
-            return
-        # crash here: the next pass finds the record and goes on.
+            return None
+        # crash here: the next pass finds the record and the reservation, and goes on.
         is_new = not stored.was_there and self._now() < run.created_at + _NEW
         if is_new or await self._still_wanted(run):
             await self._create_job(run, document)
+        return None
 
     async def _is_under_way(self, run: Run) -> bool:
         """Whether an earlier process has started it: its Job may be deleted by now, and its pods not shown yet."""

@@ -13,7 +13,7 @@ from pipeline_operator.main import Operator
 from pipeline_operator.progress import progress_token
 from pipeline_operator.settings import OperatorSettings
 from sim.connection import Connection
-from sim.postgres import Integrations, Records
+from sim.postgres import AdmissionFacts, Ledger, Records
 from sim.processes import Process
 from sim.watches import informer
 
@@ -57,7 +57,8 @@ class Instance:
             settings,
             connection,
             Records(world, self.process, world.records),
-            Integrations(world, self.process),
+            Ledger(world, self.process, world.ledger),
+            AdmissionFacts(world, self.process),
             now=world.loop.now,
             informer=informer(world, name),
         )

@@ -1,15 +1,17 @@
 """PostgreSQL: the records' own rules in memory, each call a transaction that may fail before or after its commit."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from pipeline_core.admission.admit import Facts
 from pipeline_core.store.errors import StoreUnavailableError
-from pipeline_core.store.integrations import Integration
-from pipeline_core.store.runs import StoredRun
+from pipeline_core.store.quota.ledger import HeldSlot
+from pipeline_core.store.runs import NewRun, StoredRun
 from sim.processes import Process
-from support.operator_world import FakeIntegrations, FakeRecords
+from support.fake_ledger import FakeFacts, FakeLedger
+from support.operator_world import FakeRecords
 
 if TYPE_CHECKING:
     from sim.world import World
@@ -39,14 +41,41 @@ class Records:
         return await self._call("undecided", "", partial(self._records.undecided, limit=limit))
 
 
-class Integrations:
-    """See `pipeline_core.store.integrations.Integrations`."""
+class Ledger:
+    """See `pipeline_core.store.quota.ledger.QuotaLedger`."""
 
-    def __init__(self, world: "World", process: Process) -> None:
+    def __init__(self, world: "World", process: Process, ledger: FakeLedger) -> None:
+        self._ledger = ledger
         self._call = _Connection(world, process).call
 
-    async def get(self, org_slug: str, provider: str) -> Integration | None:
-        return await self._call("integration", "", partial(FakeIntegrations().get, org_slug, provider))
+    async def reserve(self, record: NewRun) -> StoredRun:
+        return await self._call("reserve", record.run_id, partial(self._ledger.reserve, record))
+
+    async def release(self, run_id: str) -> bool:
+        return await self._call("release", run_id, partial(self._ledger.release, run_id))
+
+    async def held(self, *, org_slug: str | None = None, after: str = "", limit: int = 500) -> list[HeldSlot]:
+        # A page of two, so that there are pages.
+        return await self._call(
+            "held", "", partial(self._ledger.held, org_slug=org_slug, after=after, limit=min(limit, 2))
+        )
+
+    async def room(self, orgs: Collection[str]) -> Mapping[str, int]:
+        return await self._call("room", "", partial(self._ledger.room, orgs))
+
+    async def drift(self) -> list[Any]:
+        return await self._call("drift", "", self._ledger.drift)
+
+
+class AdmissionFacts:
+    """See `pipeline_core.store.facts.AdmissionFacts`."""
+
+    def __init__(self, world: "World", process: Process) -> None:
+        self._facts = FakeFacts(world.ledger.plans)
+        self._call = _Connection(world, process).call
+
+    async def get(self, org_slug: str, provider: str) -> Facts:
+        return await self._call("facts", "", partial(self._facts.get, org_slug, provider))
 
 
 class _Connection:

@@ -20,6 +20,7 @@ from sim.trace import Trace
 from sim.truth import Truth
 from sim.users import Users
 from sim.virtual_time import VirtualLoop
+from support.fake_ledger import FakeLedger, FakePlans
 from support.operator_world import FakeRecords
 
 
@@ -37,6 +38,7 @@ class World:
         self._awaited: dict[str, list[asyncio.Future[None]]] = {}
         self.reconciles: dict[str, int] = {}
         self.records = FakeRecords()
+        self.ledger = FakeLedger(self.records, FakePlans(), self.loop.now)
         self.rows = self.records.rows
         loop.set_task_factory(processes.task_factory)
         self.server = ApiServer(loop, Random(f"uids {seed}"))

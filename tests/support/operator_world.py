@@ -14,7 +14,6 @@ from pipeline_core.lifecycle.actions import Deadlines
 from pipeline_core.outcome import Outcome
 from pipeline_core.store import changes
 from pipeline_core.store.errors import RunIdTakenError, RunNotRecordedError
-from pipeline_core.store.integrations import Integration
 from pipeline_core.store.runs import NewRun, StoredRun, phase_of
 from pipeline_operator import names
 from pipeline_operator.admission import Admission
@@ -22,12 +21,17 @@ from pipeline_operator.cache import Cache
 from pipeline_operator.cluster import Cluster
 from pipeline_operator.ending import Ending
 from pipeline_operator.events import Events
+from pipeline_operator.healing import Healing
+from pipeline_operator.queueing import Queueing
 from pipeline_operator.reconciler import Reconciler
 from pipeline_operator.settings import RunnerTemplate
 from pipeline_operator.settling import Settling
+from pipeline_operator.slots import Slots
 from pipeline_operator.starting import Starting
+from pipeline_operator.waiting_room import WaitingRoom
 from pipeline_operator.writer import StatusWriter
 from support.fake_kubernetes import FakeKubernetes
+from support.fake_ledger import FakeFacts, FakeLedger, FakePlans
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 # Read once: it costs more than all else in a world.
@@ -41,9 +45,14 @@ class FakeRecords:
     def __init__(self) -> None:
         self.rows: dict[str, dict[str, Any]] = {}
         self.fault: Any = lambda method: None
+        self.ledger: FakeLedger | None = None
 
     async def begin(self, record: NewRun) -> StoredRun:
         self.fault("begin")
+        return self.begun(record)
+
+    def begun(self, record: NewRun) -> StoredRun:
+        """The record, begun or bound to what is new of it."""
         row = self.rows.get(record.run_id)
         was_there = row is not None
         if row is None:
@@ -52,10 +61,8 @@ class FakeRecords:
                  "undecided_since")
             )  # fmt: skip
             row = self.rows[record.run_id] = {**unset, **changes.begun(record)}
-        stored = StoredRun.from_row(row)
-        if (stored.org_slug, stored.object_uid) != (record.org_slug, record.object_uid):
-            raise RunIdTakenError(record.run_id)
-        return replace(stored, was_there=was_there)
+        row = self.rows[record.run_id] = {**row, **changes.bound(StoredRun.from_row(row), record)}
+        return replace(StoredRun.from_row(row), was_there=was_there)
 
     async def advance(self, run_id: str, *, object_uid: str | None = None, **report: Any) -> bool:
         self.fault("advance")
@@ -63,16 +70,23 @@ class FakeRecords:
         self.rows[run_id].update(columns)
         return bool(columns)
 
-    async def finish(self, run_id: str, *, object_uid: str | None = None, **end: Any) -> StoredRun:
+    async def finish(self, run_id: str, *, object_uid: str | None = None, frees: bool = False, **end: Any) -> StoredRun:
         self.fault("finish")
         columns = changes.finished(self._stored(run_id, object_uid), **end)
-        self.rows[run_id].update(columns)
-        return self._stored(run_id)
+        return self._settled(run_id, columns, frees)
 
-    async def leave_undecided(self, run_id: str, *, object_uid: str | None = None, **state: Any) -> StoredRun:
+    async def leave_undecided(
+        self, run_id: str, *, object_uid: str | None = None, frees: bool = False, **state: Any
+    ) -> StoredRun:
         self.fault("leave_undecided")
-        self.rows[run_id].update(changes.undecided(self._stored(run_id, object_uid), **state))
-        return self._stored(run_id)
+        return self._settled(run_id, changes.undecided(self._stored(run_id, object_uid), **state), frees)
+
+    def _settled(self, run_id: str, columns: dict[str, Any], frees: bool) -> StoredRun:
+        self.rows[run_id].update(columns)
+        stored = self._stored(run_id)
+        if self.ledger is not None:
+            self.ledger.settle(stored, frees=frees)
+        return stored
 
     async def undecided(self, *, limit: int = 100) -> list[StoredRun]:
         self.fault("undecided")
@@ -95,12 +109,6 @@ class FakeRecords:
         return StoredRun.from_row(self.rows[run_id])
 
 
-class FakeIntegrations:
-    async def get(self, org_slug: str, provider: str) -> Integration | None:
-        settings = {"billing_project_id": "acme-billing", "billing_dataset_id": "billing"}
-        return Integration(org_slug, provider, settings, "ACTIVE", T0, T0) if org_slug == "acme" else None
-
-
 class World:
     """One operator and what is around it."""
 
@@ -108,6 +116,8 @@ class World:
         self.time = T0
         self.kubernetes = FakeKubernetes(self.now)
         self.records = FakeRecords()
+        self.plans = FakePlans()
+        self.ledger = FakeLedger(self.records, self.plans, self.now)
         # The runner template's: its pods' annotations, or why it can't be read.
         self.annotations: dict[str, str] = {}
         self.template_error: Exception | None = None
@@ -122,12 +132,17 @@ class World:
         cluster = Cluster(self.kubernetes)
         self.events = events = Events(cluster, self.now)
         writer = StatusWriter(cluster, self.cache, self.now)
-        ending = Ending(self.records, writer, events, self.now)
+        self.woken: list[str] = []
+        self.room = room = WaitingRoom(self.ledger, self.woken.append, lambda: True, self._clock)
+        self.healing = Healing(cluster, self.cache, self.ledger, self.records, self.now, room.slot_freed)
+        ending = Ending(self.records, self.cache, writer, events, self.now, room.slot_freed)
         starting = Starting(
             cluster,
             self.cache,
             self.records,
-            Admission(CATALOG, FakeIntegrations(), "dev"),
+            Admission(CATALOG, FakeFacts(self.plans), "dev"),
+            Slots(self.ledger, self.cache, self.healing, room),
+            Queueing(room, self.records, ending, writer, events, self.now),
             ending,
             writer,
             events,
@@ -136,10 +151,24 @@ class World:
             now=self.now,
             deadline=Deadlines().schedule,
         )
-        settling = Settling(cluster, self.cache, self.records, self.now)
+        settling = Settling(cluster, self.cache, self.records, self.ledger, self.now, room.slot_freed)
         self.reconciler = Reconciler(
-            cluster, self.cache, self.records, starting, ending, settling, writer, events, self.now, Deadlines()
+            cluster,
+            self.cache,
+            self.records,
+            self.ledger,
+            room,
+            starting,
+            ending,
+            settling,
+            writer,
+            events,
+            self.now,
+            Deadlines(),
         )
+
+    def _clock(self) -> float:
+        return self.time.timestamp()
 
     def _template(self) -> RunnerTemplate:
         if self.template_error is not None:

@@ -73,7 +73,12 @@ class Expire:
     """Delete the object: its time to live is over."""
 
 
-Action = Start | Report | StopJob | StopPods | Finish | Expire
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Give the slot back that the run, which is over, has held until its last pod stopped."""
+
+
+Action = Start | Report | StopJob | StopPods | Finish | Expire | Release
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from pipeline_core.lifecycle.actions import (
     Decision,
     Expire,
     Finish,
+    Release,
     Start,
     StopJob,
     StopPods,
@@ -58,6 +59,9 @@ def _after_the_end(observed: Observed, now: datetime) -> Decision:
     if goes_on and _succeeded(observed.pods) is None and not _completes_by_itself(observed):
         # The run was given up before its Job was: a Job must never outlive its run.
         return Decision(StopJob("The run is over"))
+    if observed.holds_slot and observed.is_at_rest:
+        # Live where nothing shows how its pods ended: the watch may not have shown them at all.
+        return Decision(Release(), needs_live=not observed.pods)
     expires_at = run.expires_at
     if expires_at is None or run.deleting:
         return Decision()

@@ -3,7 +3,7 @@
 Plain values without any client of Kubernetes, so that the decision can be tested by table and simulated.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -11,6 +11,7 @@ from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.outcome import Outcome
 
 DEFAULT_TTL = timedelta(days=7)
+DEFAULT_QUEUE_TIMEOUT = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +33,17 @@ class RunSpec:
     max_retries: int | None = None
     ttl_seconds: int | None = None
     cancel: bool = False
+    priority: int = 0
+    queues: bool = False
+    queue_timeout_seconds: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RunStatus:
-    """What the object's status says by now. `admitted_at` is since when its condition `Admitted` is True."""
+    """What the object's status says by now. `admitted_at` is since when its condition `Admitted` is True.
+
+    `waits_for_quota` is whether that condition says that it waits for a slot.
+    """
 
     phase: Phase | None = None
     run_id: str | None = None
@@ -46,6 +53,7 @@ class RunStatus:
     progress: int = 0
     attempts: int = 0
     admitted_at: datetime | None = None
+    waits_for_quota: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +75,12 @@ class Run:
     def is_over(self) -> bool:
         """Whether its status tells its end."""
         return self.status.phase is not None and self.status.phase.is_final
+
+    @property
+    def waits_until(self) -> datetime:
+        """When it is given up where it waits for a slot of its organization."""
+        seconds = self.spec.queue_timeout_seconds
+        return self.created_at + (DEFAULT_QUEUE_TIMEOUT if seconds is None else timedelta(seconds=seconds))
 
     @property
     def expires_at(self) -> datetime | None:
@@ -140,6 +154,12 @@ class Pod:
         return self.phase == "Failed" and self.outcome is not None and self.outcome.status == "failed"
 
 
+def is_at_rest(job: Job | None, pods: Collection[Pod]) -> bool:
+    """Whether none of these pods is alive, and their Job, if it is there, makes no other."""
+    done = any(pod.phase == "Succeeded" for pod in pods)
+    return all(pod.is_terminal for pod in pods) and (done or job is None or not job.goes_on)
+
+
 @dataclass(frozen=True, slots=True)
 class Progress:
     """The newest progress message of one pod: stage, percent and records so far."""
@@ -175,7 +195,8 @@ class Published:
 class Observed:
     """All of it. `words` is the newest warning of Kubernetes about what the run waits for, where it was looked up.
 
-    `pods_went` is whether pods of it are known to have come and gone.
+    `pods_went` is whether pods of it are known to have come and gone. `holds_slot` is whether the run is known to hold
+    a slot of its organization.
     """
 
     run: Run
@@ -185,6 +206,12 @@ class Observed:
     published: Published | None = None
     words: str | None = None
     pods_went: bool = False
+    holds_slot: bool = False
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether no pod of it is alive and its Job, if there is one, makes no other: its slot is free."""
+        return is_at_rest(self.job, self.pods)
 
     @property
     def newest_pod(self) -> Pod | None:

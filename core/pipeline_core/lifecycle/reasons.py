@@ -11,6 +11,10 @@ class Reason(StrEnum):
 
     # Admitted=True
     ADMITTED = "Admitted"
+    # Admitted=False, for now
+    WAITING_FOR_QUOTA = "WaitingForQuota"
+    # Admitted=Unknown
+    QUOTA_UNAVAILABLE = "QuotaUnavailable"
     # Succeeded=Unknown
     PENDING = "Pending"
     STARTING = "Starting"

@@ -137,7 +137,9 @@ class Verdicts:
         self._waiting[org_slug] = _Waiting(runs, backoff, self._now() + backoff)
 
     async def _end(self, run: StoredRun, finish: Finish) -> None:
-        await end_record(self._records, run.run_id, run.object_uid, finish, run.undecided_since or self._now())
+        await end_record(
+            self._records, run.run_id, run.object_uid, finish, run.undecided_since or self._now(), frees=True
+        )
         _log.info("run ended", run_id=run.run_id, org=run.org_slug, phase=finish.phase.value, message=finish.message)
 
 

@@ -24,7 +24,8 @@ from pipeline_operator.observed_api import ObservedApi
 from pipeline_operator.run_gauges import RunGauges
 from pipeline_operator.store_metrics import measured
 from support.fake_kubernetes import FakeKubernetes
-from support.operator_world import CONFIGS, FakeIntegrations, FakeRecords, World
+from support.fake_ledger import FakeFacts, FakePlans
+from support.operator_world import CONFIGS, FakeRecords, World
 from support.waiting import eventually
 
 
@@ -106,8 +107,15 @@ async def test_a_call_to_the_store_is_counted_by_method_and_outcome() -> None:
 
 def test_each_way_to_end_is_served_before_a_run_has_ended_so() -> None:
     """Or `increase` would be zero where the first run fails so."""
-    failed = set(Reason) - {Reason.COMPLETED, Reason.CANCELLED, Reason.ADMITTED}
-    failed -= {Reason.PENDING, Reason.STARTING, Reason.RUNNING, Reason.RETRYING, Reason.CANCELLING}
+    failed = set(Reason) - {Reason.COMPLETED, Reason.CANCELLED, Reason.ADMITTED, Reason.WAITING_FOR_QUOTA}
+    failed -= {
+        Reason.QUOTA_UNAVAILABLE,
+        Reason.PENDING,
+        Reason.STARTING,
+        Reason.RUNNING,
+        Reason.RETRYING,
+        Reason.CANCELLING,
+    }
     ends = {("Failed", reason) for reason in failed} | {("Completed", "Completed"), ("Cancelled", "Cancelled")}
     for phase, reason in ends:
         labels = {"phase": phase, "reason": reason}
@@ -115,11 +123,11 @@ def test_each_way_to_end_is_served_before_a_run_has_ended_so() -> None:
 
 
 def test_so_is_each_outcome_of_a_call_to_the_store_and_each_cause_of_a_failed_export() -> None:
-    measured(FakeIntegrations())
+    measured(FakeFacts(FakePlans()))
     registry = CollectorRegistry()
     ExporterMetrics(registry)
     for outcome in ("ok", "unavailable", "refused", "failed"):
-        labels = {"call": "FakeIntegrations.get", "outcome": outcome}
+        labels = {"call": "FakeFacts.get", "outcome": outcome}
         assert REGISTRY.get_sample_value("pipelines_store_calls_total", labels) is not None
     for cause in ("postgresql", "bigquery", "refused", "internal"):
         assert registry.get_sample_value("pipelines_export_failures_total", {"cause": cause}) == 0

@@ -23,7 +23,8 @@ from pipeline_operator.observed_api import ObservedApi
 from pipeline_operator.queue import WorkQueue
 from pipeline_operator.settings import OperatorSettings
 from pipeline_operator.sweep import Sweep
-from support.operator_world import CONFIGS, T0, FakeIntegrations, World
+from support.fake_ledger import FakeFacts
+from support.operator_world import CONFIGS, T0, World
 from support.waiting import eventually
 
 OWN = "pipelines"
@@ -249,7 +250,8 @@ def process(place: Place, seen: list[Sequence[str]]) -> Process:
         POD_NAMESPACE=OWN,
     )
     world = place.world
-    return Process(settings, world.kubernetes, world.records, FakeIntegrations(), now=world.now, informer=informer)
+    facts = FakeFacts(world.plans)
+    return Process(settings, world.kubernetes, world.records, world.ledger, facts, now=world.now, informer=informer)
 
 
 async def test_a_process_watches_what_is_there_and_ends_to_watch_what_is_back() -> None:

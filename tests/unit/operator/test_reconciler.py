@@ -2,10 +2,12 @@
 
 import pytest
 
+from pipeline_core.admission.subscription import Limits
 from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.outcome import Outcome
 from pipeline_core.store.errors import StoreUnavailableError
 from pipeline_operator.kube import KubeError
+from support.fake_ledger import FakePlans
 from support.operator_world import World
 
 GOOD = Outcome(status="succeeded", records_processed=42)
@@ -65,9 +67,42 @@ async def test_a_refused_run_fails_with_the_words_of_the_specification_and_has_a
     assert not any(path.endswith("/jobs") for _, path in world.kubernetes.calls)
 
 
-async def test_an_organization_without_the_integration_is_refused(world: World) -> None:
-    await world.reconcile(world.apply(org="globex"))
-    assert world.status()["message"] == "gcp integration not active"
+@pytest.mark.parametrize(
+    ("plans", "reason", "message"),
+    [
+        (FakePlans(limits={}), "OrganizationNotFound", "Organization not found: acme"),
+        (FakePlans(status={"acme": None}), "SubscriptionInactive", "Organization acme has no subscription"),
+        (
+            FakePlans(status={"acme": "SUSPENDED"}),
+            "SubscriptionInactive",
+            "Pipeline execution not allowed for SUSPENDED organizations",
+        ),
+        (FakePlans(integrated=set()), "IntegrationNotActive", "gcp integration not active"),
+        (FakePlans(limits={"acme": Limits(0, 9, 9)}), "DailyLimitReached", "Daily pipeline limit (0) reached"),
+        (FakePlans(limits={"acme": Limits(9, 0, 9)}), "MonthlyLimitReached", "Monthly pipeline limit (0) reached"),
+        (
+            FakePlans(limits={"acme": Limits(9, 9, 0)}),
+            "ConcurrentLimitReached",
+            "Concurrent pipeline limit (0) reached",
+        ),
+        (
+            FakePlans(limits={"acme": Limits(None, 9, 9)}),
+            "DailyLimitReached",
+            "Daily pipeline limit (not set) reached",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) and " " in value else "",
+)
+async def test_who_may_not_run_is_told_why_and_uses_nothing(
+    world: World, plans: FakePlans, reason: str, message: str
+) -> None:
+    vars(world.plans).update(vars(plans))
+    uid = world.apply()
+    await world.reconcile(uid)
+    assert (world.status()["phase"], world.status()["message"]) == ("Failed", message)
+    assert conditions(world) == {"Admitted": ("False", reason), "Succeeded": ("False", "Rejected")}
+    assert world.record(uid).error_message == message
+    assert world.ledger.rows == {}
 
 
 async def test_cancelling_ends_only_when_job_and_pods_are_gone(world: World) -> None:
@@ -165,7 +200,7 @@ async def test_without_postgresql_a_run_waits_says_so_and_nothing_is_started_unr
         "Pending",
         "Waiting for PostgreSQL, which can't be reached",
     )
-    assert conditions(world)["Admitted"] == ("Unknown", "StoreUnavailable")
+    assert conditions(world)["Admitted"] == ("Unknown", "QuotaUnavailable")
     assert [method for method, _ in world.kubernetes.writes()] == ["PATCH"]
     world.records.fault = lambda method: None
     await world.reconcile(uid)

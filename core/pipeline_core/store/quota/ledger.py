@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from pipeline_core.store.engine import transaction
 from pipeline_core.store.grouping import Grouped
+from pipeline_core.store.quota.recompute import Drift, drift
 from pipeline_core.store.quota.reserve import reserve_many, reserve_one
 from pipeline_core.store.quota.settle import Settlement, settle_within
 from pipeline_core.store.quota.standing import Standing, standing_within
@@ -41,9 +42,9 @@ _HELD = text(
 )
 _ROOM = text(
     """
-    SELECT u.org_slug, s.concurrent_pipelines_limit - u.concurrent AS room
-    FROM quota_usage u JOIN org_subscriptions s ON s.org_slug = u.org_slug
-    WHERE u.org_slug = any(:orgs) AND u.concurrent < s.concurrent_pipelines_limit
+    SELECT s.org_slug, s.concurrent_pipelines_limit - coalesce(u.concurrent, 0) AS room
+    FROM org_subscriptions s LEFT JOIN quota_usage u ON u.org_slug = s.org_slug
+    WHERE s.org_slug = any(:orgs) AND coalesce(u.concurrent, 0) < s.concurrent_pipelines_limit
     """
 )
 
@@ -88,6 +89,10 @@ class QuotaLedger:
         """The organization's plan and what is used of it."""
         async with transaction(self._engine) as connection:
             return await standing_within(connection, org_slug)
+
+    async def drift(self) -> list[Drift]:
+        """Counters that differ from the ledger they are the sums of: none, or there is a defect."""
+        return await drift(self._engine)
 
     async def _free(self, run_ids: Sequence[str]) -> list[bool]:
         async with transaction(self._engine) as connection:

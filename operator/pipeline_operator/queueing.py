@@ -1,0 +1,73 @@
+"""Tells of a run that waits for a slot: its record, its condition with its place in the queue, its time limit."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import structlog
+
+from pipeline_core.lifecycle.actions import seconds
+from pipeline_core.lifecycle.observed import Run
+from pipeline_core.lifecycle.phases import Phase
+from pipeline_core.lifecycle.reasons import Reason
+from pipeline_core.store.records import RunRecords
+from pipeline_core.store.runs import NewRun
+from pipeline_operator import status
+from pipeline_operator.ending import Ending
+from pipeline_operator.events import Events
+from pipeline_operator.waiting_room import WaitingRoom
+from pipeline_operator.writer import StatusWriter
+
+_log = structlog.get_logger(__name__)
+
+TIMED_OUT = "QueueTimeout"
+# A place moves with every slot that is freed, and each run's status is a write: it is told again after this, and with
+# many runs so seldom that they make ten writes in a second.
+_TELL_AGAIN = timedelta(seconds=30)
+_BETWEEN_RUNS = timedelta(seconds=0.1)
+
+
+class Queueing:
+    """`now` is the wall clock in UTC."""
+
+    def __init__(
+        self,
+        room: WaitingRoom,
+        records: RunRecords,
+        ending: Ending,
+        writer: StatusWriter,
+        events: Events,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._room = room
+        self._records = records
+        self._ending = ending
+        self._writer = writer
+        self._events = events
+        self._now = now
+
+    async def wait(self, run: Run, record: NewRun) -> float | None:
+        """Have a run in the waiting room say that it waits; returns in how many seconds to look again.
+
+        Ends it where it has waited for too long. `record` is what it is recorded with until it gets its slot.
+        """
+        message = self._room.words(run)
+        if self._now() >= run.waits_until:
+            self._room.leave(run.uid)
+            waited = seconds(run.waits_until - run.created_at)
+            await self._ending.reject(run, TIMED_OUT, f"No slot was free within {waited}s ({message})")
+            return None
+        if not run.status.waits_for_quota:
+            stored = await self._records.begin(record)
+            if stored.phase.is_final:
+                self._room.leave(run.uid)
+                await self._ending.publish(run, stored)
+                return None
+        # crash here: the next process begins the same record and writes the same status.
+        waiting = status.condition("Admitted", "False", Reason.WAITING_FOR_QUOTA, message, run.generation)
+        conditions = [waiting, status.succeeded(run, Phase.PENDING, Reason.PENDING, message)]
+        await self._writer.write(run, status.build_status(run, Phase.PENDING, conditions, message=message))
+        if not run.status.waits_for_quota:
+            _log.info("run waits for a slot", run_id=run.run_id, org=run.spec.org, message=message)
+            self._events.tell(run, Reason.WAITING_FOR_QUOTA, message)
+        again = max(_TELL_AGAIN, len(self._room) * _BETWEEN_RUNS)
+        return max(0.0, min(again, run.waits_until - self._now()) / timedelta(seconds=1))
