@@ -40,7 +40,8 @@ class RunGauges(Collector):
                 continue  # without an object it has no phase
             phase = run.status.phase or Phase.PENDING
             count[phase] += 1
-            oldest[phase] = max(oldest[phase], (now - run.created_at).total_seconds())
+            if not run.status.waits_for_quota:  # which is as it should be, however long it takes
+                oldest[phase] = max(oldest[phase], (now - run.created_at).total_seconds())
         yield _family("pipelines_runs_active", "Runs that have not ended.", count)
         yield _family("pipelines_runs_oldest_seconds", "Time since the creation of the oldest run in a phase.", oldest)
         yield GaugeMetricFamily(
