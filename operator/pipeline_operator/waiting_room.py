@@ -69,7 +69,7 @@ class WaitingRoom:
             self._called_at.pop(run.uid, None)
             self._queue.put(run.spec.org, run.uid, Rank(-run.spec.priority, run.created_at, run.name))
             self._tell()
-        self._news.set()
+            self._news.set()
 
     def leave(self, uid: str) -> None:
         """The run waits no longer: it has got its slot, or is over."""

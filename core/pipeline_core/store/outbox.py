@@ -40,6 +40,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from pipeline_core.store.engine import TRANSACTION_SECONDS, transaction
 from pipeline_core.store.errors import StoreUnavailableError
+from pipeline_core.store.quota.retention import prune_reservations
 from pipeline_core.store.runs import StoredRun
 from pipeline_core.store.tables import export_job, run_record
 
@@ -159,7 +160,10 @@ class Outbox:
             .with_for_update(skip_locked=True)
         )
         async with transaction(self._engine) as connection:
-            return (await connection.execute(delete(run_record).where(run_record.c.run_id.in_(old)))).rowcount
+            pruned = (await connection.execute(delete(run_record).where(run_record.c.run_id.in_(old)))).rowcount
+        # As old, and more of them: a run that was refused has a record only, and months of counters need their rows.
+        await prune_reservations(self._engine, before, limit=limit)
+        return pruned
 
 
 async def _within(connection: AsyncConnection, statement: Executable) -> CursorResult[Any]:
