@@ -6,8 +6,8 @@ Every name made for a run is a function of its id, so a step can be repeated aft
 import re
 from uuid import UUID
 
-# It names BigQuery datasets, which allow no hyphen.
-ORG_SLUG = re.compile(r"[a-z][a-z0-9_]{1,62}")
+# It names BigQuery datasets, which allow no hyphen, and is the value of labels, which end in a letter or a digit.
+ORG_SLUG = re.compile(r"[a-z][a-z0-9_]{0,61}[a-z0-9]")
 # A provider, domain, pipeline stem or parameter name.
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 ENV = re.compile(r"[a-z0-9]{1,16}")

@@ -9,21 +9,25 @@ from pipeline_core.lifecycle.observed import Run
 from pipeline_core.resolve import RunRequest
 from pipeline_core.run_document import RunDocument
 from pipeline_core.store.facts import AdmissionFacts
+from pipeline_operator.tenancy import Tenancy
 
 
 class Admission:
     """Turns a PipelineRun into a run document, or refuses it."""
 
-    def __init__(self, catalog: CatalogWatcher, facts: AdmissionFacts, env: str) -> None:
+    def __init__(self, catalog: CatalogWatcher, facts: AdmissionFacts, env: str, tenancy: Tenancy) -> None:
         self._catalog = catalog
         self._facts = facts
         self._env = env
+        self._tenancy = tenancy
 
     async def admit(self, run: Run) -> RunDocument:
         """Resolve the run as of its logical time, so that asking again is the same answer; its quota comes after.
 
-        Raises PipelinesError for a refusal, StoreUnavailableError where PostgreSQL is away.
+        Raises PipelinesError for a refusal, StoreUnavailableError where PostgreSQL is away, KubeUnavailableError or
+        KubeError where the run's namespace can't be read.
         """
+        await self._tenancy.check(run)  # first: a stranger to the organization learns nothing of it
         spec = run.spec
         request = RunRequest(
             run_id=run.run_id,

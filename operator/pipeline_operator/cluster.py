@@ -64,7 +64,12 @@ class Cluster:
 
     async def namespace_exists(self, namespace: str) -> bool:
         """Whether the namespace is there, terminating or not."""
-        return await self._get(f"{_CORE}/namespaces/{quote(namespace)}") is not None
+        return await self.namespace_labels(namespace) is not None
+
+    async def namespace_labels(self, namespace: str) -> dict[str, str] | None:
+        """The labels of the namespace, or None where it isn't there."""
+        body = await self._get(f"{_CORE}/namespaces/{quote(namespace)}")
+        return None if body is None else dict(body["metadata"].get("labels") or {})
 
     async def went_with_namespace(self, namespace: str, error: KubeError) -> bool:
         """Whether it was refused because the namespace is gone: the rights in it, and all else, went with it."""

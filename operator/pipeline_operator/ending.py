@@ -6,6 +6,7 @@ from datetime import datetime
 import structlog
 
 from pipeline_core import identifiers
+from pipeline_core.errors import PipelinesError
 from pipeline_core.lifecycle.actions import Finish
 from pipeline_core.lifecycle.observed import Run
 from pipeline_core.lifecycle.phases import Phase
@@ -82,8 +83,8 @@ class Ending:
         except RunIdTakenError as error:
             await self.refuse_without_record(run, error)
             return
+        self._cache.get(run.uid).holds_slot = not frees
         if frees:
-            self._cache.get(run.uid).holds_slot = False
             self._slot_freed()
         # crash here: the next pass decides some end again, and the record answers with the one that it holds.
         await self.publish(run, stored, refusal)
@@ -124,8 +125,9 @@ class Ending:
         good = phase is Phase.COMPLETED or reason == Reason.CANCELLED
         self._events.tell(run, refusal[0] if refusal else reason, message, "Normal" if good else "Warning")
 
-    async def refuse_without_record(self, run: Run, error: RunIdTakenError) -> None:
-        """Refuse a run whose id is another run's: nothing may be written to that one's record."""
+    async def refuse_without_record(self, run: Run, error: PipelinesError) -> None:
+        """Refuse a run whose id, or organization, is another's: nothing may be written to what is theirs."""
+        self._cache.get(run.uid).holds_slot = False  # nor their slot given back
         metrics.RUNS_REJECTED.labels(error.reason).inc()
         conditions = [
             status.admitted(run, (error.reason, str(error))),

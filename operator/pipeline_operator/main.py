@@ -52,6 +52,7 @@ from pipeline_operator.slots import Slots
 from pipeline_operator.starting import Starting
 from pipeline_operator.store_metrics import measured
 from pipeline_operator.sweep import Sweep
+from pipeline_operator.tenancy import Tenancy
 from pipeline_operator.waiting_room import WaitingRoom
 from pipeline_operator.work import work_forever
 from pipeline_operator.writer import StatusWriter
@@ -125,8 +126,8 @@ class Operator:
         self.sweep = Sweep(cluster, self.cache, self.queue, records, self.namespaces)
         self.events = events = Events(cluster, now, self.queue.is_busy)
         writer = StatusWriter(cluster, self.cache, now)
-        self.room = room = WaitingRoom(ledger, self.queue.add, self._knows_all, clock)
-        self.healing = Healing(cluster, self.cache, ledger, records, now, room.slot_freed)
+        self.room = room = WaitingRoom(ledger, self.cache, self.queue.add, self._knows_all, clock)
+        self.healing = Healing(cluster, self.cache, ledger, records, now, room)
         ending = Ending(records, self.cache, writer, events, now, room.slot_freed)
         key = settings.progress_key.get_secret_value()
         accepts = bool(settings.progress_url and key)
@@ -135,7 +136,7 @@ class Operator:
             cluster,
             self.cache,
             records,
-            Admission(self.catalog, facts, settings.env),
+            Admission(self.catalog, facts, settings.env, Tenancy(cluster, settings.tenancy, clock)),
             Slots(ledger, self.cache, self.healing, room),
             Queueing(room, records, ending, writer, events, now),
             ending,

@@ -12,6 +12,7 @@ from pydantic.functional_validators import BeforeValidator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from pipeline_core import identifiers
+from pipeline_core.admission.tenancy import TenancyMode
 from pipeline_core.errors import ConfigInvalidError
 from pipeline_core.lifecycle.actions import Deadlines
 
@@ -28,6 +29,8 @@ class OperatorSettings(BaseSettings):
     env: Annotated[str, Field(pattern=f"^{identifiers.ENV.pattern}$")]
     # Namespaces to watch; none means all of them.
     namespaces: Annotated[list[str], NoDecode, BeforeValidator(_split)] = []
+    # Whose runs may be in a namespace.
+    tenancy: TenancyMode = TenancyMode.SHARED
     catalog_dir: Path = Path("/etc/pipelines/configs")
     runner_template: Path = Path("/etc/pipelines/runner/runner.yaml")
     # Where runner pods send progress; empty means that they send none.

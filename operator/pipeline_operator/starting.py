@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from pipeline_core import identifiers
+from pipeline_core.admission.tenancy import WrongNamespaceError
 from pipeline_core.errors import ConfigInvalidError, PipelinesError
 from pipeline_core.lifecycle.actions import Finish, seconds
 from pipeline_core.lifecycle.observed import Run
@@ -100,11 +101,12 @@ class Starting:
             away = status.condition("Admitted", "Unknown", Reason.QUOTA_UNAVAILABLE, _STORE_AWAY, run.generation)
             await self._wait(run, Phase.PENDING, Reason.PENDING, _STORE_AWAY, away)
             raise
-        except RunIdTakenError as error:
+        except (RunIdTakenError, WrongNamespaceError) as error:
             await self._ending.refuse_without_record(run, error)
             return None
         except PipelinesError as error:
-            await self._ending.reject(run, error.reason, str(error))
+            if not await self._was_started(run):
+                await self._ending.reject(run, error.reason, str(error))
             return None
         if stored.phase.is_final:
             # The run had ended before (a restored object, a status write that was lost): its record is the truth.
@@ -117,6 +119,13 @@ class Starting:
         if is_new or await self._still_wanted(run):
             await self._create_job(run, document)
         return None
+
+    async def _was_started(self, run: Run) -> bool:
+        """Whether the run, which isn't admitted now, was before: an answer was lost, and its Job is there."""
+        stored = await self._records.get(run.run_id)
+        if stored is None or stored.job_name is None or stored.object_uid != run.uid:
+            return False
+        return await self._is_under_way(run)
 
     async def _is_under_way(self, run: Run) -> bool:
         """Whether an earlier process has started it: its Job may be deleted by now, and its pods not shown yet."""

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 import yaml
-from kubernetes import client, config
+from kubernetes import client
 
 from pipeline_core.lifecycle.observed import Run, RunSpec
 from pipeline_core.run_document import RunDocument
-from pipeline_local.paths import Paths
 from pipeline_operator.manifests import build_job
 from pipeline_operator.settings import RunnerTemplate
 from support.chart import LOCAL, NAMESPACE, REQUIRED, Rendering, merged, render
+from support.impersonation import refused_for
 from support.local_cluster import api_client, install_crds, kubectl, refusal
 
 pytestmark = pytest.mark.e2e
@@ -132,28 +132,13 @@ def test_a_namesake_in_another_namespace_is_no_component(namespace: str, compone
     assert refused_for(f"system:serviceaccount:elsewhere:{account}", {**SPEC, "createdBy": "bob"}, namespace)
 
 
-def refused_for(user: str, spec: Mapping[str, Any], namespace: str) -> str:
-    """Why `user`, who has every right, can't create a run with `spec`; empty if they can."""
-    api = config.new_client_from_config(str(Paths.from_environment().kubeconfig))
-    api.set_default_header("Impersonate-User", user)
-    api.set_default_header("Impersonate-Group", "system:masters")
-    run = {"apiVersion": "pipelines.dev/v1alpha1", "kind": "PipelineRun", "metadata": {"name": "one"}, "spec": spec}
-    where = ("pipelines.dev", "v1alpha1", namespace, "pipelineruns")
-    with api:
-        try:
-            client.CustomObjectsApi(api).create_namespaced_custom_object(*where, run, dry_run="All")
-        except client.ApiException as error:
-            if error.status != 403:
-                raise
-            return refusal(error)
-    return ""
-
-
 def installed_component() -> str | None:
     """The user that the policy of an installation for all namespaces trusts."""
     admission = client.AdmissionregistrationV1Api(api_client())
     label = "app.kubernetes.io/name=pipelines"
     for binding in admission.list_validating_admission_policy_binding(label_selector=label).items:
+        if "-created-by." not in binding.metadata.name:
+            continue
         if not (resources := binding.spec.match_resources) or not resources.namespace_selector.match_expressions:
             policy = admission.read_validating_admission_policy(binding.spec.policy_name)
             found = re.search(r"system:serviceaccount:[^']+", policy.spec.variables[0].expression)

@@ -166,7 +166,7 @@ def test_run_is_accepted(runs: Resource, changes: Mapping[str, Any]) -> None:
         ({"provider": ABSENT}, ["spec.provider: Required value"]),
         ({"domain": ABSENT}, ["spec.domain: Required value"]),
         ({"pipeline": ABSENT}, ["spec.pipeline: Required value"]),
-        ({"org": "Acme"}, ["spec.org", '"Acme"', "^[a-z][a-z0-9_]{1,62}$"]),
+        ({"org": "Acme"}, ["spec.org", '"Acme"', "^[a-z][a-z0-9_]{0,61}[a-z0-9]$"]),
         ({"org": "acme-corp"}, ["spec.org", '"acme-corp"']),
         ({"org": "a"}, ["spec.org"]),
         ({"org": "acme\n"}, ["spec.org"]),

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from pipeline_core.admission.tenancy import TenancyMode
 from pipeline_core.catalog import CatalogWatcher
 from pipeline_core.lifecycle.actions import Deadlines
 from pipeline_core.outcome import Outcome
@@ -28,6 +29,7 @@ from pipeline_operator.settings import RunnerTemplate
 from pipeline_operator.settling import Settling
 from pipeline_operator.slots import Slots
 from pipeline_operator.starting import Starting
+from pipeline_operator.tenancy import Tenancy
 from pipeline_operator.waiting_room import WaitingRoom
 from pipeline_operator.writer import StatusWriter
 from support.fake_kubernetes import FakeKubernetes
@@ -117,10 +119,13 @@ class World:
         self.kubernetes = FakeKubernetes(self.now)
         self.records = FakeRecords()
         self.plans = FakePlans()
+        self.tenancy = TenancyMode.SHARED
         self.ledger = FakeLedger(self.records, self.plans, self.now)
         # The runner template's: its pods' annotations, or why it can't be read.
         self.annotations: dict[str, str] = {}
         self.template_error: Exception | None = None
+        # Whether the operator's watches and its sweep have shown every run.
+        self.knows_all = True
         self.start_operator()
 
     def now(self) -> datetime:
@@ -133,14 +138,14 @@ class World:
         self.events = events = Events(cluster, self.now)
         writer = StatusWriter(cluster, self.cache, self.now)
         self.woken: list[str] = []
-        self.room = room = WaitingRoom(self.ledger, self.woken.append, lambda: True, self._clock)
-        self.healing = Healing(cluster, self.cache, self.ledger, self.records, self.now, room.slot_freed)
+        self.room = room = WaitingRoom(self.ledger, self.cache, self.woken.append, lambda: self.knows_all, self._clock)
+        self.healing = Healing(cluster, self.cache, self.ledger, self.records, self.now, room)
         ending = Ending(self.records, self.cache, writer, events, self.now, room.slot_freed)
         starting = Starting(
             cluster,
             self.cache,
             self.records,
-            Admission(CATALOG, FakeFacts(self.plans), "dev"),
+            Admission(CATALOG, FakeFacts(self.plans), "dev", Tenancy(cluster, self.tenancy, self._clock)),
             Slots(self.ledger, self.cache, self.healing, room),
             Queueing(room, self.records, ending, writer, events, self.now),
             ending,

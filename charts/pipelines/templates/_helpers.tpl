@@ -69,6 +69,22 @@ matchExpressions:
 {{- end -}}
 {{- end -}}
 
+{{/* Puts the ValidatingAdmissionPolicy of a name in force where runs are this installation's. */}}
+{{- define "pipelines.policyBinding" -}}
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata:
+  name: {{ .name }}
+  labels: {{- include "pipelines.labels" (dict "root" .root "component" "operator") | nindent 4 }}
+spec:
+  policyName: {{ .name }}
+  validationActions: [Deny]
+  {{- if not .root.Values.watch.allNamespaces }}
+  matchResources:
+    namespaceSelector: {{- include "pipelines.watchedSelector" .root | nindent 6 }}
+  {{- end }}
+{{- end -}}
+
 {{/* The address that a server of this chart is reached at, without its port. */}}
 {{- define "pipelines.host" -}}
 {{- if .root.Values.hostNetwork -}}

@@ -15,6 +15,12 @@
 - apiGroups: [""]
   resources: [events]
   verbs: [create, list]
+{{- if eq .Values.tenancy.mode "NamespacePerOrganization" }}
+# The namespace's own object, whose label names its organization: in a Role this is that one namespace alone.
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [get]
+{{- end }}
 {{- end -}}
 
 {{/* The operator's ServiceAccount as the subject of a binding. */}}

@@ -15,6 +15,9 @@
 {{- if and .Values.watch.allNamespaces .Values.watch.namespaces -}}
 {{- fail "watch.namespaces: leave it empty with watch.allNamespaces=true, which watches every namespace" -}}
 {{- end -}}
+{{- if and (eq .Values.tenancy.mode "NamespacePerOrganization") (not .Values.watch.allNamespaces) (not .Values.watch.namespaces) -}}
+{{- fail "watch.namespaces: list the organizations' namespaces, or set watch.allNamespaces=true, for tenancy.mode=NamespacePerOrganization; the release's own holds Secrets that no organization may read" -}}
+{{- end -}}
 {{- if and .Values.bigquery.keySecret.name (eq .Values.bigquery.credentials "anonymous") -}}
 {{- fail "bigquery.keySecret.name: leave it empty with bigquery.credentials=anonymous" -}}
 {{- end -}}

@@ -1,11 +1,12 @@
 """The order in which waiting runs are called when slots are free: first come within priority, in turn between tenants.
 
-Between organizations it is a deficit round-robin in which every run costs the same and every turn is worth one run: an
-organization that has a free slot is served after at most one run of each other organization that waits.
+Between organizations it is a deficit round-robin in which every run costs the same and every turn is worth one run: the
+organization whose last turn is longest ago goes first. One that waits and has a free slot is served after at most one
+run of each other organization that began to wait before it or had its last turn before it, and none of the others.
 """
 
+import heapq
 from bisect import bisect_left, insort
-from collections import deque
 from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import NamedTuple
@@ -24,7 +25,9 @@ class FairQueue:
 
     def __init__(self) -> None:
         self._waiting: dict[str, list[tuple[Rank, str]]] = {}
-        self._turns: deque[str] = deque()
+        # When each organization with runs to be called had its last turn, or came: a count that only grows.
+        self._turns: dict[str, int] = {}
+        self._turn = 0
         self._known: dict[str, tuple[str, Rank]] = {}
         self._called: dict[str, set[str]] = {}
 
@@ -40,6 +43,10 @@ class FairQueue:
         """The organizations that have runs to be called."""
         return self._waiting.keys()
 
+    def keys(self, org: str) -> list[str]:
+        """The organization's runs that wait to be called, in their order."""
+        return [key for _, key in self._waiting.get(org, ())]
+
     def has(self, org: str) -> bool:
         """Whether runs of the organization wait, called or not."""
         return org in self._waiting or org in self._called
@@ -53,7 +60,7 @@ class FairQueue:
         self.leave(key)
         if org not in self._waiting:
             self._waiting[org] = []
-            self._turns.append(org)
+            self._take_turn(org)
         insort(self._waiting[org], (rank, key))
         self._known[key] = (org, rank)
 
@@ -63,10 +70,10 @@ class FairQueue:
             org, rank = self._known[key]
             self.put(org, key, rank)
 
-    def leave(self, key: str) -> None:
-        """The run waits no longer, for whatever reason."""
+    def leave(self, key: str) -> str | None:
+        """The run waits no longer, for whatever reason. Returns the organization that it has waited for, if it has."""
         if key not in self._known:
-            return
+            return None
         org, rank = self._known.pop(key)
         called = self._called.get(org, set())
         if key in called:
@@ -75,6 +82,7 @@ class FairQueue:
                 del self._called[org]
         else:
             self._remove(org, (rank, key))
+        return org
 
     def place(self, key: str) -> tuple[int, int]:
         """The run's place among its organization's waiting runs, from 1, and how many they are. Raises KeyError."""
@@ -87,29 +95,39 @@ class FairQueue:
     def call(self, room: Mapping[str, int], most: int) -> list[str]:
         """The next runs, at most `most`, in the order in which they are to ask for a slot; `room` has the free ones.
 
-        Runs that were called before and have not got their slots yet count as being in them.
+        Runs that were called before and have not got their slots yet count as being in them. It takes as long as there
+        are organizations in `room`, however many wait without any.
         """
-        left = {org: room.get(org, 0) - len(self._called.get(org, ())) for org in self._waiting}
-        eligible = sum(slots > 0 for slots in left.values())
+        left = {org: slots - len(self._called.get(org, ())) for org, slots in room.items() if org in self._waiting}
+        turns = [(self._turns[org], org) for org, slots in left.items() if slots > 0]
+        heapq.heapify(turns)
         called: list[str] = []
-        while eligible and len(called) < most:
-            org = self._turns[0]
-            self._turns.rotate(-1)
-            if left[org] <= 0:
-                continue
-            _, key = first = self._waiting[org][0]
+        while turns and len(called) < most:
+            _, org = heapq.heappop(turns)
+            _, key = self._waiting[org][0]
             called.append(key)
-            self._remove(org, first)
-            self._called.setdefault(org, set()).add(key)
+            self.call_one(key)
             left[org] -= 1
-            if org not in self._waiting or left[org] <= 0:
-                left[org] = 0
-                eligible -= 1
+            if left[org] > 0 and org in self._waiting:
+                heapq.heappush(turns, (self._turns[org], org))
         return called
+
+    def call_one(self, key: str) -> None:
+        """It is this run's turn, whoever else waits; no other's if it waits no longer."""
+        if key not in self._known or self.is_called(key):
+            return
+        org, rank = self._known[key]
+        self._take_turn(org)
+        self._remove(org, (rank, key))
+        self._called.setdefault(org, set()).add(key)
+
+    def _take_turn(self, org: str) -> None:
+        self._turn += 1
+        self._turns[org] = self._turn
 
     def _remove(self, org: str, entry: tuple[Rank, str]) -> None:
         entries = self._waiting[org]
         del entries[bisect_left(entries, entry)]
         if not entries:
             del self._waiting[org]
-            self._turns.remove(org)
+            del self._turns[org]

@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from pipeline_operator.settings import RunnerTemplate
+from pipeline_core.admission.tenancy import TenancyMode
+from pipeline_operator.settings import OperatorSettings, RunnerTemplate
 from support.chart import (
     CHART,
     LOCAL,
@@ -25,6 +26,7 @@ from support.chart import (
 
 pytestmark = pytest.mark.e2e
 
+PER_ORGANIZATION = TenancyMode.NAMESPACE_PER_ORGANIZATION
 PRODUCTION = yaml.safe_load((CHART / "examples" / "values-production.yaml").read_text())
 DEV = merged(LOCAL, {"hostNetwork": False})
 EVERYTHING = merged(
@@ -32,6 +34,7 @@ EVERYTHING = merged(
     {
         "image": {"pullSecrets": [{"name": "registry"}]},
         "bigquery": {"keySecret": {"name": "bigquery"}},
+        "tenancy": {"mode": "NamespacePerOrganization"},
         "operator": {"priorityClassName": "high", "nodeSelector": {"disk": "ssd"}, "labels": {"team": "data"}},
     },
 )
@@ -179,6 +182,43 @@ def test_watched_namespaces_have_roles_and_the_cluster_tells_only_whether_they_e
     assert environment(operator["spec"]["containers"][0])["PIPELINES_NAMESPACES"] == "a,b"
     (binding,) = rendering.of_kind("ValidatingAdmissionPolicyBinding")
     assert binding["spec"]["matchResources"]["namespaceSelector"]["matchExpressions"][0]["values"] == ["a", "b"]
+
+
+def test_a_shared_namespace_has_no_policy_and_asks_no_right(required: Rendering) -> None:
+    operator = required.pods["pipelines-operator"]["spec"]["containers"][0]
+    assert environment(operator)["PIPELINES_TENANCY"] == "Shared"
+    assert [name_of(policy) for policy in required.of_kind("ValidatingAdmissionPolicy")] == [
+        f"pipelines-created-by.{NAMESPACE}"
+    ]
+    assert "/namespaces" not in grants(required.get("Role", "pipelines-operator")["rules"])
+
+
+@pytest.mark.parametrize(
+    ("watch", "watched"),
+    [({"namespaces": ["a", "b"]}, ["a", "b"]), ({"allNamespaces": True}, [])],
+    ids=["listed", "all"],
+)
+def test_a_namespace_per_organization_is_kept_by_policy_and_operator(
+    required: Rendering, watch: dict[str, Any], watched: list[str]
+) -> None:
+    rendering = render(merged(REQUIRED, {"watch": watch, "tenancy": {"mode": "NamespacePerOrganization"}}))
+    operator = rendering.pods["pipelines-operator"]["spec"]["containers"][0]
+    assert OperatorSettings(env="dev", tenancy=environment(operator)["PIPELINES_TENANCY"]).tenancy is PER_ORGANIZATION
+    name = f"pipelines-tenancy.{NAMESPACE}"
+    (rule,) = rendering.get("ValidatingAdmissionPolicy", name)["spec"]["matchConstraints"]["resourceRules"]
+    crds = [yaml.safe_load(path.read_text())["spec"]["names"]["plural"] for path in (ROOT / "crds").glob("*.yaml")]
+    assert set(rule["resources"]) == set(crds), "nothing of an organization gets in beside it"
+    spec = rendering.get("ValidatingAdmissionPolicyBinding", name)["spec"]
+    resources = {"matchResources": {"namespaceSelector": selecting(*watched)}} if watched else {}
+    assert spec == {"policyName": name, "validationActions": ["Deny"], **resources}
+    kind, at, roles = (
+        ("Role", "pipelines-operator", 2) if watched else ("ClusterRole", f"pipelines-operator.{NAMESPACE}", 1)
+    )
+    found = [role for role in rendering.of_kind(kind) if name_of(role) == at]
+    assert len(found) == roles
+    for role in found:
+        more = grants(required.get("Role", "pipelines-operator")["rules"]) | {"/namespaces": {"get"}}
+        assert grants(role["rules"]) == more
 
 
 def test_crds_are_those_of_the_repository_and_kept(required: Rendering) -> None:

@@ -35,6 +35,11 @@ pytestmark = pytest.mark.e2e
             {"watch": {"namespaces": ["a"], "allNamespaces": True}},
             ["watch.namespaces: leave it empty with watch.allNamespaces=true"],
         ),
+        ({"tenancy": {"mode": "PerNamespace"}}, ["'/tenancy/mode'", "'Shared', 'NamespacePerOrganization'"]),
+        (
+            {"tenancy": {"mode": "NamespacePerOrganization"}},
+            ["watch.namespaces: list the organizations' namespaces, or set watch.allNamespaces=true"],
+        ),
         ({"image": {"operator": {"tag": "a b"}}}, ["'/image/operator/tag'"]),
         ({"image": {"operator": {"digest": "abc"}}}, ["'/image/operator/digest'"]),
         (
