@@ -6,9 +6,10 @@ import pytest
 
 from pipeline_local.quickstart import source
 from pipeline_local.quickstart.export import billing_export
-from pipeline_local.quickstart.tour import ORG, prepare
+from pipeline_local.quickstart.tour import ORG
 from support import obstacles
 from support.installation import Installation
+from support.organizations import prepare
 
 _HERE = Path(__file__).parent
 

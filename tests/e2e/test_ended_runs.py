@@ -7,8 +7,8 @@ import pytest
 
 from pipeline_core.lifecycle.phases import Phase
 from pipeline_local.quickstart import source
-from pipeline_local.quickstart.tour import integrate
 from support.installation import Installation
+from support.organizations import integrate
 
 # An organization whose export isn't where its integration says.
 LOST = "lost"

@@ -54,7 +54,7 @@ def used(installation: Installation, org: str) -> tuple[int, int]:
 def applied(installation: Installation, org: str, count: int, **spec: object) -> Iterator[list[str]]:
     """That many runs, applied at once; deleted at the end."""
     names = [f"e2e-{org.replace('_', '-')}-{number:02d}" for number in range(count)]
-    items = [manifest(name, **noop(), **{**spec, "org": org}) for name in names]
+    items = [manifest(name, **{**noop(), **spec, "org": org}) for name in names]
     kubectl = installation.kubectl
     kubectl("delete", "plr", *names, "--ignore-not-found", "--timeout=60s")
     kubectl("apply", "--filename=-", manifest={"apiVersion": "v1", "kind": "List", "items": items})

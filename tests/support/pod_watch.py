@@ -54,7 +54,9 @@ def _read(process: "subprocess.Popen[str]", watch: PodWatch) -> None:
     decoder, text = json.JSONDecoder(), ""
     for line in process.stdout:
         text += line
-        if line.startswith("}"):  # objects are printed over several lines, the last of which is this
-            event, end = decoder.raw_decode(text)
-            watch.take(event)
-            text = text[end:].lstrip()
+        try:
+            event, _ = decoder.raw_decode(text)
+        except json.JSONDecodeError:
+            continue  # an object may be printed over several lines
+        watch.take(event)
+        text = ""
