@@ -9,6 +9,9 @@ from pydantic import ValidationError
 from pipeline_core.errors import PipelinesError
 from pipeline_core.outcome import ExitCode
 
+# What a person can mend: insufficient_privilege, undefined_table (not migrated, or another schema), undefined_column.
+_NOT_SET_UP = ("42501", "42P01", "42703")
+
 
 def refused(message: str, code: int = ExitCode.CONFIG) -> typer.Exit:
     """Say why on standard error; raise what is returned."""
@@ -30,6 +33,10 @@ def sentences() -> Iterator[None]:
     except Exception as error:
         if type(error).__module__.startswith(("google.", "requests.")):
             raise refused(f"BigQuery: {error}", ExitCode.TRANSIENT) from None
+        # The driver's error, within SQLAlchemy's: looked at without importing either.
+        cause = getattr(error, "orig", None)
+        if getattr(cause, "sqlstate", None) in _NOT_SET_UP:
+            raise refused(f"PostgreSQL: {str(cause).strip().splitlines()[0]}") from None
         raise
 
 

@@ -4,8 +4,11 @@ from typing import Annotated
 
 import typer
 
-from pipeline_cli.organizations import integration, org
+from pipeline_cli.integrations import integration
+from pipeline_cli.organizations import org
+from pipeline_cli.quota import quota
 from pipeline_cli.run import run
+from pipeline_cli.subscriptions import subscription
 from pipeline_cli.validate import validate
 from pipeline_core import __version__
 from pipeline_local.cli import app as local
@@ -21,7 +24,9 @@ app.command()(validate)
 app.command()(run)
 app.command()(quickstart)
 app.add_typer(org, name="org")
+app.add_typer(subscription, name="subscription")
 app.add_typer(integration, name="integration")
+app.add_typer(quota, name="quota")
 app.add_typer(local, name="local")
 
 

@@ -1,108 +1,81 @@
-"""`pipelines org` and `pipelines integration`: what an organization needs before its first run."""
+"""`pipelines org`: who may have runs, and the datasets that their pipelines write to."""
 
-import asyncio
-import json
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from pipeline_cli.failing import refused, sentences
-from pipeline_core.settings import BigQuerySettings, DatabaseSettings
+from pipeline_cli import options
+from pipeline_cli.database import database_url, with_database
+from pipeline_cli.failing import sentences
+from pipeline_core.settings import BigQuerySettings
 
-# Clients are imported where they are needed: most commands never meet a service.
 if TYPE_CHECKING:
-    from pipeline_core.store.integrations import Integration, Integrations
-
-T = TypeVar("T")
+    from pipeline_core.store.organizations import Organization
 
 org = typer.Typer(no_args_is_help=True, help="Organizations and their datasets.")
-integration = typer.Typer(no_args_is_help=True, help="What organizations set up for their providers.")
 
-_Org = Annotated[str, typer.Argument(metavar="ORG", help="Organization: a lower-case slug such as acme_corp.")]
 _Env = Annotated[str, typer.Option(envvar="PIPELINES_ENV", help="Environment: names the dataset {org}_{env}.")]
 
 
 @org.command("create")
-def create_org(slug: _Org, env: _Env = "dev") -> None:
-    """Make the dataset that an organization's pipelines write to. Harmless where it is there.
+def create_org(
+    slug: options.Org,
+    env: _Env = "dev",
+    name: Annotated[str | None, typer.Option(help="What people call it.")] = None,
+    time_zone: Annotated[
+        str | None, typer.Option(help="Zone of its days and months, such as Europe/Berlin. Etc/UTC where none is set.")
+    ] = None,
+) -> None:
+    """Make an organization and the dataset that its pipelines write to.
 
-    Uses PIPELINES_BIGQUERY_PROJECT and PIPELINES_BIGQUERY_LOCATION.
+    Harmless to repeat: what is there stays, but for a name or a time zone
+    that is given.
+
+    Uses PIPELINES_DATABASE_URL, PIPELINES_BIGQUERY_PROJECT and
+    PIPELINES_BIGQUERY_LOCATION.
     """
     from pipeline_core.store.bigquery.client import bigquery_client
     from pipeline_core.store.bigquery.datasets import create_org_dataset
+    from pipeline_core.store.organizations import Organizations, check_organization
 
     with sentences():
-        name, new = create_org_dataset(bigquery_client(BigQuerySettings()), slug, env)
-    typer.echo(f"dataset {name} {'created' if new else 'is there'}")
+        database_url()
+        check_organization(slug, name, time_zone)
+        dataset, dataset_is_new = create_org_dataset(bigquery_client(BigQuerySettings()), slug, env)
+        # crash here: nobody may run anything for an organization that isn't known; the next call makes it known
+        made, is_new = with_database(lambda engine: Organizations(engine).create(slug, name, time_zone))
+    named = f" ({made.display_name})" if made.display_name else ""
+    typer.echo(f"organization {slug}{named} {_is_made(is_new)}; its days and months are those of {made.time_zone}")
+    typer.echo(f"dataset {dataset} {_is_made(dataset_is_new)}")
 
 
-@integration.command("set")
-def set_integration(
-    slug: _Org,
-    provider: Annotated[str, typer.Argument(metavar="PROVIDER", help="Provider, such as gcp.")],
-    setting: Annotated[
-        list[str] | None, typer.Option(help="A setting, name=value; repeat it. All settings are replaced.")
-    ] = None,
-    status: Annotated[Literal["ACTIVE", "INACTIVE"], typer.Option(help="Whether runs may use it.")] = "ACTIVE",
-) -> None:
-    """Store an organization's integration with a provider, in the database of PIPELINES_DATABASE_URL.
+@org.command("list")
+def list_orgs(output: options.Output = "table") -> None:
+    """List all organizations."""
+    from pipeline_core.store.organizations import Organizations
 
-    Settings become variables of configs, such as billing_project_id; never put a secret here.
-    """
-    settings = dict(_pair(each) for each in setting or [])
     with sentences():
-        _with_integrations(lambda integrations: integrations.set(slug, provider, settings, status=status))
-    typer.echo(f"integration of {slug} with {provider} is {status}: {', '.join(settings) or 'no settings'}")
+        found = with_database(lambda engine: Organizations(engine).list())
+
+    def table() -> Table:
+        made = options.columns("ORG", "NAME", "TIME ZONE", "CREATED")
+        for each in found:
+            made.add_row(each.org_slug, each.display_name, each.time_zone, f"{each.created_at:%Y-%m-%d %H:%M:%S}")
+        return made
+
+    options.write(output, [_plain(each) for each in found], table)
 
 
-@integration.command("list")
-def list_integrations(
-    slug: _Org,
-    output: Annotated[
-        Literal["table", "json"], typer.Option("--output", "-o", help="How to write the result.")
-    ] = "table",
-) -> None:
-    """List an organization's integrations."""
-    with sentences():
-        found = _with_integrations(lambda integrations: integrations.list(slug))
-    if output == "json":
-        typer.echo(json.dumps([_plain(each) for each in found], indent=2))
-        return
-    table = Table("PROVIDER", "STATUS", "SETTINGS", "UPDATED", box=None)
-    for each in found:
-        settings = "\n".join(f"{name}={value}" for name, value in each.settings.items())
-        table.add_row(each.provider, each.status, settings, f"{each.updated_at:%Y-%m-%d %H:%M:%S}")
-    Console().print(table)
+def _is_made(is_new: bool) -> str:
+    return "created" if is_new else "is there"
 
 
-def _with_integrations(work: "Callable[[Integrations], Awaitable[T]]") -> T:
-    from pipeline_core.store.engine import create_engine
-    from pipeline_core.store.integrations import Integrations
-
-    async def connected() -> T:
-        engine = create_engine(DatabaseSettings().database_url.get_secret_value())
-        try:
-            return await work(Integrations(engine))
-        finally:
-            await engine.dispose()
-
-    return asyncio.run(connected())
-
-
-def _plain(found: "Integration") -> dict[str, object]:
+def _plain(found: "Organization") -> dict[str, object]:
     return {
-        "provider": found.provider,
-        "status": found.status,
-        "settings": dict(found.settings),
+        "org_slug": found.org_slug,
+        "display_name": found.display_name,
+        "time_zone": found.time_zone,
+        "created_at": found.created_at.isoformat(),
         "updated_at": found.updated_at.isoformat(),
     }
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, separator, value = text.partition("=")
-    if not name or not separator:
-        raise refused(f"--setting {text[:100]!r}: expected name=value")
-    return name, value

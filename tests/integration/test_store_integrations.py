@@ -3,13 +3,17 @@
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from pipeline_core.admission.subscription import OrganizationNotFoundError
 from pipeline_core.store.integrations import Integrations
+from pipeline_core.store.organizations import Organizations
 
 SETTINGS = {"billing_project_id": "acme-billing", "billing_dataset_id": "export"}
 
 
 @pytest.fixture
-def integrations(engine: AsyncEngine) -> Integrations:
+async def integrations(engine: AsyncEngine) -> Integrations:
+    for org in ("acme", "globex"):
+        await Organizations(engine).create(org)
     return Integrations(engine)
 
 
@@ -47,3 +51,15 @@ async def test_malformed_input_is_refused_by_name(
 ) -> None:
     with pytest.raises(ValueError, match=field):
         await integrations.set(org, provider, settings)
+
+
+async def test_an_organization_that_is_not_there_gets_none(integrations: Integrations) -> None:
+    with pytest.raises(OrganizationNotFoundError, match="Organization not found: initech"):
+        await integrations.set("initech", "gcp", SETTINGS)
+    assert await integrations.get("initech", "gcp") is None
+
+
+async def test_the_name_of_the_secret_is_replaced_with_the_rest(integrations: Integrations) -> None:
+    first = await integrations.set("acme", "gcp", SETTINGS, credential_secret="acme-gcp")
+    assert first.credential_secret == "acme-gcp"
+    assert (await integrations.set("acme", "gcp", SETTINGS)).credential_secret is None

@@ -12,6 +12,7 @@ from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.store.engine import create_engine, transaction
 from pipeline_core.store.errors import RunIdTakenError, RunNotRecordedError, StoreUnavailableError
 from pipeline_core.store.integrations import Integrations
+from pipeline_core.store.organizations import Organizations
 from pipeline_core.store.records import RunRecords
 from pipeline_local.services.processes import free_port
 from support.runs import T0, after, new_run
@@ -142,6 +143,8 @@ async def test_everybody_hears_that_it_is_away() -> None:
 
 async def test_integrations_that_are_asked_for_together_are_read_together(engine: AsyncEngine) -> None:
     integrations = Integrations(engine)
+    for org in ("acme", "globex"):
+        await Organizations(engine).create(org)
     await integrations.set("acme", "gcp", {"project": "one"})
     await integrations.set("globex", "gcp", {"project": "two"})
     keys = [("acme", "gcp"), ("globex", "gcp"), ("acme", "openai")] * 20

@@ -1,5 +1,6 @@
 """What each organization set up for each provider: settings for templates, and whether it is in use."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,9 +13,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from pipeline_core import identifiers
 from pipeline_core.store.engine import transaction
 from pipeline_core.store.grouping import Grouped
+from pipeline_core.store.organizations import check_known
 from pipeline_core.store.tables import org_integrations
 
 ACTIVE = "ACTIVE"
+# The name of a Kubernetes object, a DNS-1123 subdomain.
+_SECRET_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_SECRET_NAME_MAX = 253
 _KEY = tuple_(org_integrations.c.org_slug, org_integrations.c.provider)
 
 
@@ -65,14 +70,21 @@ class Integrations:
         return [found.get(key) for key in keys]
 
     async def set(
-        self, org_slug: str, provider: str, settings: Mapping[str, str], *, status: str = ACTIVE
+        self,
+        org_slug: str,
+        provider: str,
+        settings: Mapping[str, str],
+        *,
+        status: str = ACTIVE,
+        credential_secret: str | None = None,
     ) -> Integration:
         """Store an integration, in place of the one there may be.
 
-        Raises ValueError, naming the field, if the organization, the provider or a setting isn't well formed.
+        Raises OrganizationNotFoundError, and ValueError, naming the field, if the organization, the provider, a setting
+        or the Secret's name isn't well formed.
         """
-        _check(org_slug, provider, settings)
-        values = {"settings": dict(settings), "status": status}
+        _check(org_slug, provider, settings, credential_secret)
+        values = {"settings": dict(settings), "status": status, "credential_secret": credential_secret}
         statement = (
             insert(org_integrations)
             .values(org_slug=org_slug, provider=provider, **values)
@@ -83,6 +95,7 @@ class Integrations:
             .returning(org_integrations)
         )
         async with transaction(self._engine) as connection:
+            await check_known(connection, org_slug)
             return Integration.from_row((await connection.execute(statement)).mappings().one())
 
     async def list(self, org_slug: str) -> list[Integration]:
@@ -93,7 +106,7 @@ class Integrations:
             return [Integration.from_row(row) for row in rows]
 
 
-def _check(org_slug: str, provider: str, settings: Mapping[str, str]) -> None:
+def _check(org_slug: str, provider: str, settings: Mapping[str, str], credential_secret: str | None) -> None:
     if not identifiers.ORG_SLUG.fullmatch(org_slug):
         raise ValueError(f"org_slug {org_slug!r} isn't of the form {identifiers.ORG_SLUG.pattern}")
     for field, name in (("provider", provider), *(("setting", key) for key in settings)):
@@ -104,3 +117,9 @@ def _check(org_slug: str, provider: str, settings: Mapping[str, str]) -> None:
             raise ValueError(f"setting {name} is of type {type(value).__name__}, a string is expected")  # noqa: TRY004
         if "\x00" in value:
             raise ValueError(f"setting {name} holds a NUL character")
+    if credential_secret is not None and not (
+        len(credential_secret) <= _SECRET_NAME_MAX and _SECRET_NAME.fullmatch(credential_secret)
+    ):
+        raise ValueError(
+            f"credential_secret {credential_secret!r:.100}: expected a name as Kubernetes allows, such as acme-gcp"
+        )

@@ -45,10 +45,10 @@ def apply_anew(kubectl: Kubectl, document: dict[str, Any], file: Path, console: 
     console.print(kubectl("apply", f"--filename={file}").strip(), markup=False, highlight=False)
 
 
-def follow(kubectl: Kubectl, name: str, console: Console) -> dict[str, Any]:
+def follow(kubectl: Kubectl, name: str, console: Console, *, ends_as: str = "Completed") -> dict[str, Any]:
     """Show how far the run is until it ends; the object as it is then.
 
-    Raises LocalError where it doesn't complete, or doesn't end in time.
+    Raises LocalError where it ends otherwise, or not in time.
     """
     command = kubectl.command("get", "plr", name, "--watch", "--output=json")
     with ExitStack() as stack:
@@ -65,7 +65,7 @@ def follow(kubectl: Kubectl, name: str, console: Console) -> dict[str, Any]:
                 break
     run: dict[str, Any] = kubectl.read("plr", name)
     status = _status(run)
-    if status.get("phase") != "Completed":
+    if status.get("phase") != ends_as:
         told = status.get("message") or "no message"
         ended = "ended as" if status.get("phase") in _FINAL else f"did not end within {ENDS_WITHIN:.0f} s and is"
         raise LocalError(

@@ -1,37 +1,33 @@
 """The quick start's steps, in their order."""
 
-import asyncio
 import os
 import shlex
 import time
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-from google.cloud import bigquery
 from rich.console import Console
 
 from pipeline_core.settings import BigQuerySettings
 from pipeline_core.store.bigquery.client import bigquery_client
-from pipeline_core.store.bigquery.datasets import create_org_dataset
-from pipeline_core.store.engine import create_engine
-from pipeline_core.store.integrations import Integrations
 from pipeline_local import progress
 from pipeline_local.backends import Backend
 from pipeline_local.forwarding import forward_command, reachable
 from pipeline_local.images_content import checkout
-from pipeline_local.install import ENV
 from pipeline_local.kubeconfig import NAMESPACE
 from pipeline_local.kubectl import Kubectl
 from pipeline_local.paths import Paths
-from pipeline_local.quickstart import checks, results, run, source
+from pipeline_local.quickstart import checks, commands, refusal, results, run, source
 from pipeline_local.quickstart.export import DAYS, billing_export
 from pipeline_local.setup import set_up
 from pipeline_local.state import State
 
 ORG = "acme"
-PROVIDER = "gcp"
+# Wide enough for whoever goes on trying things after the tour.
+PLAN = (
+    "--status", "ACTIVE", "--plan", "professional", "--per-day", "1000", "--per-month", "20000", "--concurrent", "10",
+)  # fmt: skip
 
 
 def tour(console: Console) -> None:
@@ -49,40 +45,29 @@ def tour(console: Console) -> None:
         # for Google's client and our settings, as `pipelines local env` does for a shell
         os.environ.update(state.exports)
         client = bigquery_client(BigQuerySettings())
-        with progress.reporter(console) as reporter:
-            with reporter.step("Loading a billing export into the customer's project"):
-                source.load(client, export.result())
-            with reporter.step(f"Preparing the organization {ORG}"):
-                prepare(client, state.exports["PIPELINES_DATABASE_URL"], ORG)
+        with (
+            progress.reporter(console) as reporter,
+            reporter.step("Loading a billing export into the customer's project"),
+        ):
+            source.load(client, export.result())
+        console.print(f"\nThe organization {ORG}, its plan and where its bills are", style="bold", highlight=False)
+        commands.prepare(console, ORG, *PLAN)
         document = run.manifest(checkout(), last_day - timedelta(days=DAYS - 1), last_day)
         run.apply_anew(kubectl, document, paths.state / "quickstart.yaml", console)
         finished = run.follow(kubectl, document["metadata"]["name"], console)
         results.show_and_check(kubectl, client, finished, console)
+        refusal.show_and_check(kubectl, checkout(), paths.state / "quickstart-refused.yaml", console)
     passed = int(time.monotonic() - begun)
     console.print(f"\nAll figures agree. It took {passed // 60}:{passed % 60:02d} minutes.", highlight=False)
     _say_what_next(console, backend, kubectl, state, last_day)
-
-
-def prepare(client: bigquery.Client, database_url: str, org: str) -> None:
-    """Give the organization its dataset, and tell the installation where its billing export is."""
-    create_org_dataset(client, org, ENV)
-    asyncio.run(integrate(database_url, org, source.SETTINGS))
-
-
-async def integrate(database_url: str, org: str, settings: Mapping[str, str]) -> None:
-    """Store the organization's integration with Google Cloud."""
-    engine = create_engine(database_url)
-    try:
-        await Integrations(engine).set(org, PROVIDER, settings)
-    finally:
-        await engine.dispose()
 
 
 def _say_what_next(console: Console, backend: Backend, kubectl: Kubectl, state: State, last_day: date) -> None:
     pipelines = _shown(checkout() / ".venv" / "bin" / "pipelines")
     steps = {
         f'eval "$({pipelines} local env)"': "kubectl, helm and pipelines for this cluster",
-        "kubectl get plr": "the runs",
+        "kubectl get plr -o wide": "the runs, and what they were told",
+        f"{pipelines} quota show": "what each organization may run, and has run",
         "kubectl replace --force -f examples/run-gcp-billing.yaml": "copy yesterday once more",
         "kubectl describe plr gcp-billing-acme": "what happened to it",
         "kubectl logs -l pipelines.dev/org=acme --tail=20": "what its runner said",

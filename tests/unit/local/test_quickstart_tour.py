@@ -1,5 +1,6 @@
 """The quick start's own decisions: what the machine must have, which run it makes, what counts as equal."""
 
+import json
 import subprocess
 import sys
 import threading
@@ -7,6 +8,7 @@ from datetime import date
 from decimal import Decimal
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -15,7 +17,9 @@ from typer.testing import CliRunner
 from pipeline_cli.main import app
 from pipeline_core.catalog import load_catalog
 from pipeline_local.errors import LocalError
-from pipeline_local.quickstart import checks, run, source, tour
+from pipeline_local.kubectl import Kubectl
+from pipeline_local.paths import Paths
+from pipeline_local.quickstart import checks, commands, refusal, run, source, tour
 from pipeline_local.quickstart.results import Sums, differences
 from pipeline_local.quickstart.run import _objects
 from pipeline_local.quickstart.view import view
@@ -41,9 +45,62 @@ def test_the_run_is_the_example_with_the_days_of_the_export() -> None:
 
 
 def test_the_integration_sets_what_the_catalog_asks_for() -> None:
-    declared = load_catalog(ROOT / "configs").providers[tour.PROVIDER].settings
+    declared = load_catalog(ROOT / "configs").providers[commands.PROVIDER].settings
     assert declared is not None
     assert source.SETTINGS.keys() == declared.keys()
+
+
+def status(phase: str, message: str, reason: str) -> dict[str, Any]:
+    conditions = [{"type": "Admitted", "status": "False", "reason": reason}, {"type": "Succeeded", "status": "False"}]
+    return {"phase": phase, "message": message, "conditions": conditions}
+
+
+class OneObject(Kubectl):
+    """A cluster with one run in it, which has ended."""
+
+    def __init__(self, paths: Paths, run_status: dict[str, Any]) -> None:
+        super().__init__(paths, "runs")
+        self._object = {"metadata": {"name": "r"}, "status": run_status, "items": []}
+
+    def command(self, *arguments: str) -> list[str]:
+        return ["printf", "%s\n", json.dumps(self._object, indent=2)]
+
+
+def test_the_refused_run_is_the_example_of_another_organization() -> None:
+    document = refusal.manifest(ROOT)
+    assert (document["spec"]["org"], document["metadata"]["name"]) == (refusal.ORG, refusal.NAME)
+    assert document["spec"]["pipeline"] == "billing"
+    assert refusal.PLAN[refusal.PLAN.index("--per-day") + 1] == "0"
+
+
+def test_a_refusal_is_shown_by_its_reason_and_message() -> None:
+    refused = {"status": status("Failed", "Daily pipeline limit (0) reached", "DailyLimitReached")}
+    assert refusal.check(refused) == ("DailyLimitReached", "Daily pipeline limit (0) reached")
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [("Daily pipeline limit (0) reached", "Admitted"), ("Monthly pipeline limit (0) reached", "DailyLimitReached")],
+)
+def test_a_refusal_in_other_words_is_no_refusal(message: str, reason: str) -> None:
+    with pytest.raises(LocalError, match="should be refused with Admitted=False"):
+        refusal.check({"status": status("Failed", message, reason)})
+
+
+def test_a_run_is_followed_to_the_end_that_is_expected(tmp_path: Path) -> None:
+    console = Console(file=StringIO())
+    kubectl = OneObject(Paths(tmp_path, tmp_path), status("Failed", "Daily limit", "DailyLimitReached"))
+    assert run.follow(kubectl, "r", console, ends_as="Failed")["status"]["phase"] == "Failed"
+    with pytest.raises(LocalError, match="the run r ended as Failed: Daily limit"):
+        run.follow(kubectl, "r", console)
+
+
+def test_a_command_that_fails_is_named_with_what_it_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PIPELINES_DATABASE_URL", raising=False)
+    console = Console(file=StringIO())
+    with pytest.raises(LocalError, match=r"pipelines quota show failed: .*PIPELINES_DATABASE_URL"):
+        commands.pipelines(console, "quota", "show", "acme")
+    assert console.file.getvalue() == "$ pipelines quota show acme\n"  # type: ignore[attr-defined]
 
 
 def test_days_differ_by_their_last_digit_or_by_being_on_one_side_only() -> None:
