@@ -1,18 +1,24 @@
 """Nothing outlives a transaction, so that a transaction pooler may give each one another server connection."""
 
+import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from pipeline_core.admission.quota import ConcurrentLimitReachedError
 from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.store.engine import create_engine, transaction
 from pipeline_core.store.integrations import Integrations
 from pipeline_core.store.outbox import Outbox
+from pipeline_core.store.quota.ledger import QuotaLedger
 from pipeline_core.store.records import RunRecords
+from support.quota import organization, run_of
 from support.runs import after, new_run
 
 
 async def use_everything(engine: AsyncEngine) -> None:
     records, integrations, outbox = RunRecords(engine), Integrations(engine), Outbox(engine)
+    ledger = QuotaLedger(engine)
+    await organization(engine, "acme", concurrent=1)
     for i in range(10):  # psycopg prepares a statement when it sees it for the fifth time
         run_id = f"run_{i}"
         await records.begin(new_run(run_id))
@@ -21,6 +27,14 @@ async def use_everything(engine: AsyncEngine) -> None:
         await records.get(run_id)
         await records.history("acme")
         await records.unfinished()
+        await ledger.reserve(run_of("acme", f"run_with_a_slot_{i}"))
+        with pytest.raises(ConcurrentLimitReachedError):
+            await ledger.reserve(run_of("acme", "run_one_more"))
+        assert await ledger.held(org_slug="acme")
+        assert await ledger.release(f"run_with_a_slot_{i}")
+        assert await ledger.room(["acme"]) == {"acme": 1}
+        await ledger.standing("acme")
+        await ledger.drift()
         await integrations.set("acme", "gcp", {})
         async with outbox.turn() as turn:
             assert turn is not None

@@ -40,12 +40,13 @@ class Grouped(Generic[Item, Result]):
             group, self._asked = self._asked[:_MOST], self._asked[_MOST:]
             try:
                 results = await self._work([item for item, _ in group])
+                pairs = list(zip(group, results, strict=True))
             except Exception as error:
                 for _, future in group:
                     if not future.done():
                         future.set_exception(error)
             else:
-                for (_, future), result in zip(group, results, strict=True):
+                for (_, future), result in pairs:
                     if not future.done():
                         future.set_result(result)
             if self._asked:

@@ -4,8 +4,8 @@ What is allowed is checked by the UPDATE that takes it, on the row of counters a
 reservation already keeps it: asking twice is the same answer.
 """
 
-import json
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from sqlalchemy import delete, text
 from sqlalchemy.dialects.postgresql import insert
@@ -15,6 +15,7 @@ from pipeline_core.admission.quota import ConcurrentLimitReachedError, exceeded
 from pipeline_core.admission.subscription import check_subscription
 from pipeline_core.errors import PipelinesError
 from pipeline_core.store.engine import transaction
+from pipeline_core.store.errors import RunIdTakenError
 from pipeline_core.store.many_records import OF_ONE, insert_within
 from pipeline_core.store.quota.standing import Standing, standing_within
 from pipeline_core.store.records import begin_within
@@ -24,35 +25,40 @@ from pipeline_core.store.tables import quota_usage, run_record
 # How often a run asks again that was refused and then, when the reason was looked for, found to be allowed.
 _TRIES = 5
 
-# `locked` has each organization's counters as they are after the wait for others, in the order in which everybody
-# locks them. `room` is how many of the runs asked for are allowed; the first ones get it. A limit that is null is 0.
-# The insert has a row for each slot taken, unless the run has got one meanwhile: then the caller rolls back.
+# `asked` has one row an organization: the runs that have no reservation yet, in the order in which they were asked.
+# `locked` has the counters as they are after the wait for others, in the order in which everybody locks them. `room` is
+# how many of the runs are allowed; the first ones get it. A limit that is null is 0. What is read off a locked row is
+# materialized: the UPDATE, which finds a newer version of the row than the statement's snapshot has, must not work it
+# out anew. `reserved` has a row for each slot taken, unless the run has got one meanwhile: then the caller rolls back.
 _TAKE = text(
     """
     WITH asked AS (
-        SELECT g.run_id, g.org_slug, row_number() OVER (PARTITION BY g.org_slug ORDER BY g.place) AS nth
-        FROM jsonb_to_recordset(cast(:given AS jsonb)) AS g(run_id text, org_slug text, place integer)
+        SELECT g.org_slug, array_agg(g.run_id ORDER BY g.place) AS run_ids
+        FROM unnest(cast(:run_ids AS text[]), cast(:orgs AS text[])) WITH ORDINALITY AS g (run_id, org_slug, place)
         WHERE NOT EXISTS (SELECT FROM quota_reservation r WHERE r.run_id = g.run_id)
+        GROUP BY g.org_slug
     ), locked AS MATERIALIZED (
-        SELECT u.* FROM quota_usage u WHERE u.org_slug IN (SELECT org_slug FROM asked)
-        ORDER BY u.org_slug FOR UPDATE
-    ), now_used AS (
-        SELECT l.org_slug, l.concurrent, p.day, p.month,
+        SELECT u.*, a.run_ids FROM asked a JOIN quota_usage u ON u.org_slug = a.org_slug
+        ORDER BY u.org_slug FOR UPDATE OF u
+    ), now_used AS MATERIALIZED (
+        SELECT l.org_slug, l.run_ids, l.concurrent, p.day, p.month,
             p.day = l.day AS same_day, p.month = l.month AS same_month,
             CASE WHEN p.day = l.day THEN l.day_used ELSE 0 END AS day_used,
             CASE WHEN p.month = l.month THEN l.month_used ELSE 0 END AS month_used
         FROM locked l JOIN organizations o ON o.org_slug = l.org_slug
-        CROSS JOIN LATERAL (SELECT greatest(l.day, (clock_timestamp() AT TIME ZONE o.time_zone)::date) AS day) d
-        CROSS JOIN LATERAL (SELECT d.day, date_trunc('month', d.day)::date AS month) p
-    ), room AS (
+        CROSS JOIN LATERAL (
+            SELECT greatest(l.day, (clock_timestamp() AT TIME ZONE coalesce(o.time_zone, 'Etc/UTC'))::date) AS day
+        ) d
+        CROSS JOIN LATERAL (SELECT d.day, date_trunc('month', d.day::timestamp)::date AS month) p
+    ), room AS MATERIALIZED (
         SELECT n.*, least(
-            (SELECT count(*) FROM asked a WHERE a.org_slug = n.org_slug),
+            cardinality(n.run_ids),
             coalesce(s.pipelines_per_day_limit, 0) - n.day_used,
             coalesce(s.pipelines_per_month_limit, 0) - n.month_used,
             coalesce(s.concurrent_pipelines_limit, 0) - n.concurrent
         ) AS runs
         FROM now_used n JOIN org_subscriptions s ON s.org_slug = n.org_slug
-        WHERE upper(s.status) IN ('ACTIVE', 'TRIAL')
+        WHERE upper(cast(s.status AS text)) IN ('ACTIVE', 'TRIAL')
     ), taken AS (
         UPDATE quota_usage u SET
             day = r.day, month = r.month, concurrent = u.concurrent + r.runs,
@@ -62,21 +68,28 @@ _TAKE = text(
             month_succeeded = CASE WHEN r.same_month THEN u.month_succeeded ELSE 0 END,
             month_failed = CASE WHEN r.same_month THEN u.month_failed ELSE 0 END
         FROM room r WHERE u.org_slug = r.org_slug AND r.runs > 0
-        RETURNING u.org_slug, u.day, u.month, r.runs
+        RETURNING u.org_slug, u.day, u.month, r.run_ids[1:r.runs] AS run_ids
     ), reserved AS (
         INSERT INTO quota_reservation (run_id, org_slug, day, month)
-        SELECT a.run_id, a.org_slug, t.day, t.month FROM asked a JOIN taken t ON t.org_slug = a.org_slug
-        WHERE a.nth <= t.runs
+        SELECT unnest(t.run_ids), t.org_slug, t.day, t.month FROM taken t
         ON CONFLICT DO NOTHING RETURNING run_id
     )
-    SELECT (SELECT array_agg(run_id) FROM reserved) AS reserved, (SELECT sum(runs) FROM taken) AS taken
+    SELECT EXISTS (SELECT FROM asked) AS is_asked, (SELECT array_agg(run_id) FROM reserved) AS reserved,
+        (SELECT sum(cardinality(run_ids)) FROM taken) AS taken
     """
 )
-_RESERVED = text("SELECT EXISTS (SELECT FROM quota_reservation WHERE run_id = :run_id)")
+_RESERVED = text("SELECT org_slug FROM quota_reservation WHERE run_id = :run_id")
 
 
 class _RefusedError(Exception):
     """Rolls the transaction back: nothing of a refused run stays."""
+
+
+class _Taken(NamedTuple):
+    """The runs that got a slot, and whether any was asked for that had none."""
+
+    is_asked: bool
+    run_ids: set[str]
 
 
 async def reserve_many(engine: AsyncEngine, records: Sequence[NewRun]) -> list[StoredRun | None]:
@@ -87,7 +100,11 @@ async def reserve_many(engine: AsyncEngine, records: Sequence[NewRun]) -> list[S
     try:
         async with transaction(engine) as connection:
             stored = await insert_within(connection, records)
-            reserved = await _take(connection, [record for record in records if record.run_id in stored])
+            asked: dict[str, NewRun] = {}
+            for record in records:
+                if record.run_id in stored:
+                    asked.setdefault(record.run_id, record)
+            reserved = (await _take(connection, list(asked.values()))).run_ids
             if refused := stored.keys() - reserved:
                 await connection.execute(delete(run_record).where(run_record.c.run_id.in_(refused)))
     except (*OF_ONE, _RefusedError):
@@ -106,7 +123,12 @@ async def reserve_one(engine: AsyncEngine, record: NewRun) -> StoredRun:
         try:
             async with transaction(engine) as connection:
                 stored = await begin_within(connection, record)
-                if stored.phase.is_final or await _take(connection, [record]) or await _has_one(connection, record):
+                # Whoever asks again doesn't wait for the counters.
+                if stored.phase.is_final or (stored.was_there and await _has_one(connection, record)):
+                    return stored
+                taken = await _take(connection, [record])
+                # The ledger may keep a run that has no record any more.
+                if taken.run_ids or (not taken.is_asked and await _has_one(connection, record)):
                     return stored
                 raise _RefusedError  # noqa: TRY301 - by which the transaction is rolled back
         except _RefusedError:
@@ -121,24 +143,25 @@ async def reserve_one(engine: AsyncEngine, record: NewRun) -> StoredRun:
 
 
 async def _has_one(connection: AsyncConnection, record: NewRun) -> bool:
-    return bool(await connection.scalar(_RESERVED, {"run_id": record.run_id}))
+    org_slug = await connection.scalar(_RESERVED, {"run_id": record.run_id})
+    if org_slug is not None and org_slug != record.org_slug:
+        raise RunIdTakenError(record.run_id)  # by a run of another organization whose record isn't kept any more
+    return org_slug is not None
 
 
-async def _take(connection: AsyncConnection, records: Sequence[NewRun]) -> set[str]:
-    """Take a slot for each of these runs that has none, as far as they are allowed; returns those that got one.
+async def _take(connection: AsyncConnection, records: Sequence[NewRun]) -> _Taken:
+    """Take a slot for each of these runs that has none, as far as they are allowed.
 
     Raises _RefusedError where a run has got one from another process in the same moment.
     """
     if not records:
-        return set()
-    asked = [
-        {"run_id": record.run_id, "org_slug": record.org_slug, "place": place} for place, record in enumerate(records)
-    ]
-    row = (await connection.execute(_TAKE, {"given": json.dumps(asked)})).one()
+        return _Taken(False, set())
+    asked = {"run_ids": [record.run_id for record in records], "orgs": [record.org_slug for record in records]}
+    row = (await connection.execute(_TAKE, asked)).one()
     reserved = set(row.reserved or ())
     if len(reserved) != (row.taken or 0):
         raise _RefusedError
-    return reserved
+    return _Taken(row.is_asked, reserved)
 
 
 async def _why(engine: AsyncEngine, org_slug: str) -> PipelinesError | None:

@@ -4,9 +4,8 @@ A release and a settlement are two things: a run that has published is over, and
 stopped. Either does nothing the second time, as the counters follow only rows of the ledger that change.
 """
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -43,7 +42,8 @@ def of_run(run: StoredRun, *, frees: bool) -> Settlement | None:
 _SETTLE = text(
     """
     WITH given AS (
-        SELECT * FROM jsonb_to_recordset(cast(:given AS jsonb)) AS g(run_id text, outcome text, frees boolean)
+        SELECT * FROM unnest(cast(:run_ids AS text[]), cast(:outcomes AS text[]), cast(:frees AS boolean[]))
+            AS g (run_id, outcome, frees)
     ), before AS MATERIALIZED (
         SELECT r.run_id, r.org_slug, r.day, r.month,
             g.frees AND r.state = 'held' AS frees,
@@ -94,5 +94,9 @@ async def settle_within(connection: AsyncConnection, settlements: Sequence[Settl
 
     A run without a reservation is left out.
     """
-    given = json.dumps([asdict(each) for each in settlements])
-    return set((await connection.execute(_SETTLE, {"given": given})).scalars())
+    given = {
+        "run_ids": [each.run_id for each in settlements],
+        "outcomes": [each.outcome for each in settlements],
+        "frees": [each.frees for each in settlements],
+    }
+    return set((await connection.execute(_SETTLE, given)).scalars())

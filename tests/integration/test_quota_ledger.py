@@ -1,0 +1,174 @@
+"""The ledger, one behaviour at a time: what a group does together, what is odd in the tables, what is read of it."""
+
+import asyncio
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from pipeline_core.admission.quota import ConcurrentLimitReachedError, DailyLimitReachedError
+from pipeline_core.admission.subscription import OrganizationNotFoundError, SubscriptionInactiveError
+from pipeline_core.lifecycle.phases import Phase
+from pipeline_core.store.engine import transaction
+from pipeline_core.store.errors import RunIdTakenError
+from pipeline_core.store.quota import reserve, settle
+from pipeline_core.store.quota.ledger import QuotaLedger
+from pipeline_core.store.quota.reserve import reserve_many, reserve_one
+from pipeline_core.store.records import RunRecords
+from support.quota import counted, organization, plan, run_of
+from support.runs import after
+
+
+@pytest.fixture
+async def ledger(engine: AsyncEngine) -> QuotaLedger:
+    """A ledger in which counting has begun for acme and brook, with 3 and 2 slots."""
+    for org, concurrent in (("acme", 3), ("brook", 2)):
+        await organization(engine, org, concurrent=concurrent)
+        await reserve_one(engine, run_of(org, f"{org}_first"))
+        await RunRecords(engine).finish(f"{org}_first", phase=Phase.FAILED, at=after(1), frees=True)
+    return QuotaLedger(engine)
+
+
+async def do(engine: AsyncEngine, *statements: str) -> None:
+    async with transaction(engine) as connection:
+        for statement in statements:
+            await connection.execute(text(statement))
+
+
+async def test_a_group_gets_what_there_is_for_each_organization_first_come_first(
+    engine: AsyncEngine, ledger: QuotaLedger
+) -> None:
+    asked = [run_of(org, f"{org}_{number}") for number in range(4) for org in ("brook", "acme")]
+    told = await reserve_many(engine, asked)
+    got = [run.run_id for run in told if run is not None]
+    assert got == ["brook_0", "acme_0", "brook_1", "acme_1", "acme_2"]
+    assert {org: usage.concurrent for org, usage in (await counted(engine)).items()} == {"acme": 3, "brook": 2}
+    assert await RunRecords(engine).get("acme_3") is None
+    assert ledger is not None
+
+
+async def test_a_run_that_is_asked_for_twice_in_a_group_gets_one_slot_and_keeps_nobody_out(
+    engine: AsyncEngine, ledger: QuotaLedger
+) -> None:
+    same = run_of("acme", "run_1")
+    told = await reserve_many(engine, [same, run_of("brook", "run_2"), same, run_of("acme", "run_3")])
+    assert [run and run.run_id for run in told] == ["run_1", "run_2", None, "run_3"]
+    both = await asyncio.gather(*(ledger.reserve(same) for _ in range(5)))
+    assert {run.run_id for run in both} == {"run_1"}
+    assert (await counted(engine))["acme"].concurrent == 2
+
+
+async def test_a_run_id_of_another_organization_is_taken(engine: AsyncEngine, ledger: QuotaLedger) -> None:
+    told = await asyncio.gather(
+        ledger.reserve(run_of("acme", "run_1")), ledger.reserve(run_of("brook", "run_1")), return_exceptions=True
+    )
+    assert [type(each).__name__ for each in told] == ["StoredRun", "RunIdTakenError"]
+    usage = await counted(engine)
+    assert (usage["acme"].concurrent, usage["brook"].concurrent) == (1, 0)
+
+
+async def test_the_ledger_remembers_a_run_whose_record_is_gone(engine: AsyncEngine, ledger: QuotaLedger) -> None:
+    await ledger.reserve(run_of("acme", "run_1"))
+    await do(engine, "DELETE FROM run_record")
+    assert (await ledger.reserve(run_of("acme", "run_1"))).run_id == "run_1"
+    assert (await counted(engine))["acme"].concurrent == 1
+    await do(engine, "DELETE FROM run_record")
+    with pytest.raises(RunIdTakenError):
+        await ledger.reserve(run_of("brook", "run_1"))
+    assert await RunRecords(engine).get("run_1") is None
+
+
+async def test_who_is_refused_for_more_than_a_limit(engine: AsyncEngine) -> None:
+    ledger = QuotaLedger(engine)
+    with pytest.raises(OrganizationNotFoundError):
+        await ledger.reserve(run_of("nobody", "run_1"))
+    await do(engine, "INSERT INTO organizations (org_slug) VALUES ('acme')")
+    with pytest.raises(SubscriptionInactiveError, match="no subscription"):
+        await ledger.reserve(run_of("acme", "run_1"))
+    await plan(engine, "acme", status="SUSPENDED")
+    with pytest.raises(SubscriptionInactiveError, match="SUSPENDED"):
+        await ledger.reserve(run_of("acme", "run_1"))
+    assert await counted(engine) == {}
+    assert await RunRecords(engine).get("run_1") is None
+    await plan(engine, "acme", per_day=None)
+    with pytest.raises(DailyLimitReachedError, match="not set"):
+        await ledger.reserve(run_of("acme", "run_1"))
+
+
+async def test_a_run_that_is_over_gets_no_slot(engine: AsyncEngine, ledger: QuotaLedger) -> None:
+    records = RunRecords(engine)
+    await records.begin(run_of("acme", "run_1"))
+    await records.finish("run_1", phase=Phase.FAILED, at=after(1), frees=True)
+    assert (await ledger.reserve(run_of("acme", "run_1"))).phase is Phase.FAILED
+    assert (await counted(engine))["acme"].day_used == 0
+
+
+async def test_views_on_another_systems_tables(engine: AsyncEngine) -> None:
+    """Their status is of a type of its own, their limits are numeric, and nobody has set a zone."""
+    await do(
+        engine,
+        "DROP TABLE org_subscriptions, organizations",
+        "CREATE TYPE plan_status AS ENUM ('active', 'paused')",
+        "CREATE TABLE tenants (slug varchar(63), zone text, state plan_status, daily numeric, monthly bigint, "
+        "many smallint)",
+        "INSERT INTO tenants VALUES ('acme', NULL, 'active', 5, 50, 1)",
+        "CREATE VIEW organizations AS SELECT slug::text AS org_slug, slug AS display_name, zone AS time_zone "
+        "FROM tenants",
+        "CREATE VIEW org_subscriptions AS SELECT DISTINCT ON (slug) slug::text AS org_slug, state AS status, "
+        "NULL::text AS plan, daily AS pipelines_per_day_limit, monthly AS pipelines_per_month_limit, "
+        "many AS concurrent_pipelines_limit FROM tenants ORDER BY slug",
+    )
+    ledger = QuotaLedger(engine)
+    await ledger.reserve(run_of("acme", "run_1"))
+    with pytest.raises(ConcurrentLimitReachedError):
+        await ledger.reserve(run_of("acme", "run_2"))
+    await do(engine, "UPDATE quota_usage SET day = day - 1", "UPDATE quota_reservation SET day = day - 1")
+    await do(engine, "UPDATE tenants SET many = 2")
+    await ledger.reserve(run_of("acme", "run_2"))
+    assert (await counted(engine))["acme"].day_used == 1  # a day has begun, of UTC
+    assert (await ledger.standing("acme")).usage == (await counted(engine))["acme"]
+    await do(engine, "UPDATE tenants SET state = 'paused'")
+    with pytest.raises(SubscriptionInactiveError, match="PAUSED"):
+        await ledger.reserve(run_of("acme", "run_3"))
+
+
+async def test_where_there_is_room_and_what_is_held(engine: AsyncEngine, ledger: QuotaLedger) -> None:
+    for run in (run_of("acme", "run_1"), run_of("brook", "run_2"), run_of("brook", "run_3")):
+        await ledger.reserve(run)
+    assert await ledger.room(["acme", "brook", "nobody"]) == {"acme": 2}
+    await RunRecords(engine).finish("run_2", phase=Phase.COMPLETED, at=after(2))
+    page = await ledger.held(limit=2)
+    rest = await ledger.held(after=page[-1].run_id)
+    assert [(slot.run_id, slot.is_over) for slot in [*page, *rest]] == [
+        ("run_1", False),
+        ("run_2", True),
+        ("run_3", False),
+    ]
+    assert [slot.run_id for slot in await ledger.held(org_slug="acme")] == ["run_1"]
+    assert [await ledger.release(run_id) for run_id in ("run_2", "run_2", "nobody's")] == [True, False, False]
+    assert await ledger.room(["brook"]) == {"brook": 1}
+
+
+@pytest.mark.parametrize("runs", [1, 200])
+async def test_no_statement_scans_the_ledger(engine: AsyncEngine, runs: int) -> None:
+    await do(
+        engine,
+        "INSERT INTO organizations (org_slug) SELECT 'org_' || n FROM generate_series(1, 1000) n",
+        "INSERT INTO org_subscriptions (org_slug, status) SELECT 'org_' || n, 'ACTIVE' FROM generate_series(1, 1000) n",
+        "INSERT INTO quota_usage (org_slug, day, month) SELECT 'org_' || n, current_date, current_date "
+        "FROM generate_series(1, 1000) n",
+        "INSERT INTO quota_reservation (run_id, org_slug, day, month) SELECT 'run_' || n, 'org_' || n % 1000, "
+        "current_date, current_date FROM generate_series(1, 200000) n",
+        "ANALYZE",
+    )
+    ids = [f"run_{number}" for number in range(1, runs + 1)]
+    statements = [
+        (reserve._TAKE, {"run_ids": ids, "orgs": [f"org_{number}" for number in range(1, runs + 1)]}),
+        (settle._SETTLE, {"run_ids": ids, "outcomes": ["failed"] * runs, "frees": [True] * runs}),
+    ]
+    async with transaction(engine) as connection:
+        for statement, values in statements:
+            rows = (await connection.execute(text(f"EXPLAIN {statement.text}"), values)).scalars()
+            told = "\n".join(rows)
+            assert "Seq Scan on quota_reservation" not in told, told
+            assert runs > 1 or "Seq Scan" not in told, told
