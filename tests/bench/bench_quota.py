@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import quantiles
 
@@ -21,9 +22,13 @@ import pytest
 from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.store.engine import create_engine, transaction
+from pipeline_core.store.facts import AdmissionFacts
+from pipeline_core.store.integrations import Integrations
 from pipeline_core.store.quota.ledger import QuotaLedger
 from pipeline_core.store.quota.reserve import reserve_one
+from pipeline_core.store.records import RunRecords
 from pipeline_core.store.runs import NewRun
 from pipeline_local.services.postgres import start_postgres
 from support.databases import fresh_database, make_template
@@ -34,6 +39,7 @@ CLIENTS = 100
 CONNECTIONS = 10
 ORGANIZATIONS = 1_000
 ROUNDS = 3
+RUNS = 300
 SECONDS = 3.0
 # The goal: of the plain UPDATE's rate.
 SHARE = 0.5
@@ -169,6 +175,34 @@ async def test_reservations_a_second(database_url: str, organizations: int) -> N
     header = ("way", "a second", "to baseline", "p50 ms", "p99 ms")
     show(f"Slots reserved, {hot}, durable PostgreSQL, median of {ROUNDS}", header, rows)
     assert median(found["grouped"].rates) >= SHARE * median(found["crowd"].rates)
+
+
+async def test_what_admission_adds_to_a_run(database_url: str) -> None:
+    """A run's calls to PostgreSQL from its admission to its end, one run at a time: with slots, and without."""
+    engine = create_engine(database_url)
+    facts, ledger, records, integrations = (
+        AdmissionFacts(engine), QuotaLedger(engine), RunRecords(engine), Integrations(engine)
+    )  # fmt: skip
+    took: dict[str, list[tuple[float, float]]] = {"without": [], "with": []}
+    for number in range(RUNS + 20):
+        for way in ("without", "with"):
+            record, began = run_of("org_1", f"run_{way}_{number}"), time.perf_counter()
+            if way == "with":
+                await facts.get(record.org_slug, record.provider)
+                await ledger.reserve(record)
+            else:
+                await integrations.get(record.org_slug, record.provider)
+                await records.begin(record)
+            started = time.perf_counter()
+            await records.finish(record.run_id, phase=Phase.COMPLETED, at=datetime.now(UTC), frees=True)
+            if number >= 20:  # the first ones warm up
+                took[way].append((started - began, time.perf_counter() - started))
+    await engine.dispose()
+    rows = [
+        (name, *(f"{1000 * median([each[part] for each in took[way]]):.1f}" for part in (0, 1)))
+        for way, name in (("without", "record alone (baseline)"), ("with", "admission and slot"))
+    ]
+    show(f"A run's calls to PostgreSQL, in turn, median of {RUNS}", ("way", "to the start, ms", "at the end, ms"), rows)
 
 
 def _row(name: str, figures: Figures, baseline: Figures) -> tuple[str, ...]:

@@ -12,7 +12,8 @@ from pipeline_core.store.integrations import ACTIVE
 
 _FACTS = text(
     """
-    SELECT DISTINCT ON (asked.place) o.org_slug IS NOT NULL AS is_known, s.status AS subscription_status, i.status, i.settings
+    SELECT DISTINCT ON (asked.place)
+        o.org_slug IS NOT NULL AS is_known, s.status AS subscription_status, i.status, i.settings
     FROM unnest(cast(:orgs AS text[]), cast(:providers AS text[])) WITH ORDINALITY AS asked (org, of_provider, place)
     LEFT JOIN organizations o ON o.org_slug = asked.org
     LEFT JOIN org_subscriptions s ON s.org_slug = asked.org
