@@ -6,7 +6,8 @@ is for what a crash or a lost event left behind; the end of a run gives its slot
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import structlog
@@ -23,11 +24,15 @@ from pipeline_operator.cache import Cache
 from pipeline_operator.cluster import Cluster
 from pipeline_operator.final_records import end_record
 from pipeline_operator.kube import KubeError, KubeUnavailableError
-from pipeline_operator.reading import read_job_and_pods
+from pipeline_operator.parsing import parse_job, parse_pod
+from pipeline_operator.reading import read_bodies
+from pipeline_operator.waiting_room import WaitingRoom
 
 _log = structlog.get_logger(__name__)
 
 _PAGE = 500
+_RETRY_SECONDS = 5.0
+_BETWEEN_QUESTIONS = 0.1
 # A slot this young is being used: its Job, or the object for it, is about to be made.
 _YOUNG = timedelta(seconds=60)
 # One organization's runs that are refused in a burst are reason for one look.
@@ -35,6 +40,19 @@ _BETWEEN_LOOKS = timedelta(seconds=2)
 # The drift of the counters is asked for every so many rounds.
 _DRIFT_ROUNDS = 10
 _NEVER_MADE = "The PipelineRun that this run was asked for with was never made"
+
+
+@dataclass(slots=True)
+class _Look:
+    """The last look at an organization's slots: when, and whether it has freed any."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    at: datetime | None = None
+    freed: bool = False
+
+    def is_new(self, now: datetime) -> bool:
+        """Whether another would find the same."""
+        return self.at is not None and now < self.at + _BETWEEN_LOOKS
 
 
 class Healing:
@@ -47,60 +65,93 @@ class Healing:
         ledger: QuotaLedger,
         records: RunRecords,
         now: Callable[[], datetime],
-        slot_freed: Callable[[], None],
+        room: WaitingRoom,
     ) -> None:
         self._cluster = cluster
         self._cache = cache
         self._ledger = ledger
         self._records = records
         self._now = now
-        self._slot_freed = slot_freed
-        self._looked_at: dict[str, datetime] = {}
+        self._room = room
+        self._looks: dict[str, _Look] = {}
+        # Slots of which nothing can be known, in namespaces that this process has no rights in; said once of each.
+        self._out_of_reach: set[str] = set()
 
     async def heal_forever(self, interval: float) -> None:
-        """A round every `interval` seconds, until cancelled."""
+        """A round once all runs are known, then one every `interval` seconds, until cancelled."""
+        for _ in range(int(interval / _BETWEEN_QUESTIONS)):
+            if self._room.is_open:  # before, each slot would have to be looked up
+                break
+            await asyncio.sleep(_BETWEEN_QUESTIONS)
         rounds = 0
         while True:
+            pause = _RETRY_SECONDS
             try:
                 await self.round()
                 if rounds % _DRIFT_ROUNDS == 0:
                     await self._measure_drift()
                 rounds += 1
+                pause = interval
             except (KubeError, KubeUnavailableError, PipelinesError) as error:
                 _log.warning("ledger can't be healed", error=str(error))
             except Exception:
                 _log.exception("healing failed")
-            await asyncio.sleep(interval * random.uniform(0.8, 1.2))  # noqa: S311 - spreads load
+            await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 - spreads load
 
     async def round(self) -> None:
         """Look at every slot that is held."""
-        held, after = 0, ""
-        while page := await self._ledger.held(after=after, limit=_PAGE):
-            for slot in page:
-                held += not await self._heal(slot)
-            after = page[-1].run_id
-        metrics.QUOTA_HELD.set(held)
-        self._looked_at = {org: at for org, at in self._looked_at.items() if self._now() < at + _BETWEEN_LOOKS}
+        held = [slot.run_id async for slot in self._held() if not await self._heal(slot)]
+        metrics.QUOTA_HELD.set(len(held))
+        self._out_of_reach &= set(held)
+        self._looks = {org: look for org, look in self._looks.items() if look.is_new(self._now()) or look.lock.locked()}
 
     async def heal(self, org: str) -> bool:
-        """Look at one organization's slots, as none is free; returns whether one is now."""
-        looked_at = self._looked_at.get(org)
-        if looked_at is not None and self._now() < looked_at + _BETWEEN_LOOKS:
+        """Look at one organization's slots, as none is free; returns whether one is now.
+
+        Raises StoreUnavailableError; where the API server doesn't answer, the slots are taken to be in use.
+        """
+        look = self._looks.setdefault(org, _Look())
+        async with look.lock:  # who comes meanwhile waits for what is found
+            if not look.is_new(self._now()):
+                look.freed = await self._heal_one(org)
+                look.at = self._now()
+            return look.freed
+
+    async def _heal_one(self, org: str) -> bool:
+        try:
+            return any([await self._heal(slot) async for slot in self._held(org)])
+        except KubeUnavailableError as error:
+            _log.warning("ledger can't be healed", org=org, error=str(error))
             return False
-        self._looked_at[org] = self._now()
-        freed = [await self._heal(slot) for slot in await self._ledger.held(org_slug=org)]
-        return any(freed)
+
+    async def _held(self, org: str | None = None) -> AsyncIterator[HeldSlot]:
+        after = ""
+        while page := await self._ledger.held(org_slug=org, after=after, limit=_PAGE):
+            for slot in page:
+                yield slot
+            after = page[-1].run_id
 
     async def _heal(self, slot: HeldSlot) -> bool:
         """Give the slot back if nothing is alive of its run; returns whether it did."""
+        try:
+            return await self._look(slot)
+        except KubeError as error:
+            # What can't be read may be alive, and must not keep the others from being looked at.
+            if slot.run_id not in self._out_of_reach:
+                _log.error("held slot can't be looked at", run_id=slot.run_id, org=slot.org_slug, error=error.message)
+            self._out_of_reach.add(slot.run_id)
+            return False
+
+    async def _look(self, slot: HeldSlot) -> bool:
+        is_young = self._now() < slot.reserved_at + _YOUNG
         if slot.is_recorded and slot.object_uid is not None:
-            known = self._cache.get(slot.object_uid)
-            if known.run is not None and not known.run.is_over:
-                known.holds_slot = True  # an earlier process has reserved it
+            known = self._cache.get(slot.object_uid).run
+            is_over = slot.is_over or (known is not None and known.is_over)
+            goes_on = known is not None and not known.is_over
+            if goes_on or await self._is_alive(slot, slot.object_uid, is_over=is_over, is_young=is_young):
+                self._found(slot.object_uid)
                 return False
-            if slot.object_namespace is not None and await self._is_alive(slot, slot.object_namespace, slot.object_uid):
-                return False
-        elif self._now() < slot.reserved_at + _YOUNG:
+        elif is_young:
             return False
         elif slot.is_recorded and not slot.is_over:
             return await self._end_unmade(slot)
@@ -109,24 +160,37 @@ class Healing:
         if released:
             metrics.QUOTA_HEALS.inc()
             _log.warning("slot given back that nothing held any more", run_id=slot.run_id, org=slot.org_slug)
-            self._slot_freed()
+            self._room.slot_freed()
         return released
 
-    async def _is_alive(self, slot: HeldSlot, namespace: str, uid: str) -> bool:
+    def _found(self, uid: str) -> None:
+        """An earlier process has reserved it for this run, or the answer was lost."""
+        if self._cache.get(uid).run is not None:
+            self._cache.hold_slot(uid)
+            self._room.slot_found(uid)
+
+    async def _is_alive(self, slot: HeldSlot, uid: str, *, is_over: bool, is_young: bool) -> bool:
         """Whether the run goes on, or something of it does, as the API server has it now."""
+        namespace, name = slot.object_namespace, slot.object_name
+        if namespace is None or name is None:
+            return False
         try:
-            job, pods = await read_job_and_pods(self._cluster, namespace, slot.run_id, uid)
-            if not is_at_rest(job, pods):
+            job, pods, version = await read_bodies(self._cluster, namespace, slot.run_id, uid)
+            if not is_at_rest(parse_job(job) if job else None, [parse_pod(pod) for pod in pods]):
+                if self._cache.get(uid).run is not None:
+                    # The watch may not have shown them: what outlives its run is stopped.
+                    self._cache.replace(uid, job=job, pods=pods, version=version)
+                    self._room.wake(uid)
                 return True
-            if slot.is_over or slot.object_name is None:
+            if is_over:
                 return False
-            body = await self._cluster.get_run(namespace, slot.object_name)
+            body = await self._cluster.get_run(namespace, name)
         except KubeError as error:
             if not await self._cluster.went_with_namespace(namespace, error):
                 raise
             return False
         if body is None or body["metadata"]["uid"] != uid:
-            return False
+            return is_young  # its Job may be on its way still; the end of its record gives the slot back
         self._cache.put_run(body)  # its event was lost
         return True
 
@@ -140,7 +204,7 @@ class Healing:
         await end_record(self._records, slot.run_id, None, finish, self._now(), frees=True)
         metrics.QUOTA_HEALS.inc()
         _log.warning("run ended whose object was never made", run_id=slot.run_id, org=slot.org_slug)
-        self._slot_freed()
+        self._room.slot_freed()
         return True
 
     async def _measure_drift(self) -> None:

@@ -24,6 +24,7 @@ TIMED_OUT = "QueueTimeout"
 # many runs so seldom that they make ten writes in a second.
 _TELL_AGAIN = timedelta(seconds=30)
 _BETWEEN_RUNS = timedelta(seconds=0.1)
+_NOT_OPEN_SECONDS = 1.0
 
 
 class Queueing:
@@ -50,6 +51,8 @@ class Queueing:
 
         Ends it where it has waited for too long. `record` is what it is recorded with until it gets its slot.
         """
+        if not self._room.is_open:
+            return _NOT_OPEN_SECONDS  # nothing is known yet of its place
         message = self._room.words(run)
         if self._now() >= run.waits_until:
             self._room.leave(run.uid)
@@ -64,8 +67,9 @@ class Queueing:
                 return None
         # crash here: the next process begins the same record and writes the same status.
         waiting = status.condition("Admitted", "False", Reason.WAITING_FOR_QUOTA, message, run.generation)
-        conditions = [waiting, status.succeeded(run, Phase.PENDING, Reason.PENDING, message)]
-        await self._writer.write(run, status.build_status(run, Phase.PENDING, conditions, message=message))
+        phase = max(Phase.PENDING, run.status.phase or Phase.PENDING, key=lambda each: each.rank)
+        conditions = [waiting, status.succeeded(run, phase, Reason.PENDING, message)]
+        await self._writer.write(run, status.build_status(run, phase, conditions, message=message))
         if not run.status.waits_for_quota:
             _log.info("run waits for a slot", run_id=run.run_id, org=run.spec.org, message=message)
             self._events.tell(run, Reason.WAITING_FOR_QUOTA, message)

@@ -112,6 +112,8 @@ class Reconciler:
         return max(0.0, (decision.look_again_at - self._now()).total_seconds())
 
     async def _apply(self, run: Run, entry: Entry, action: actions.Action) -> float | None:
+        if not isinstance(action, actions.Start):
+            self._room.leave(run.uid)  # it has begun, or is about to end
         match action:
             case actions.Start():
                 return await self._starting.start(run)

@@ -60,7 +60,9 @@ class Settling:
         record = await self._records.get(vanished.run_id)
         entry = self._cache.get(uid)
         if record is None or record.phase.is_final or record.object_uid != uid or record.undecided_since is not None:
-            if entry.holds_slot and (again := await self._clear(vanished, job, pods)) is not None:
+            # Not if the record is another run's that has the same id: so is the slot.
+            holds = entry.holds_slot and (record is None or record.object_uid == uid)
+            if holds and (again := await self._clear(vanished, job, pods)) is not None:
                 return again
             self._cache.forget(uid)
             return None

@@ -1,8 +1,9 @@
 """Gets a run its slot: the ledger's answer, after a look at slots that are held by nothing, or a place in the queue."""
 
-from pipeline_core.admission.quota import ConcurrentLimitReachedError
+from pipeline_core.admission.quota import ConcurrentLimitReachedError, QuotaExceededError, Usage, exceeded
 from pipeline_core.errors import PipelinesError
 from pipeline_core.lifecycle.observed import Run
+from pipeline_core.store.errors import StoreUnavailableError
 from pipeline_core.store.quota.ledger import QuotaLedger
 from pipeline_core.store.runs import NewRun, StoredRun
 from pipeline_operator import metrics
@@ -25,25 +26,47 @@ class Slots:
 
         Raises what `QuotaLedger.reserve` raises; of a run that queues, the concurrent limit alone makes it wait.
         """
-        if run.spec.queues and self.room.holds_back(run):
-            self.room.enter(run)
+        entry = self._cache.get(run.uid)
+        # One that may hold a slot asks whoever waits: that slot is what they wait for.
+        may_hold = entry.holds_slot or run.was_admitted
+        if run.spec.queues and not may_hold and self.room.holds_back(run):
+            await self._wait(run)
             return None
         try:
+            # crash here, before or after: the next process finds the slot among those that are held.
+            entry.holds_slot = True
             stored = await self._ask(record)
-        except ConcurrentLimitReachedError as error:
-            if not run.spec.queues:
-                raise
-            self.room.enter(run, str(error))
-            return None
-        except PipelinesError:
+        except StoreUnavailableError:
+            raise  # it may have got its slot, and the answer be lost
+        except PipelinesError as error:
+            entry.holds_slot = False
+            is_concurrent = isinstance(error, ConcurrentLimitReachedError)
+            if is_concurrent and run.spec.queues:
+                self.room.enter(run, str(error))
+                return None
             self.room.leave(run.uid)
+            if isinstance(error, QuotaExceededError) and not is_concurrent:
+                self.room.look_again(run.spec.org)
             raise
         self.room.leave(run.uid)
-        if not stored.phase.is_final:
-            # crash here: the next process asks again, and is given the same slot.
-            self._cache.hold_slot(run.uid)
+        if not stored.phase.is_final:  # one that is over may hold its slot still
             metrics.QUOTA_RESERVATIONS.inc()
         return stored
+
+    async def _wait(self, run: Run) -> None:
+        """Have the run wait its turn; raises the daily or monthly limit that it would wait in vain for."""
+        if self.room.is_open:
+            standing = await self._ledger.standing(run.spec.org)
+            day = standing.today
+            usage = (standing.usage or Usage(day=day, month=day.replace(day=1))).on(day)
+            limit = exceeded(standing.limits, usage)
+            if limit is not None and not isinstance(limit, ConcurrentLimitReachedError):
+                self.room.leave(run.uid)
+                self.room.look_again(run.spec.org)
+                raise limit
+            self.room.enter(run, str(limit) if limit else None)
+        else:
+            self.room.enter(run)
 
     async def _ask(self, record: NewRun) -> StoredRun:
         try:

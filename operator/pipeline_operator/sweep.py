@@ -73,7 +73,9 @@ class Sweep:
                 continue  # what has become of it can't be read; the process starts anew when it can
             if run.is_over:
                 if run.uid in finished:
-                    self._cache.drop_run(run.uid)  # its deletion's event was lost: nothing else would forget it
+                    # Its deletion's event was lost: nothing else would forget it, nor free the slot that it may hold.
+                    self._cache.drop_run(run.uid)
+                    self._queue.add(run.uid)
                 continue
             if run.namespace in gone:
                 self._cache.drop_run(run.uid)  # with its namespace

@@ -27,7 +27,7 @@ def missing(world: "World", run: RunTruth, reason: str, message: str, pods_seen:
     jobs, pods = run.jobs.values(), run.pods.values()
     wrong: list[str] = []
     if reason == Reason.REJECTED:
-        wrong += ["it could be admitted"] if run.valid else []
+        wrong += world.tenants.missing(run, message) if run.valid else []
     elif not run.valid:
         wrong.append("it couldn't be admitted")
     elif reason == Reason.TIMED_OUT:
@@ -46,6 +46,8 @@ def missing(world: "World", run: RunTruth, reason: str, message: str, pods_seen:
         wrong += ["a pod of it lives"] if alive else []
     elif reason in _GIVEN_UP:
         works = [pod for pod in pods if pod.started is not None and pod.ended is None and pod.gone is None]
+        if reason == Reason.JOB_SUSPENDED:  # with which its pods are stopped
+            works = [pod for pod in works if not pod.stopping]
         wrong += ["its runner works"] if any(pod.started < pods_seen for pod in works if pod.started) else []
         had_one = _NO_POD in message and any(pod.made < pods_seen for pod in pods)
         wrong += ["a pod of it had been made"] if had_one else []

@@ -40,11 +40,25 @@ class Dials:
     # How likely a run's runner does anything but succeed, and how likely a user meddles with a run.
     runner_trouble: float = 0.0
     meddling: float = 0.0
+    # Each organization's limits (None: more than there are runs), and how often plans change.
+    concurrent: int | None = None
+    daily: int | None = None
+    limit_changes: int = 0
+    suspensions: int = 0
+    # How likely a run waits for a slot rather than being refused.
+    queues: float = 0.0
 
 
 def calm(random: Random) -> Dials:
     """Nothing breaks but runners."""
-    return Dials(calm=True, chaos_seconds=90, runs=random.randint(2, 5), runner_trouble=random.choice((0.0, 0.5)))
+    return Dials(
+        calm=True,
+        chaos_seconds=90,
+        runs=random.randint(2, 5),
+        runner_trouble=random.choice((0.0, 0.5)),
+        concurrent=random.choice((None, 1, 1, 2)),
+        queues=1.0,
+    )
 
 
 def hostile(random: Random) -> Dials:
@@ -56,7 +70,7 @@ def hostile(random: Random) -> Dials:
     return Dials(
         calm=False,
         chaos_seconds=random.choice((120, 240, 360)),
-        runs=random.randint(2, 6),
+        runs=random.randint(2, 8),
         api_slow=rate(0.05),
         api_refused=rate(0.1),
         api_lost_before=rate(0.1),
@@ -81,6 +95,11 @@ def hostile(random: Random) -> Dials:
         with_lease=random.random() < 0.25,
         runner_trouble=random.choice((0.0, 0.3, 0.7)),
         meddling=random.choice((0.0, 0.3, 0.8)),
+        concurrent=random.choice((None, None, 1, 1, 2, 3, 4)),
+        daily=random.choice((None, None, None, 2, 4)),
+        limit_changes=random.choice((0, 0, 0, 2)),
+        suspensions=random.choice((0, 0, 0, 1)),
+        queues=random.choice((0.0, 0.5, 1.0)),
     )
 
 

@@ -5,19 +5,24 @@ The right phase of a run, in words:
 - Completed: a runner of the run has published; the record's count is the publication's, or unknown.
 - Cancelled: somebody had cancelled or deleted it, and when the operator last looked, no Job and no pod of it lived.
 - Failed: for a cause that the world knows (`causes`), and no runner had ended well when the operator last looked.
-- A run that can't be admitted is Failed as Rejected and never had a Job; so is one whose id another run had first.
+- A run that can't be admitted is Failed as Rejected and never had a Job; so is one whose id another run had first, and
+  one that its organization's plan stood against, which then says why (`tenants`).
+
+Of an organization never more pods live than its plan allowed when the last of their runs got its slot (`tenants`).
 """
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline_core.lifecycle.phases import Phase
+from pipeline_core.lifecycle.reasons import Reason
 from pipeline_core.store.runs import phase_of
 from pipeline_operator import names
 from pipeline_operator.kube import Json
 from sim import causes
 from sim.api_server import Change, Key, is_terminal
 from sim.truth import RunTruth, run_uid_of
+from sim.virtual_time import BEGINNING
 
 if TYPE_CHECKING:
     from sim.world import World
@@ -44,12 +49,16 @@ class Oracle:
         self._world = world
         self.violations: list[Violation] = []
         self._ends: dict[str, tuple[Any, ...]] = {}
+        # When the records of runs, by UID, became final.
+        self.ended: dict[str, float] = {}
         # When each process last looked at a run's Job or pods: (process, kind, run's UID) -> time.
         self._looked: dict[tuple[str, str, str], float] = {}
         # Since when the objects of runs, by UID, have told of their end.
         self.over: dict[str, float] = {}
         # Those whose Job was found to go on after that.
         self.outlived: set[str] = set()
+        # Since when runs, by UID, have said that they wait for a slot.
+        self.waiting: dict[str, float] = {}
         # Writes per run, Events apart.
         self.writes: dict[str, int] = {}
         world.server.listeners.append(self._changed)
@@ -84,7 +93,14 @@ class Oracle:
     def recorded(self, process: str, run_id: str) -> None:
         """A store call about this run has taken effect."""
         row = self._world.rows.get(run_id)
-        if row is None or not phase_of(row["status"]).is_final:
+        if row is None:
+            return
+        run = self._world.truth.runs[row["object_uid"]]
+        if phase_of(row["status"]).is_final:
+            self.ended.setdefault(run.uid, self._world.loop.time())
+        if self._outlives_its_slot(run):
+            self.violated("no pod lives without its slot", run.uid, run_id)
+        if not phase_of(row["status"]).is_final:
             return
         end = tuple(row[name] for name in _END)
         known = self._ends.setdefault(run_id, end)
@@ -92,7 +108,6 @@ class Oracle:
             if known != end:
                 self.violated("a final phase never changes", row["object_uid"], f"record {known} became {end}")
             return
-        run = self._world.truth.runs[row["object_uid"]]
         for what in self._wrong(process, run, row):
             self.violated("the right phase", run.uid, f"{row['status']} ({row['reason']}), though {what}")
 
@@ -133,6 +148,33 @@ class Oracle:
                 self.violated(f"at most one live {change.key[0][:-1]} a run", uid, found)
             if not self._world.truth.runs[uid].valid:
                 self.violated("a refused run leaves no Job", uid, change.key[2])
+            if change.key[0] == "pods":
+                self._pod_added(self._world.truth.runs[uid].org)
+
+    def _pod_added(self, org: str) -> None:
+        """As many as the plan allowed when the last of their runs got its slot: each keeps it while its pod lives."""
+        alive = {
+            run.run_id: run.uid
+            for run in self._world.truth.runs.values()
+            if run.org == org and any(pod.ended is None and pod.gone is None for pod in run.pods.values())
+        }
+        ledger = self._world.ledger.rows
+        for run_id, uid in alive.items():
+            if self._outlives_its_slot(self._world.truth.runs[uid]):
+                self.violated("no pod lives without its slot", uid, run_id)
+        rows = [ledger[run_id] for run_id in alive if run_id in ledger]
+        last = max((row.reserved_at for row in rows), default=BEGINNING)
+        limit = self._world.tenants.limit_at(org, (last - BEGINNING).total_seconds())
+        if len(alive) > limit:
+            for uid in alive.values():
+                self.violated("no more pods than the plan allows", uid, f"{len(alive)} of {org}, allowed {limit}")
+
+    def _outlives_its_slot(self, run: RunTruth) -> bool:
+        """Whether a pod lives whose run holds no slot; but for one whose Job was on its way when the run ended."""
+        row = self._world.ledger.rows.get(run.run_id)
+        ended = min(self.ended.get(run.uid, float("inf")), run.removed or float("inf"))
+        early = any(pod.ended is None and pod.gone is None and pod.made < ended for pod in run.pods.values())
+        return early and (row is None or not row.held)
 
     def _run_changed(self, change: Change) -> None:
         uid = change.body["metadata"]["uid"]
@@ -141,6 +183,8 @@ class Oracle:
         before, after = ((body or {}).get("status") or {} for body in (change.before, change.body))
         if _is_final(after):
             self.over.setdefault(uid, self._world.loop.time())
+        if any(condition["reason"] == Reason.WAITING_FOR_QUOTA for condition in after.get("conditions") or ()):
+            self.waiting.setdefault(uid, self._world.loop.time())
         if "phase" not in before or before == after:
             return self.status_agrees(uid, after)
         old, new = Phase(before["phase"]), Phase(after["phase"])

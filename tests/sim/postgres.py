@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline_core.admission.admit import Facts
 from pipeline_core.store.errors import StoreUnavailableError
 from pipeline_core.store.quota.ledger import HeldSlot
+from pipeline_core.store.quota.standing import Standing
 from pipeline_core.store.runs import NewRun, StoredRun
 from sim.processes import Process
 from support.fake_ledger import FakeFacts, FakeLedger
@@ -62,6 +63,9 @@ class Ledger:
 
     async def room(self, orgs: Collection[str]) -> Mapping[str, int]:
         return await self._call("room", "", partial(self._ledger.room, orgs))
+
+    async def standing(self, org_slug: str) -> Standing:
+        return await self._call("standing", "", partial(self._ledger.standing, org_slug))
 
     async def drift(self) -> list[Any]:
         return await self._call("drift", "", self._ledger.drift)

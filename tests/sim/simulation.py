@@ -18,7 +18,7 @@ from sim.virtual_time import VirtualLoop
 from sim.world import World
 
 # How long, in seconds of the world, it may take from the last fault until every run has ended.
-SETTLING = 1500.0
+SETTLING = 3600.0
 _LOOK = 5.0
 
 

@@ -19,6 +19,8 @@ PLANTED = {
     "finishes_from_stale_memory": "the right phase",
     "adopts_a_strangers_job": "every run ends",
     "cancelled_before_the_pods_are_gone": "the right phase",
+    "frees_the_slot_of_a_pod_that_lives": "no pod lives without its slot",
+    "heals_by_age_alone": "no pod lives without its slot",
 }
 
 

@@ -20,8 +20,10 @@ class RunTruth:
     key: Key
     run_id: str
     created: float
-    # Whether it can be admitted; what is to be done with its Job if the server never takes it.
+    # Whether it can be admitted, as far as its organization's plan allows.
     valid: bool
+    org: str
+    queues: bool
     cancelled: float | None = None
     removed: float | None = None
     jobs: dict[str, "JobTruth"] = field(default_factory=dict)
@@ -45,13 +47,17 @@ class JobTruth:
 
 @dataclass(slots=True)
 class PodTruth:
-    """A pod of a run. `ended` is when its phase became terminal; `good` whether it ended well and said so."""
+    """A pod of a run. `ended` is when its phase became terminal; `good` whether it ended well and said so.
+
+    `stopping` is whether it has been told to stop, which one on a lost node doesn't hear.
+    """
 
     made: float
     started: float | None = None
     ended: float | None = None
     phase: str = "Pending"
     good: bool = False
+    stopping: bool = False
     gone: float | None = None
 
 
@@ -104,8 +110,9 @@ class Truth:
         now, spec = self._world.loop.time(), change.body["spec"]
         if change.kind == "ADDED":
             run_id = spec.get("runId") or identifiers.run_id_from_uid(uid)
-            valid = spec["provider"] == "gcp" and spec["org"] == "acme"
-            self.runs[uid] = RunTruth(uid, change.key, run_id, now, valid)
+            org, queues = spec["org"], spec.get("quotaPolicy") == "Queue"
+            valid = spec["provider"] == "gcp" and org in self._world.tenants.history
+            self.runs[uid] = RunTruth(uid, change.key, run_id, now, valid, org, queues)
             self._uids["jobs", change.key[1], identifiers.object_name(run_id)] = uid
         run = self.runs[uid]
         if spec.get("cancel") and run.cancelled is None:
@@ -138,6 +145,7 @@ class Truth:
         if pod.ended is None and pod.phase in {"Succeeded", "Failed"}:
             pod.ended = now
             pod.good = pod.phase == "Succeeded" and any(end.get("message") for end in ends)
+        pod.stopping = "deletionTimestamp" in change.body["metadata"]
         if change.kind == "DELETED":
             pod.gone = now
         if change.kind != "MODIFIED" or before != pod.phase:

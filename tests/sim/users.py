@@ -79,7 +79,8 @@ class Users:
 
     def _spec(self, number: int) -> Json:
         random, dials = self._random, self._world.dials
-        spec: dict[str, Any] = {"org": "acme", "provider": "gcp", "domain": "cost", "pipeline": "billing"}
+        what = {"provider": "gcp", "domain": "cost", "pipeline": "billing"}
+        spec: dict[str, Any] = {**what, **self._world.tenants.spec()}
         spec["timeoutSeconds"] = random.choice((60, 120, 300, _LONG))
         spec["maxRetries"] = random.choice((0, 1, 2))
         if random.random() < 0.2:

@@ -16,11 +16,12 @@ from sim.job_controller import JobController
 from sim.nodes import Nodes
 from sim.operators import Operators
 from sim.oracle import Oracle
+from sim.tenants import Tenants
 from sim.trace import Trace
 from sim.truth import Truth
 from sim.users import Users
 from sim.virtual_time import VirtualLoop
-from support.fake_ledger import FakeLedger, FakePlans
+from support.fake_ledger import FakeLedger
 from support.operator_world import FakeRecords
 
 
@@ -37,9 +38,12 @@ class World:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._awaited: dict[str, list[asyncio.Future[None]]] = {}
         self.reconciles: dict[str, int] = {}
+        # Since when slots, by run id, are known to be held by nothing.
+        self.idle_slots: dict[str, float] = {}
         self.records = FakeRecords()
-        self.ledger = FakeLedger(self.records, FakePlans(), self.loop.now)
         self.rows = self.records.rows
+        self.tenants = Tenants(self, Random(f"tenants {seed}"))
+        self.ledger = FakeLedger(self.records, self.tenants.plans, self.loop.now)
         loop.set_task_factory(processes.task_factory)
         self.server = ApiServer(loop, Random(f"uids {seed}"))
         self.truth = Truth(self)
@@ -91,7 +95,8 @@ class World:
         """Everything starts."""
         self.note("world", "", f"{self.dials}")
         self.exporter = start_exporter(self)
-        for part in (self.operators.keep_one(), self.operators.suffer(), self.users.run(), self.chaos.run()):
+        people = (self.users.run(), self.tenants.run())
+        for part in (self.operators.keep_one(), self.operators.suffer(), *people, self.chaos.run()):
             self.spawn(part)
 
     def heal(self) -> None:

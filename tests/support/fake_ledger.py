@@ -10,6 +10,7 @@ from pipeline_core.admission.quota import Usage, exceeded
 from pipeline_core.admission.subscription import Limits, check_subscription
 from pipeline_core.store.quota.ledger import HeldSlot
 from pipeline_core.store.quota.settle import of_run
+from pipeline_core.store.quota.standing import Standing
 from pipeline_core.store.runs import NewRun, StoredRun, phase_of
 
 if TYPE_CHECKING:
@@ -55,14 +56,17 @@ class FakeLedger:
 
     async def reserve(self, record: NewRun) -> StoredRun:
         self.records.fault("reserve")
-        before = dict(self.records.rows)
+        before = self.records.rows.get(record.run_id)
         stored = self.records.begun(record)
         if stored.phase.is_final or record.run_id in self.rows:
             return stored
         try:
             self._check(record.org_slug)
         except Exception:
-            self.records.rows = before
+            # Rolled back in place: others look at the same rows.
+            self.records.rows.pop(record.run_id)
+            if before is not None:
+                self.records.rows[record.run_id] = before
             raise
         self.rows[record.run_id] = Reservation(record.org_slug, self.now())
         return stored
@@ -82,8 +86,16 @@ class FakeLedger:
 
     async def room(self, orgs: Collection[str]) -> Mapping[str, int]:
         self.records.fault("room")
-        free = {org: (self.plans.limits[org].concurrent or 0) - self.usage(org).concurrent for org in orgs}
+        limits = {org: self.plans.limits[org].concurrent or 0 for org in orgs if org in self.plans.limits}
+        free = {org: limit - self.usage(org).concurrent for org, limit in limits.items()}
         return {org: slots for org, slots in free.items() if slots > 0}
+
+    async def standing(self, org_slug: str) -> Standing:
+        self.records.fault("standing")
+        is_known = org_slug in self.plans.limits
+        limits = self.plans.limits.get(org_slug, Limits(None, None, None))
+        status, usage = self.plans.status_of(org_slug), self.usage(org_slug)
+        return Standing(org_slug, is_known, status, None, limits, usage, usage.day)
 
     async def drift(self) -> list[Any]:
         self.records.fault("drift")

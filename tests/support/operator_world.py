@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from pipeline_core import identifiers
+from pipeline_core.admission.subscription import Limits
 from pipeline_core.admission.tenancy import TenancyMode
 from pipeline_core.catalog import CatalogWatcher
 from pipeline_core.lifecycle.actions import Deadlines
@@ -187,6 +189,21 @@ class World:
         uid: str = self.kubernetes.put(names.RUNS, body)["metadata"]["uid"]
         return uid
 
+    def allow(self, concurrent: int, *, per_day: int = 1_000, org: str = "acme") -> None:
+        """The limits of an organization's plan, made known if it isn't."""
+        self.plans.limits[org] = Limits(per_day, 1_000_000, concurrent)
+        self.plans.integrated.add(org)
+
+    def holders(self, org: str = "acme") -> list[str]:
+        """The runs that hold the organization's slots, by their objects' names, in the order in which they got them."""
+        rows = self.ledger.rows.items()
+        ids = [run_id for run_id, row in rows if row.held and row.org_slug == org]
+        return [self.records.rows[run_id]["object_name"] for run_id in ids]
+
+    def job_of(self, name: str) -> str:
+        """The name of this run's Job."""
+        return identifiers.object_name(identifiers.run_id_from_uid(self.run(name)["metadata"]["uid"]))
+
     def run(self, name: str = "billing") -> dict[str, Any]:
         """The PipelineRun as it is."""
         return self.kubernetes.objects[names.RUNS, "default", name]
@@ -230,6 +247,17 @@ class World:
         await self.events.tell_rest()
         return again
 
+    async def call_waiting(self) -> list[str]:
+        """The waiting room calls, and whoever it wakes has a pass; returns their names in that order."""
+        names_of = {body["metadata"]["uid"]: key[2] for key, body in self.kubernetes.objects.items()}
+        passed = []
+        await self.room.call()
+        while self.woken:
+            uid = self.woken.pop(0)
+            passed.append(names_of[uid])
+            await self.reconcile(uid)
+        return passed
+
     def start_pods(self) -> None:
         """The Job controller and the kubelet: a running pod for each Job that has none."""
         for (plural, ns, name), job in list(self.kubernetes.objects.items()):
@@ -239,10 +267,10 @@ class World:
                 state = {"running": {"startedAt": self._stamp()}}
                 self.kubernetes.put("pods", {"metadata": metadata, "status": self._pod_status("Running", state)})
 
-    def end_pods(self, outcome: Outcome | None, exit_code: int = 0, reason: str = "Completed") -> None:
-        """Every running pod ends so."""
-        for (plural, _, _), pod in list(self.kubernetes.objects.items()):
-            if plural == "pods" and pod["status"]["phase"] == "Running":
+    def end_pods(self, outcome: Outcome | None, exit_code: int = 0, reason: str = "Completed", *, of: str = "") -> None:
+        """Every running pod ends so, or those `of` the Job of this name."""
+        for (plural, _, name), pod in list(self.kubernetes.objects.items()):
+            if plural == "pods" and pod["status"]["phase"] == "Running" and name.startswith(of):
                 began = pod["status"]["containerStatuses"][0]["state"]["running"]["startedAt"]
                 ended = {"exitCode": exit_code, "reason": reason, "startedAt": began, "finishedAt": self._stamp()}
                 if outcome is not None:

@@ -13,8 +13,12 @@ from typing import NamedTuple
 
 
 class Rank(NamedTuple):
-    """Where a run stands within its organization: the smallest goes first. `unpriority` is the negated priority."""
+    """Where a run stands within its organization: the smallest goes first. `unpriority` is the negated priority.
 
+    `silences` is how often it was called in vain: one that can't ask for its slot must not hold up the others.
+    """
+
+    silences: int
     unpriority: int
     created_at: datetime
     name: str
@@ -43,9 +47,9 @@ class FairQueue:
         """The organizations that have runs to be called."""
         return self._waiting.keys()
 
-    def keys(self, org: str) -> list[str]:
-        """The organization's runs that wait to be called, in their order."""
-        return [key for _, key in self._waiting.get(org, ())]
+    def first(self, org: str, most: int) -> list[str]:
+        """The organization's runs that would be called next, in their order."""
+        return [key for _, key in self._waiting.get(org, ())[:most]]
 
     def has(self, org: str) -> bool:
         """Whether runs of the organization wait, called or not."""
@@ -56,7 +60,9 @@ class FairQueue:
         return key in self._known and key in self._called.get(self._known[key][0], ())
 
     def put(self, org: str, key: str, rank: Rank) -> None:
-        """Have the run wait; one that was called and has got no slot waits again."""
+        """Have the run wait, of this rank from now on; one that was called and has got no slot waits again."""
+        if self._known.get(key) == (org, rank) and not self.is_called(key):
+            return
         self.leave(key)
         if org not in self._waiting:
             self._waiting[org] = []
@@ -65,10 +71,10 @@ class FairQueue:
         self._known[key] = (org, rank)
 
     def again(self, key: str) -> None:
-        """Have the run, which was called, wait again in its old place."""
+        """Have the run, which was called in vain, wait again, behind those that were called less often."""
         if key in self._known:
             org, rank = self._known[key]
-            self.put(org, key, rank)
+            self.put(org, key, rank._replace(silences=rank.silences + 1))
 
     def leave(self, key: str) -> str | None:
         """The run waits no longer, for whatever reason. Returns the organization that it has waited for, if it has."""

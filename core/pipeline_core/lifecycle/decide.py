@@ -60,8 +60,8 @@ def _after_the_end(observed: Observed, now: datetime) -> Decision:
         # The run was given up before its Job was: a Job must never outlive its run.
         return Decision(StopJob("The run is over"))
     if observed.holds_slot and observed.is_at_rest:
-        # Live where nothing shows how its pods ended: the watch may not have shown them at all.
-        return Decision(Release(), needs_live=not observed.pods)
+        # Live unless one has succeeded: then the Job has made no other, which the watch may not have shown yet.
+        return Decision(Release(), needs_live=_succeeded(observed.pods) is None)
     expires_at = run.expires_at
     if expires_at is None or run.deleting:
         return Decision()

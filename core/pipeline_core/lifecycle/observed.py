@@ -77,6 +77,12 @@ class Run:
         return self.status.phase is not None and self.status.phase.is_final
 
     @property
+    def was_admitted(self) -> bool:
+        """Whether its status tells that it had got a slot."""
+        status = self.status
+        return status.admitted_at is not None or (status.phase is not None and status.phase.rank > Phase.PENDING.rank)
+
+    @property
     def waits_until(self) -> datetime:
         """When it is given up where it waits for a slot of its organization."""
         seconds = self.spec.queue_timeout_seconds

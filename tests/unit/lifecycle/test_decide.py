@@ -325,6 +325,38 @@ def test_a_later_exit_code_revises_nothing_but_brings_no_other_attempt() -> None
     assert action(completed, JOB, DONE) is None
 
 
+def released(run: Run, job: Job | None, *pods: Pod, holds_slot: bool = True) -> d.Decision:
+    return decide(Observed(run, job, pods, holds_slot=holds_slot), NOW)
+
+
+def test_a_run_that_is_over_gives_its_slot_back_once_its_last_pod_has_stopped() -> None:
+    assert released(OVER, JOB, POD).action is None
+    assert released(OVER, JOB, DONE) == d.Decision(d.Release())
+    assert released(OVER, JOB, DONE, holds_slot=False).action is None
+
+
+def test_not_before_its_job_has_been_stopped_which_could_make_another() -> None:
+    failed = replace(OVER, status=replace(OVER.status, phase=Phase.FAILED))
+    assert isinstance(released(failed, JOB, DEAD).action, d.StopJob)
+    assert released(failed, replace(JOB, deleting=True), POD).action is None
+    assert released(failed, replace(JOB, deleting=True), DEAD) == d.Decision(d.Release(), needs_live=True)
+
+
+def test_that_no_pod_is_left_is_believed_only_after_a_live_look() -> None:
+    assert released(OVER, None) == d.Decision(d.Release(), needs_live=True)
+    assert released(OVER, None, holds_slot=False).action is None
+
+
+def test_a_run_that_is_not_over_keeps_its_slot() -> None:
+    assert not isinstance(released(KNOWN, JOB, DEAD).action, d.Release)
+
+
+def test_the_slot_is_given_back_before_the_object_expires() -> None:
+    old = replace(OVER, spec=replace(SPEC, ttl_seconds=0))
+    assert isinstance(released(old, JOB, DONE).action, d.Release)
+    assert isinstance(released(old, JOB, DONE, holds_slot=False).action, d.Expire)
+
+
 _times = st.none() | st.just(T0) | st.just(NOW)
 _pods = st.builds(
     Pod,
@@ -366,11 +398,11 @@ _runs = st.builds(
 _words = st.none() | st.builds(Published, st.sampled_from(["a", "c"]), st.just(7), st.just(1.0), st.just(NOW))
 
 
-@given(_runs, _jobs, st.lists(_pods, max_size=3), _words)
+@given(_runs, _jobs, st.lists(_pods, max_size=3), _words, st.booleans())
 def test_every_state_has_a_decision_that_keeps_the_promises(
-    run: Run, job: Job | None, pods: list[Pod], told: Published | None
+    run: Run, job: Job | None, pods: list[Pod], told: Published | None, holds_slot: bool
 ) -> None:
-    observed = Observed(run, job, tuple(pods), published=told)
+    observed = Observed(run, job, tuple(pods), published=told, holds_slot=holds_slot)
     decision = decide(observed, NOW)
     assert decision == decide(observed, NOW)
     final = run.status.phase is not None and run.status.phase.is_final
@@ -388,9 +420,15 @@ def test_every_state_has_a_decision_that_keeps_the_promises(
                 assert job is None
                 assert decision.needs_live
                 assert all(pod.is_terminal for pod in pods)
+        case d.Release():
+            assert final
+            assert holds_slot
+            assert all(pod.is_terminal for pod in pods)
+            assert decision.needs_live or any(pod.phase == "Succeeded" for pod in pods)
         case d.Expire():
             assert final
             assert decision.needs_live
+            assert not (holds_slot and observed.is_at_rest)
 
 
 def test_a_pod_that_waits_a_moment_for_room_is_starting_like_any_other() -> None:

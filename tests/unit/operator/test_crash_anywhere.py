@@ -12,115 +12,11 @@ import pytest
 
 from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.outcome import Outcome
-from pipeline_core.store.errors import StoreUnavailableError
 from pipeline_operator import names
-from pipeline_operator.cluster import Cluster
-from pipeline_operator.kube import KubeUnavailableError
-from pipeline_operator.namespaces import Namespaces
-from pipeline_operator.queue import WorkQueue
-from pipeline_operator.sweep import Sweep
-from support.operator_world import World
+from support.stage import Befalls, Stage, dies, fails
 
 GOOD = Outcome(status="succeeded", records_processed=42)
 BAD = Outcome(status="failed", error="Extractor: no such table")
-Befalls = Callable[[str], Awaitable[None]]
-
-
-class Crash(BaseException):
-    """The process is gone."""
-
-
-class Stage(World):
-    """A world in which something befalls the operator at its nth call."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls = 0
-        self.jobs_made = 0
-        self.befalls: Befalls | None = None
-        self.nth = 0
-        self.after = False
-        self._request, self._create = self.kubernetes.request, self.kubernetes._post
-        self.kubernetes.request = self._asked  # type: ignore[method-assign]
-        self.kubernetes._post = self._made  # type: ignore[method-assign]
-        self.rows = self.records.rows
-        self.records = _Records(self.records, self)  # type: ignore[assignment]
-        self.start_operator()
-        self.other = (self.cache, self.reconciler)
-        self.start_operator()
-
-    async def call(self, what: str, work: Callable[[], Awaitable[Any]]) -> Any:
-        """One call of the operator."""
-        self.calls += 1
-        befalls = self.befalls if self.calls == self.nth else None
-        if befalls is not None and not self.after:
-            await befalls(what)
-        result = await work()
-        if befalls is not None and self.after:
-            await befalls(what)
-        return result
-
-    async def turn(self, uid: str) -> None:
-        """A pass over the run."""
-        await self._until_done(lambda: self.reconcile(uid))
-
-    async def sweep(self) -> None:
-        """A round of the sweep, which finds what no event has told of."""
-        cluster = Cluster(self.kubernetes)
-        everywhere = Namespaces(cluster, [], "pipelines")
-        await self._until_done(lambda: Sweep(cluster, self.cache, WorkQueue(), self.records, everywhere).round())
-
-    async def _until_done(self, work: Callable[[], Awaitable[object]]) -> None:
-        """A new process does it again where this one dies, the same one where it fails."""
-        for _ in range(3):
-            try:
-                await work()
-            except Crash:
-                self.start_operator()
-            except (KubeUnavailableError, StoreUnavailableError):
-                continue
-            else:
-                return
-
-    async def other_takes_a_pass(self, _what: str) -> None:
-        """A second operator, started by mistake, comes to the same run."""
-        mine = (self.cache, self.reconciler)
-        self.cache, self.reconciler = self.other
-        try:
-            await self.reconcile(self.uid)
-        finally:
-            self.cache, self.reconciler = mine
-
-    async def _asked(self, method: str, path: str, **named: Any) -> Any:
-        return await self.call("api", lambda: self._request(method, path, **named))
-
-    def _made(self, plural: str, *rest: Any) -> Any:
-        body = self._create(plural, *rest)
-        self.jobs_made += plural == "jobs"
-        return body
-
-
-class _Records:
-    """The records, whose every method is a call."""
-
-    def __init__(self, inner: Any, stage: Stage) -> None:
-        self.rows = inner.rows
-        self._inner = inner
-        self._stage = stage
-
-    def __getattr__(self, method: str) -> Callable[..., Awaitable[Any]]:
-        async def call(*arguments: Any, **named: Any) -> Any:
-            return await self._stage.call("store", lambda: getattr(self._inner, method)(*arguments, **named))
-
-        return call
-
-
-async def dies(_what: str) -> None:
-    raise Crash
-
-
-async def fails(what: str) -> None:
-    raise KubeUnavailableError("connection lost") if what == "api" else StoreUnavailableError("connection lost")
 
 
 async def started(stage: Stage, **spec: Any) -> None:
@@ -216,6 +112,7 @@ async def told(story: Story, befalls: Befalls | None = None, nth: int = 0, *, af
     await stage.sweep()
     for _ in range(2):
         await stage.turn(stage.uid)
+    await stage.heal()
     return stage
 
 
@@ -228,7 +125,8 @@ def check(stage: Stage, story: Story) -> None:
     else:
         # Nobody had seen the pods of the deleted run end: the exporter asks its target.
         assert story is is_deleted
-    assert stage.jobs_made == jobs
+    assert len(stage.jobs_made) == jobs
+    stage.check_ledger()
     gone = (names.RUNS, "default", "billing") not in stage.kubernetes.objects
     assert gone == (story in {is_deleted, expires})
     if not gone:
