@@ -27,6 +27,8 @@ from pipeline_core.outcome import PERMANENT
 
 # A pod that should have stopped by now and hasn't: its node doesn't answer.
 _NODE_SILENT = timedelta(seconds=30)
+# A container's start, as the kubelet tells it and as the runner does, differs by less; another attempt's by more.
+_ANOTHER = timedelta(seconds=5)
 _DEFAULT_DEADLINES = Deadlines()
 
 
@@ -81,8 +83,12 @@ def _completes_by_itself(observed: Observed) -> bool:
     newest, published = observed.newest_pod, observed.published
     if newest is None:
         return True
-    ended = observed.run.status.completed_at
-    if ended is not None and newest.created_at > ended:
+    status = observed.run.status
+    if status.completed_at is not None and newest.created_at > status.completed_at:
+        return False
+    # The end may have been written late, by a process that had stood still: the one attempt it knew began earlier.
+    known_to_begin = status.started_at if status.attempts <= 1 else None
+    if known_to_begin and newest.started_at and newest.started_at > known_to_begin + _ANOTHER:
         return False
     return not newest.is_terminal and (published is None or published.pod_uid == newest.uid)
 
