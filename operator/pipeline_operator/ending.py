@@ -63,20 +63,18 @@ class Ending:
         self._events = events
         self._now = now
 
-    async def finish(
-        self, run: Run, finish: Finish, refusal: tuple[str, str] | None = None, *, frees: bool = True
-    ) -> None:
-        """End the run; `refusal` is the reason and the words where it was never admitted.
+    async def finish(self, run: Run, finish: Finish, *, refusal: str | None = None, frees: bool = True) -> None:
+        """End the run; `refusal` is the reason for which it isn't admitted, where it ends by that.
 
         It gives its slot back with that if this `frees` it: none of its pods is alive.
         """
         try:
-            stored = await self._record(run, finish, frees)
+            stored = await self._record(run, finish, refusal, frees)
         except RunNotRecordedError:
             # The run ends before it was begun (cancelled at once, refused), or its record was lost with a restore.
             try:
-                await self._records.begin(new_record(run, dict(run.spec.parameters)))
-                stored = await self._record(run, finish, frees)
+                await self._records.begin(new_record(run, dict(run.spec.parameters), job_name=run.status.job_name))
+                stored = await self._record(run, finish, refusal, frees)
             except RunIdTakenError as error:
                 await self.refuse_without_record(run, error)
                 return
@@ -87,25 +85,24 @@ class Ending:
         if frees:
             self._slot_freed()
         # crash here: the next pass decides some end again, and the record answers with the one that it holds.
-        await self.publish(run, stored, refusal)
+        await self.publish(run, stored)
 
     async def reject(self, run: Run, reason: str, message: str) -> None:
         """End a run that isn't admitted, and so has used nothing."""
-        metrics.RUNS_REJECTED.labels(reason).inc()
-        await self.finish(run, Finish(Phase.FAILED, Reason.REJECTED, message), refusal=(reason, message))
+        await self.finish(run, Finish(Phase.FAILED, Reason.REJECTED, message), refusal=reason)
 
-    async def _record(self, run: Run, finish: Finish, frees: bool) -> StoredRun:
-        return await end_record(self._records, run.run_id, run.uid, finish, self._now(), frees=frees)
+    async def _record(self, run: Run, finish: Finish, refusal: str | None, frees: bool) -> StoredRun:
+        return await end_record(self._records, run.run_id, run.uid, finish, self._now(), frees=frees, refusal=refusal)
 
-    async def publish(self, run: Run, stored: StoredRun, refusal: tuple[str, str] | None = None) -> None:
+    async def publish(self, run: Run, stored: StoredRun) -> None:
         """Write the object's final status as the record has it, and tell of it."""
         phase, message = stored.phase, stored.message or stored.error_message or ""
         reason = stored.reason or phase.value
-        conditions = [status.succeeded(run, phase, reason, message)]
-        if refusal is not None:
-            conditions.insert(0, status.admitted(run, refusal))
-        elif reason not in {Reason.REJECTED, Reason.CANCELLED} or stored.job_name is not None:
-            conditions.insert(0, status.admitted(run))
+        not_admitted = _why_not_admitted(stored)
+        conditions = [
+            status.admitted(run, (not_admitted, message) if not_admitted else None),
+            status.succeeded(run, phase, reason, message),
+        ]
         wanted = status.build_status(
             run,
             phase,
@@ -120,10 +117,12 @@ class Ending:
         # None takes away what progress had said: object and record agree.
         wanted["recordsProcessed"] = stored.records_processed
         await self._writer.write(run, wanted)
+        if stored.refusal is not None:
+            metrics.RUNS_REJECTED.labels(stored.refusal).inc()
         metrics.run_ended(stored, self._now())
         _log.info("run ended", run_id=run.run_id, org=run.spec.org, phase=phase.value, reason=reason, message=message)
         good = phase is Phase.COMPLETED or reason == Reason.CANCELLED
-        self._events.tell(run, refusal[0] if refusal else reason, message, "Normal" if good else "Warning")
+        self._events.tell(run, stored.refusal or reason, message, "Normal" if good else "Warning")
 
     async def refuse_without_record(self, run: Run, error: PipelinesError) -> None:
         """Refuse a run whose id, or organization, is another's: nothing may be written to what is theirs."""
@@ -136,3 +135,10 @@ class Ending:
         wanted = status.build_status(run, Phase.FAILED, conditions, message=str(error), completed_at=self._now())
         await self._writer.write(run, wanted)
         self._events.tell(run, error.reason, str(error), "Warning")
+
+
+def _why_not_admitted(stored: StoredRun) -> str | None:
+    """The reason of `Admitted=False`; None for a run that was admitted: its record names the Job that it was given."""
+    if stored.refusal is None and stored.job_name is None and stored.reason in {Reason.REJECTED, Reason.CANCELLED}:
+        return stored.reason  # cancelled before its turn, or refused by a version that didn't record why
+    return stored.refusal

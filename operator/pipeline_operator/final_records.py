@@ -26,7 +26,14 @@ def end_of_deleted(
 
 
 async def end_record(
-    records: RunRecords, run_id: str, object_uid: str | None, finish: Finish, now: datetime, *, frees: bool
+    records: RunRecords,
+    run_id: str,
+    object_uid: str | None,
+    finish: Finish,
+    now: datetime,
+    *,
+    frees: bool,
+    refusal: str | None = None,
 ) -> StoredRun:
     """End the run's record, or return the end that it has; raises what `RunRecords.finish` raises."""
     return await records.finish(
@@ -39,6 +46,7 @@ async def end_record(
         message=finish.message,
         started_at=finish.started_at,
         reason=finish.reason,
+        refusal=refusal,
         object_uid=object_uid,
         frees=frees,
     )

@@ -10,6 +10,7 @@ from pipeline_core.lifecycle import actions
 from pipeline_core.lifecycle.decide import decide
 from pipeline_core.lifecycle.failures import explain_failed_pod, newest_failure
 from pipeline_core.lifecycle.observed import Observed, Run
+from pipeline_core.lifecycle.reasons import Reason
 from pipeline_core.store.quota.ledger import QuotaLedger
 from pipeline_core.store.records import RunRecords
 from pipeline_core.store.runs import StoredRun
@@ -150,7 +151,7 @@ class Reconciler:
             return None
         # A process that has just begun asks the record once, though the object shows nothing to change.
         only_progress = patch is not None and patch.keys() <= _ONLY_PROGRESS
-        if (wait := self._too_soon(run, only_progress)) > 0:
+        if (wait := self._too_soon(run, report, only_progress)) > 0:
             return wait
         changed = await self._records.advance(
             run.run_id,
@@ -176,8 +177,10 @@ class Reconciler:
             _log.info("run tried again", attempt=report.attempts, **_last_failure(entry))
         return None
 
-    def _too_soon(self, run: Run, only_progress: bool) -> float:
+    def _too_soon(self, run: Run, report: actions.Report, only_progress: bool) -> float:
         """How many seconds a report that moves but numbers, or tells of a phase between start and end, has to wait."""
+        if report.reason is Reason.CANCELLING and not only_progress:
+            return 0.0  # with the pods goes what shows that a container has started
         last = self._reported.get(run.uid)
         interval = actions.PROGRESS_INTERVAL if only_progress else self._unsaid(last is None)
         return ((last or run.created_at) + interval - self._now()) / timedelta(seconds=1)

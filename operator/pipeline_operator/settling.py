@@ -10,6 +10,7 @@ from datetime import datetime
 import structlog
 
 from pipeline_core.lifecycle.observed import Job, Pod, Published, is_at_rest
+from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.store.quota.ledger import QuotaLedger
 from pipeline_core.store.records import RunRecords
 from pipeline_operator import metrics
@@ -69,6 +70,8 @@ class Settling:
         seen = {pod.uid: pod for pod in (*entry.pods.values(), *pods)}
         succeeded = next((pod for pod in seen.values() if pod.phase == "Succeeded"), None)
         done = succeeded is not None or entry.published is not None or (job is not None and job.complete)
+        if not done and record.started_at is None:
+            await self._record_start(vanished, seen.values())
         if not done and (again := await self._stop(vanished.namespace, job, pods)) is not None:
             return again
         # crash here: the sweep finds the record again.
@@ -136,6 +139,14 @@ class Settling:
         await self._ledger.release(vanished.run_id)
         self._slot_freed()
         return None
+
+    async def _record_start(self, vanished: Vanished, seen: Collection[Pod]) -> None:
+        """Record that a container has started, before the pods that show it go: the run has used up its unit."""
+        starts = [pod.started_at for pod in seen if pod.started_at]
+        if starts:
+            await self._records.advance(
+                vanished.run_id, phase=Phase.RUNNING, at=self._now(), started_at=min(starts), object_uid=vanished.uid
+            )
 
     async def _stop(self, namespace: str, job: Job | None, pods: list[Pod]) -> float | None:
         """Delete what is left of the run; returns when to look again, None where nothing is."""

@@ -101,12 +101,11 @@ class Starting:
             away = status.condition("Admitted", "Unknown", Reason.QUOTA_UNAVAILABLE, _STORE_AWAY, run.generation)
             await self._wait(run, Phase.PENDING, Reason.PENDING, _STORE_AWAY, away)
             raise
-        except (RunIdTakenError, WrongNamespaceError) as error:
+        except RunIdTakenError as error:
             await self._ending.refuse_without_record(run, error)
             return None
         except PipelinesError as error:
-            if not await self._was_started(run):
-                await self._ending.reject(run, error.reason, str(error))
+            await self._reject(run, error)
             return None
         if stored.phase.is_final:
             # The run had ended before (a restored object, a status write that was lost): its record is the truth.
@@ -120,12 +119,16 @@ class Starting:
             await self._create_job(run, document)
         return None
 
-    async def _was_started(self, run: Run) -> bool:
-        """Whether the run, which isn't admitted now, was before: an answer was lost, and its Job is there."""
+    async def _reject(self, run: Run, error: PipelinesError) -> None:
+        """End the run, which isn't admitted now; unless it was before: an answer was lost, and its Job is there."""
         stored = await self._records.get(run.run_id)
-        if stored is None or stored.job_name is None or stored.object_uid != run.uid:
-            return False
-        return await self._is_under_way(run)
+        own = stored if stored is not None and stored.object_uid == run.uid else None
+        if own is not None and own.job_name is not None and await self._is_under_way(run):
+            return
+        if own is None and isinstance(error, WrongNamespaceError):
+            await self._ending.refuse_without_record(run, error)
+            return
+        await self._ending.reject(run, error.reason, str(error))
 
     async def _is_under_way(self, run: Run) -> bool:
         """Whether an earlier process has started it: its Job may be deleted by now, and its pods not shown yet."""

@@ -1,6 +1,7 @@
 """The ledger, one behaviour at a time: what a group does together, what is odd in the tables, what is read of it."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import text
@@ -76,6 +77,64 @@ async def test_the_ledger_remembers_a_run_whose_record_is_gone(engine: AsyncEngi
     with pytest.raises(RunIdTakenError):
         await ledger.reserve(run_of("brook", "run_1"))
     assert await RunRecords(engine).get("run_1") is None
+
+
+async def test_an_id_whose_slot_was_given_back_gets_no_run_past_the_limits(
+    engine: AsyncEngine, ledger: QuotaLedger
+) -> None:
+    await ledger.reserve(run_of("acme", "run_1"))
+    await RunRecords(engine).finish("run_1", phase=Phase.COMPLETED, at=after(1), frees=True)
+    await do(engine, "DELETE FROM run_record")  # as its retention may be shorter than the ledger's
+    before = await counted(engine)
+    for ask in (ledger.reserve, lambda record: reserve_one(engine, record)):
+        with pytest.raises(RunIdTakenError):
+            await ask(run_of("acme", "run_1"))
+    assert await counted(engine) == before
+    assert await RunRecords(engine).get("run_1") is None
+
+
+async def test_a_run_that_was_left_undecided_is_not_started_again(engine: AsyncEngine, ledger: QuotaLedger) -> None:
+    record = replace(run_of("acme", "run_1"), object_uid="uid")
+    await ledger.reserve(record)
+    await RunRecords(engine).leave_undecided("run_1", at=after(1), message="?", object_uid="uid", frees=True)
+    with pytest.raises(RunIdTakenError):
+        await ledger.reserve(record)  # restored with its UID
+    assert not await ledger.holds("run_1")
+
+
+async def test_who_has_got_a_slot_just_now_is_told_apart_from_who_has_one(
+    engine: AsyncEngine, ledger: QuotaLedger
+) -> None:
+    assert (await ledger.reserve(run_of("acme", "run_1"))).took_slot
+    assert not (await ledger.reserve(run_of("acme", "run_1"))).took_slot
+    await RunRecords(engine).begin(replace(run_of("acme", "run_2"), job_name=None))
+    waited = await ledger.reserve(run_of("acme", "run_2"))
+    assert (waited.was_there, waited.took_slot, waited.job_name) == (True, True, "job-run_2")
+    assert [await ledger.holds(run_id) for run_id in ("run_1", "run_2", "run_3")] == [True, True, False]
+
+
+async def test_a_counter_that_is_too_low_keeps_no_run_from_ending_and_no_other_organization_from_its_slot(
+    engine: AsyncEngine, ledger: QuotaLedger
+) -> None:
+    for run_id, org in (("run_1", "acme"), ("run_2", "acme"), ("run_3", "brook")):
+        await ledger.reserve(run_of(org, run_id))
+    await do(engine, "UPDATE quota_usage SET concurrent = 0, day_used = 0, month_used = 0 WHERE org_slug = 'acme'")
+    stored = await RunRecords(engine).finish("run_1", phase=Phase.FAILED, at=after(1), frees=True)
+    assert stored.phase is Phase.FAILED
+    assert await asyncio.gather(*(ledger.release(f"run_{number}") for number in (2, 3))) == [True, True]
+    assert (await ledger.standing("acme")).usage.concurrent == 0  # type: ignore[union-attr]
+    assert (await ledger.standing("brook")).usage.concurrent == 0  # type: ignore[union-attr]
+    assert {each.org_slug for each in await ledger.drift()} == {"acme"}
+
+
+async def test_a_release_settles_what_a_process_without_a_ledger_has_left_open(
+    engine: AsyncEngine, ledger: QuotaLedger
+) -> None:
+    await ledger.reserve(run_of("acme", "run_1"))
+    await do(engine, "UPDATE run_record SET status = 'completed', completed_at = now(), started_at = now()")
+    assert await ledger.release("run_1")
+    usage = (await counted(engine))["acme"]
+    assert (usage.concurrent, usage.day_succeeded) == (0, 1)
 
 
 async def test_who_is_refused_for_more_than_a_limit(engine: AsyncEngine) -> None:

@@ -23,7 +23,7 @@ from pipeline_core.admission.subscription import Limits, check_subscription
 from pipeline_core.errors import PipelinesError
 from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.store.engine import create_engine, transaction
-from pipeline_core.store.errors import RunNotRecordedError, StoreUnavailableError
+from pipeline_core.store.errors import RunIdTakenError, RunNotRecordedError, StoreUnavailableError
 from pipeline_core.store.quota.ledger import QuotaLedger
 from pipeline_core.store.quota.recompute import drift, recompute
 from pipeline_core.store.quota.reserve import reserve_one
@@ -112,6 +112,11 @@ class Model:
     def may_ask(self, run_id: str) -> bool:
         """Whether this run would have to get a slot."""
         return run_id not in self.slots and (run_id not in self.records or self.records[run_id].final is None)
+
+    def is_spent(self, run_id: str) -> bool:
+        """Whether its slot was given back though it isn't over: it gets no other."""
+        slot, record = self.slots.get(run_id), self.records.get(run_id)
+        return slot is not None and slot.state == "released" and (record is None or record.final is None)
 
     def admit(self, run_id: str) -> None:
         """It has got a slot."""
@@ -371,6 +376,7 @@ class Ledger(RuleBasedStateMachine):
 
     def _ask(self, asked: Sequence[tuple[str, int, bool]]) -> None:
         new = {run_id for run_id, *_ in asked if self.model.may_ask(run_id)}
+        spent = {run_id for run_id, *_ in asked if self.model.is_spent(run_id)}
         room = {org: self._room(org) for org in self.model.plans}
         told: list[tuple[str, StoredRun | PipelinesError]] = self.run(self._reserve_all(asked))  # type: ignore[assignment]
         admitted = {run_id for run_id, answer in told if isinstance(answer, StoredRun)} & new
@@ -379,8 +385,12 @@ class Ledger(RuleBasedStateMachine):
         wanted = Counter(org_of(run_id) for run_id in new)
         assert Counter(map(org_of, admitted)) == Counter({org: min(wanted[org], room[org]) for org in wanted})
         for run_id, answer in told:
+            assert isinstance(answer, RunIdTakenError) == (run_id in spent)
+            if run_id in spent:
+                continue
             if isinstance(answer, StoredRun):
                 assert answer.run_id == run_id
+                assert not answer.took_slot or run_id in admitted
                 assert run_id in admitted or run_id not in new
                 continue
             # the order among the runs is anybody's, the reason isn't: nothing was freed meanwhile

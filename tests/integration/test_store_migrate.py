@@ -24,7 +24,7 @@ from pipeline_local.services.postgres import start_postgres
 from pipeline_local.services.processes import free_port
 from support.waiting import eventually
 
-TABLES = {"run_record", "export_job", "org_integrations", VERSION_TABLE}
+TABLES = {*metadata.tables, VERSION_TABLE}
 
 
 @contextmanager

@@ -156,6 +156,17 @@ async def test_a_message_no_database_can_store_does_not_keep_a_run_from_ending(r
     assert ended.phase is Phase.FAILED
 
 
+async def test_why_a_run_was_refused_stays_on_its_record(records: RunRecords) -> None:
+    for run_id in ("run_1", "run_2"):
+        await records.begin(new_run(run_id))
+    ended = await asyncio.gather(
+        records.finish("run_1", phase=Phase.FAILED, at=after(1), reason="Rejected", refusal="DailyLimitReached"),
+        records.finish("run_2", phase=Phase.FAILED, at=after(1), reason="JobRefused"),
+    )
+    assert [run.refusal for run in ended] == ["DailyLimitReached", None]
+    assert await records.get("run_1") == ended[0]
+
+
 async def test_times_of_any_zone_come_back_in_utc(records: RunRecords) -> None:
     zoned = T0.astimezone(timezone(timedelta(hours=-7)))
     run = await records.begin(new_run(created_at=zoned))

@@ -55,6 +55,9 @@ class Ledger:
     async def release(self, run_id: str) -> bool:
         return await self._call("release", run_id, partial(self._ledger.release, run_id))
 
+    async def holds(self, run_id: str) -> bool:
+        return await self._call("holds", run_id, partial(self._ledger.holds, run_id))
+
     async def held(self, *, org_slug: str | None = None, after: str = "", limit: int = 500) -> list[HeldSlot]:
         # A page of two, so that there are pages.
         return await self._call(

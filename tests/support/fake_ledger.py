@@ -1,13 +1,14 @@
 """QuotaLedger and AdmissionFacts without PostgreSQL: the same rules over the records in memory."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from pipeline_core.admission.admit import Facts
 from pipeline_core.admission.quota import Usage, exceeded
 from pipeline_core.admission.subscription import Limits, check_subscription
+from pipeline_core.store.errors import RunIdTakenError
 from pipeline_core.store.quota.ledger import HeldSlot
 from pipeline_core.store.quota.settle import of_run
 from pipeline_core.store.quota.standing import Standing
@@ -58,9 +59,12 @@ class FakeLedger:
         self.records.fault("reserve")
         before = self.records.rows.get(record.run_id)
         stored = self.records.begun(record)
-        if stored.phase.is_final or record.run_id in self.rows:
+        row = self.rows.get(record.run_id)
+        if stored.phase.is_final or (row is not None and row.held):
             return stored
         try:
+            if row is not None:
+                raise RunIdTakenError(record.run_id)
             self._check(record.org_slug)
         except Exception:
             # Rolled back in place: others look at the same rows.
@@ -69,11 +73,20 @@ class FakeLedger:
                 self.records.rows[record.run_id] = before
             raise
         self.rows[record.run_id] = Reservation(record.org_slug, self.now())
-        return stored
+        return replace(stored, took_slot=True)
 
     async def release(self, run_id: str) -> bool:
         self.records.fault("release")
-        return self._free(run_id)
+        record, held = self.records.rows.get(run_id), run_id in self.rows and self.rows[run_id].held
+        if record is not None:
+            self.settle(StoredRun.from_row(record), frees=True)
+        else:
+            self._free(run_id)
+        return held
+
+    async def holds(self, run_id: str) -> bool:
+        self.records.fault("holds")
+        return run_id in self.rows and self.rows[run_id].held
 
     async def held(self, *, org_slug: str | None = None, after: str = "", limit: int = 500) -> list[HeldSlot]:
         self.records.fault("held")
@@ -130,12 +143,9 @@ class FakeLedger:
         if refusal is not None:
             raise refusal
 
-    def _free(self, run_id: str) -> bool:
-        row = self.rows.get(run_id)
-        was_held = row is not None and row.held
-        if row is not None:
-            row.held = False
-        return was_held
+    def _free(self, run_id: str) -> None:
+        if run_id in self.rows:
+            self.rows[run_id].held = False
 
     def _slot(self, run_id: str, row: Reservation) -> HeldSlot:
         record = self.records.rows.get(run_id)
@@ -143,6 +153,7 @@ class FakeLedger:
             run_id,
             row.org_slug,
             row.reserved_at,
+            self.now() - row.reserved_at,
             is_recorded=record is not None,
             is_over=record is not None and phase_of(record["status"]).is_final,
             object_namespace=record and record["object_namespace"],

@@ -61,8 +61,8 @@ class FakeRecords:
         was_there = row is not None
         if row is None:
             unset = dict.fromkeys(
-                ("started_at", "completed_at", "records_processed", "error_message", "reason", "job_name", "message",
-                 "undecided_since")
+                ("started_at", "completed_at", "records_processed", "error_message", "reason", "refusal", "job_name",
+                 "message", "undecided_since")
             )  # fmt: skip
             row = self.rows[record.run_id] = {**unset, **changes.begun(record)}
         row = self.rows[record.run_id] = {**row, **changes.bound(StoredRun.from_row(row), record)}
@@ -128,6 +128,8 @@ class World:
         self.template_error: Exception | None = None
         # Whether the operator's watches and its sweep have shown every run.
         self.knows_all = True
+        # For how long a phase that a run passes through may go unsaid.
+        self.unsaid = timedelta()
         self.start_operator()
 
     def now(self) -> datetime:
@@ -172,6 +174,7 @@ class World:
             events,
             self.now,
             Deadlines(),
+            lambda _first: self.unsaid,
         )
 
     def _clock(self) -> float:

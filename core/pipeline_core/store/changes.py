@@ -110,6 +110,7 @@ def finished(
     message: str | None = None,
     started_at: datetime | None = None,
     reason: str | None = None,
+    refusal: str | None = None,
 ) -> Columns:
     """The columns that the end of a run changes; empty if it is over already: the first end stands.
 
@@ -134,6 +135,7 @@ def finished(
         "records_processed": None if records_processed is None else min(records_processed, _INT64_MAX),
         "error_message": clean_text(error_message),
         "reason": reason,
+        "refusal": refusal,
         "progress": 100 if phase is Phase.COMPLETED else run.progress,
         "attempts": max(run.attempts, attempts or 0),
         "message": run.message if message is None else clean_text(message),

@@ -90,11 +90,13 @@ class RunRecords:
         message: str | None = None,
         started_at: datetime | None = None,
         reason: str | None = None,
+        refusal: str | None = None,
         object_uid: str | None = None,
         frees: bool = False,
     ) -> StoredRun:
         """End a run's record and return it; where it has ended already, return that end unchanged.
 
+        `refusal` is why the run wasn't admitted, for one that ends by that.
         The run's reservation is settled in the same transaction, and its slot is free if this `frees` it: none of the
         run's pods is alive.
 
@@ -114,6 +116,7 @@ class RunRecords:
                 message=message,
                 started_at=started_at,
                 reason=reason,
+                refusal=refusal,
             ),
             frees=frees,
         )

@@ -51,9 +51,10 @@ class NewRun:
 class StoredRun(NewRun):
     """A run's record.
 
-    Times are in UTC; `reason` is that of the end; `progress` is 0 to 100; `transitions` has each phase once, in order.
-    `undecided_since` is set while only the target can tell whether the run, whose object and pods are gone, had
-    published. `was_there` is set by `RunRecords.begin` where the record had been begun before.
+    Times are in UTC; `reason` is that of the end, `refusal` that of a run that wasn't admitted; `progress` is 0 to 100;
+    `transitions` has each phase once, in order. `undecided_since` is set while only the target can tell whether the
+    run, whose object and pods are gone, had published. `was_there` is set by `RunRecords.begin` where the record had
+    been begun before, `took_slot` by `QuotaLedger.reserve` where the run has got its slot just now.
     """
 
     phase: Phase
@@ -68,7 +69,9 @@ class StoredRun(NewRun):
     transitions: tuple[Transition, ...]
     revision: int
     undecided_since: datetime | None = None
+    refusal: str | None = None
     was_there: bool = field(default=False, compare=False)
+    took_slot: bool = field(default=False, compare=False)
 
     @property
     def cursor(self) -> HistoryCursor:

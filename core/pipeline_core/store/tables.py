@@ -39,6 +39,7 @@ run_record = Table(
     Column("records_processed", BigInteger),
     Column("error_message", Text),
     Column("reason", Text),
+    Column("refusal", Text),
     Column("parameters", JSONB, nullable=False),
     Column("created_by", Text, nullable=False),
     Column("schedule_id", Text),

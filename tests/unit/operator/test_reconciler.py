@@ -1,12 +1,15 @@
 """The reconciler over an API server in memory: one run's life and its ends."""
 
+from datetime import timedelta
+
 import pytest
 
 from pipeline_core.admission.subscription import Limits
 from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.outcome import Outcome
 from pipeline_core.store.errors import StoreUnavailableError
-from pipeline_operator.kube import KubeError
+from pipeline_operator.kube import KubeError, KubeUnavailableError
+from support.fake_kubernetes import no_faults
 from support.fake_ledger import FakePlans
 from support.operator_world import World
 
@@ -18,8 +21,13 @@ def world() -> World:
     return World()
 
 
-def conditions(world: World) -> dict[str, tuple[str, str]]:
-    return {c["type"]: (c["status"], c["reason"]) for c in world.status()["conditions"]}
+def conditions(world: World, name: str = "billing") -> dict[str, tuple[str, str]]:
+    return {c["type"]: (c["status"], c["reason"]) for c in world.status(name)["conditions"]}
+
+
+def cancel(world: World, name: str = "billing") -> None:
+    world.run(name)["spec"]["cancel"] = True
+    world.kubernetes.put("pipelineruns", world.run(name))
 
 
 async def test_a_run_goes_from_its_manifest_to_completed(world: World) -> None:
@@ -110,8 +118,7 @@ async def test_cancelling_ends_only_when_job_and_pods_are_gone(world: World) -> 
     await world.reconcile(uid)
     world.start_pods()
     await world.reconcile(uid)
-    world.run()["spec"]["cancel"] = True
-    world.kubernetes.put("pipelineruns", world.run())
+    cancel(world)
     await world.reconcile(uid)
     assert not [key for key in world.kubernetes.objects if key[0] == "jobs"]
     await world.reconcile(uid)
@@ -126,7 +133,74 @@ async def test_a_run_cancelled_before_it_started_never_gets_a_job(world: World) 
     uid = world.apply(cancel=True)
     await world.reconcile(uid)
     assert world.status()["phase"] == "Cancelled"
+    assert conditions(world) == {"Admitted": ("False", "Cancelled"), "Succeeded": ("False", "Cancelled")}
     assert not any(path.endswith("/jobs") for method, path in world.kubernetes.calls if method == "POST")
+
+
+async def test_a_run_cancelled_while_it_waits_for_a_slot_waits_no_more(world: World) -> None:
+    world.allow(1)
+    await world.reconcile(world.apply("first"))
+    uid = world.apply("second", quotaPolicy="Queue")
+    await world.reconcile(uid)
+    assert conditions(world, "second")["Admitted"] == ("False", "WaitingForQuota")
+    cancel(world, "second")
+    await world.reconcile(uid)
+    assert conditions(world, "second") == {"Admitted": ("False", "Cancelled"), "Succeeded": ("False", "Cancelled")}
+    assert [c["message"] for c in world.status("second")["conditions"]] == ["Cancelled by spec.cancel"] * 2
+
+
+async def test_a_cancelled_run_that_was_admitted_stays_admitted_though_its_record_is_lost(world: World) -> None:
+    uid = world.apply()
+    await world.reconcile(uid)
+    world.start_pods()
+    await world.reconcile(uid)
+    cancel(world)
+    await world.reconcile(uid)
+    world.records.rows.clear()  # an older backup was restored
+    world.collect_garbage()
+    await world.reconcile(uid)
+    assert conditions(world) == {"Admitted": ("True", "Admitted"), "Succeeded": ("False", "Cancelled")}
+
+
+async def test_a_cancelled_run_whose_container_had_started_unsaid_has_used_up_its_unit(world: World) -> None:
+    world.unsaid = timedelta(seconds=10)
+    uid = world.apply()
+    await world.reconcile(uid)
+    world.pass_time(2)
+    began = world.now()
+    world.start_pods()
+    cancel(world)
+    await world.reconcile(uid)
+    world.pass_time(3)
+    world.collect_garbage()
+    await world.reconcile(uid)
+    record = world.record(uid)
+    assert (record.phase, record.started_at) == (Phase.CANCELLED, began)
+    assert world.ledger.usage("acme").day_used == 1
+
+
+async def test_a_refusal_that_its_record_alone_knows_of_is_told_in_full(world: World) -> None:
+    world.allow(1)
+    await world.reconcile(world.apply("first"))
+    uid = world.apply("second")
+
+    def away(method: str, _path: str) -> None:
+        if method == "PATCH":
+            raise KubeUnavailableError("connection refused")
+
+    world.kubernetes.before = away
+    with pytest.raises(KubeUnavailableError):
+        await world.reconcile(uid)
+    world.kubernetes.before = no_faults
+    world.allow(2)  # by which it would be admitted now
+    world.start_operator()
+    await world.reconcile(uid)
+    assert conditions(world, "second") == {
+        "Admitted": ("False", "ConcurrentLimitReached"),
+        "Succeeded": ("False", "Rejected"),
+    }
+    words = "Concurrent pipeline limit (1) reached"
+    assert [c["message"] for c in world.status("second")["conditions"]] == [words] * 2
 
 
 async def test_a_deleted_run_is_recorded_as_cancelled_once_nothing_of_it_runs(world: World) -> None:

@@ -1,11 +1,14 @@
 """What happens to Jobs and records whose run is gone, or not seen yet: nothing is lost, kept, or called wrong."""
 
+from datetime import timedelta
+
 import pytest
 
 from pipeline_core.lifecycle.observed import Published
 from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.outcome import ExitCode, Outcome
 from pipeline_operator import names
+from pipeline_operator.final_records import end_of_deleted, end_record
 from support.operator_world import World
 
 STOPPED = Outcome(status="terminated", error="Extractor: stopped before it was done")
@@ -155,3 +158,44 @@ async def test_a_runner_that_says_it_failed_has_not(world: World, pod_is_there: 
         world.collect_garbage()
     await deleted(world, uid)
     assert world.record(uid).phase is Phase.CANCELLED
+
+
+@pytest.mark.parametrize("ends", ["stopped", "failed"])
+async def test_a_container_that_started_unsaid_has_used_up_its_unit(world: World, ends: str) -> None:
+    world.unsaid = timedelta(seconds=10)
+    uid = world.apply()
+    await world.reconcile(uid)
+    world.pass_time(2)
+    began = world.now()
+    world.start_pods()
+    await world.reconcile(uid)
+    assert world.record(uid).started_at is None
+    world.pass_time(3)
+    world.kubernetes.remove(names.RUNS, "default", "billing")
+    assert await world.reconcile(uid) == 1.0
+    if ends == "failed":
+        world.end_pods(Outcome(status="failed", error="Extractor: throttled"), exit_code=75, reason="Error")
+        world.watch()
+    world.collect_garbage()
+    await world.reconcile(uid)
+    record = world.record(uid)
+    if ends == "stopped":
+        assert record.undecided_since == world.now()
+        verdict = end_of_deleted(completed=False)
+        record = await end_record(world.records, record.run_id, uid, verdict, world.now(), frees=True)
+    assert (record.phase, record.started_at) == (Phase.CANCELLED, began)
+    assert world.ledger.usage("acme").day_used == 1
+
+
+async def test_a_container_that_never_started_has_not(world: World) -> None:
+    uid = world.apply()
+    await world.reconcile(uid)
+    world.kubernetes.remove(names.RUNS, "default", "billing")
+    await world.reconcile(uid)
+    world.collect_garbage()
+    await world.reconcile(uid)
+    await end_record(
+        world.records, world.record(uid).run_id, uid, end_of_deleted(completed=False), world.now(), frees=True
+    )
+    assert world.record(uid).started_at is None
+    assert world.ledger.usage("acme").day_used == 0

@@ -115,6 +115,13 @@ def test_a_run_that_never_started_has_no_start_and_no_phases_it_never_saw() -> N
     assert [entry.phase for entry in run.transitions] == [Phase.PENDING, Phase.FAILED]
 
 
+def test_the_first_refusal_stands_with_the_end_it_belongs_to() -> None:
+    ends = {"phase": Phase.FAILED, "at": after(1), "reason": "Rejected"}
+    refused = applied(stored_run(), finished(stored_run(), **ends, refusal="DailyLimitReached"))
+    assert (refused.reason, refused.refusal) == ("Rejected", "DailyLimitReached")
+    assert finished(refused, **ends, refusal="MonthlyLimitReached") == {}
+
+
 def test_a_failure_whose_container_started_passed_running() -> None:
     run = applied(stored_run(), finished(stored_run(), phase=Phase.FAILED, at=after(5), started_at=after(3)))
     assert run.started_at == after(3)

@@ -2,28 +2,34 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from pipeline_core.store.engine import transaction
 from pipeline_core.store.grouping import Grouped
+from pipeline_core.store.many_records import OF_ONE
 from pipeline_core.store.quota.recompute import Drift, drift
 from pipeline_core.store.quota.reserve import reserve_many, reserve_one
-from pipeline_core.store.quota.settle import Settlement, settle_within
+from pipeline_core.store.quota.settle import Settlement, of_run, settle_within
 from pipeline_core.store.quota.standing import Standing, standing_within
 from pipeline_core.store.runs import NewRun, StoredRun
+from pipeline_core.store.tables import run_record
 
 
 @dataclass(frozen=True, slots=True)
 class HeldSlot:
-    """A slot that is held, and what the record of its run says; `object_uid` is None before the run has an object."""
+    """A slot that is held, and what the record of its run says; `object_uid` is None before the run has an object.
+
+    `age` is by PostgreSQL's clock.
+    """
 
     run_id: str
     org_slug: str
     reserved_at: datetime
+    age: timedelta
     is_recorded: bool
     is_over: bool
     object_namespace: str | None
@@ -33,7 +39,8 @@ class HeldSlot:
 
 _HELD = text(
     """
-    SELECT q.run_id, q.org_slug, q.reserved_at, r.run_id IS NOT NULL AS is_recorded,
+    SELECT q.run_id, q.org_slug, q.reserved_at, clock_timestamp() - q.reserved_at AS age,
+        r.run_id IS NOT NULL AS is_recorded,
         coalesce(r.completed_at IS NOT NULL, false) AS is_over, r.object_namespace, r.object_name, r.object_uid
     FROM quota_reservation q LEFT JOIN run_record r ON r.run_id = q.run_id
     WHERE q.state = 'held' AND (cast(:org AS text) IS NULL OR q.org_slug = :org) AND q.run_id > :after
@@ -49,13 +56,16 @@ _ROOM = text(
 )
 
 
+_HOLDS = text("SELECT EXISTS (SELECT FROM quota_reservation WHERE run_id = :run_id AND state = 'held')")
+
+
 class QuotaLedger:
     """Slots of organizations. Every method raises StoreUnavailableError when PostgreSQL is away."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._reserved = Grouped(partial(reserve_many, engine))
-        self._freed = Grouped(self._free)
+        self._freed = Grouped(self._free_many)
 
     async def reserve(self, record: NewRun) -> StoredRun:
         """Begin the run's record with a slot, or return the one that is there with its slot; a run that is over gets
@@ -69,8 +79,12 @@ class QuotaLedger:
         return await reserve_one(self._engine, record)
 
     async def release(self, run_id: str) -> bool:
-        """Give back the run's slot, if it holds one: none of its pods is alive. Returns whether it did."""
-        return await self._freed(run_id)
+        """Give back the run's slot, if it holds one: none of its pods is alive. Returns whether it did.
+
+        What its record says of its end, if it has ended, is settled too, should that be open.
+        """
+        freed = await self._freed(run_id)
+        return (await self._free([run_id]))[0] if freed is None else freed
 
     async def held(self, *, org_slug: str | None = None, after: str = "", limit: int = 500) -> list[HeldSlot]:
         """Slots that are held, of one organization or of all, by run id, `after` the last one of the page before."""
@@ -78,6 +92,11 @@ class QuotaLedger:
         async with transaction(self._engine) as connection:
             rows = [dict(row) for row in (await connection.execute(_HELD, values)).mappings()]
         return [HeldSlot(**{**row, "reserved_at": row["reserved_at"].astimezone(UTC)}) for row in rows]
+
+    async def holds(self, run_id: str) -> bool:
+        """Whether the run holds a slot."""
+        async with transaction(self._engine) as connection:
+            return bool(await connection.scalar(_HOLDS, {"run_id": run_id}))
 
     async def room(self, orgs: Collection[str]) -> Mapping[str, int]:
         """How many slots are free, of these organizations that have any free."""
@@ -94,9 +113,21 @@ class QuotaLedger:
         """Counters that differ from the ledger they are the sums of: none, or there is a defect."""
         return await drift(self._engine)
 
+    async def _free_many(self, run_ids: Sequence[str]) -> Sequence[bool | None]:
+        """The same of many; None where something of one of them keeps all from it."""
+        try:
+            return await self._free(run_ids)
+        except OF_ONE:
+            return [None] * len(run_ids)
+
     async def _free(self, run_ids: Sequence[str]) -> list[bool]:
         async with transaction(self._engine) as connection:
-            settlements = [Settlement(run_id, None, frees=True) for run_id in sorted(set(run_ids))]
+            records = select(run_record).where(run_record.c.run_id.in_(set(run_ids)))
+            ended = {row["run_id"]: StoredRun.from_row(row) for row in (await connection.execute(records)).mappings()}
+            settlements = [
+                (run_id in ended and of_run(ended[run_id], frees=True)) or Settlement(run_id, None, frees=True)
+                for run_id in sorted(set(run_ids))
+            ]
             freed = await settle_within(connection, settlements)
         # Of two that ask for the same run, one has done it.
         return [run_id in freed and run_id not in run_ids[:place] for place, run_id in enumerate(run_ids)]

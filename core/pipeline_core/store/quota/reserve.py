@@ -5,6 +5,7 @@ reservation already keeps it: asking twice is the same answer.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from sqlalchemy import delete, text
@@ -78,7 +79,7 @@ _TAKE = text(
         (SELECT sum(cardinality(run_ids)) FROM taken) AS taken
     """
 )
-_RESERVED = text("SELECT org_slug FROM quota_reservation WHERE run_id = :run_id")
+_RESERVED = text("SELECT org_slug, state = 'held' AS is_held FROM quota_reservation WHERE run_id = :run_id")
 
 
 class _RefusedError(Exception):
@@ -109,7 +110,8 @@ async def reserve_many(engine: AsyncEngine, records: Sequence[NewRun]) -> list[S
                 await connection.execute(delete(run_record).where(run_record.c.run_id.in_(refused)))
     except (*OF_ONE, _RefusedError):
         return [None] * len(records)
-    return [stored.pop(record.run_id, None) if record.run_id in reserved else None for record in records]
+    took = {run_id: replace(each, took_slot=True) for run_id, each in stored.items() if run_id in reserved}
+    return [took.pop(record.run_id, None) for record in records]
 
 
 async def reserve_one(engine: AsyncEngine, record: NewRun) -> StoredRun:
@@ -127,8 +129,9 @@ async def reserve_one(engine: AsyncEngine, record: NewRun) -> StoredRun:
                 if stored.phase.is_final or (stored.was_there and await _has_one(connection, record)):
                     return stored
                 taken = await _take(connection, [record])
-                # The ledger may keep a run that has no record any more.
-                if taken.run_ids or (not taken.is_asked and await _has_one(connection, record)):
+                if taken.run_ids:
+                    return replace(stored, took_slot=True)
+                if not taken.is_asked and await _has_one(connection, record):
                     return stored
                 raise _RefusedError  # noqa: TRY301 - by which the transaction is rolled back
         except _RefusedError:
@@ -143,10 +146,15 @@ async def reserve_one(engine: AsyncEngine, record: NewRun) -> StoredRun:
 
 
 async def _has_one(connection: AsyncConnection, record: NewRun) -> bool:
-    org_slug = await connection.scalar(_RESERVED, {"run_id": record.run_id})
-    if org_slug is not None and org_slug != record.org_slug:
-        raise RunIdTakenError(record.run_id)  # by a run of another organization whose record isn't kept any more
-    return org_slug is not None
+    """Whether the run holds a slot.
+
+    Raises RunIdTakenError where a run of this id has held one before: the ledger keeps it for longer than its record
+    may be kept, and a slot that was given back isn't taken again for nothing.
+    """
+    row = (await connection.execute(_RESERVED, {"run_id": record.run_id})).one_or_none()
+    if row is not None and (row.org_slug != record.org_slug or not row.is_held):
+        raise RunIdTakenError(record.run_id)
+    return row is not None
 
 
 async def _take(connection: AsyncConnection, records: Sequence[NewRun]) -> _Taken:

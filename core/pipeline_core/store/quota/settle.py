@@ -36,6 +36,7 @@ def of_run(run: StoredRun, *, frees: bool) -> Settlement | None:
     return Settlement(run.run_id, outcome, frees) if outcome or frees else None
 
 
+# A counter that somebody has set too low stays at 0, and differs from the ledger: no run may be kept from ending by it.
 # The rows of the ledger are locked and read as they are after the wait for others; the counters' rows then, in the
 # order of their keys, as everybody does, so that no two transactions wait for each other in a circle. Of a day or
 # month that is past nothing is counted any more.
@@ -75,11 +76,11 @@ _SETTLE = text(
         GROUP BY n.org_slug
     ), usage AS (
         UPDATE quota_usage u SET
-            concurrent = u.concurrent - s.freed,
-            day_used = u.day_used - s.day_refunded,
+            concurrent = greatest(u.concurrent - s.freed, 0),
+            day_used = greatest(u.day_used - s.day_refunded, 0),
             day_succeeded = u.day_succeeded + s.day_succeeded,
             day_failed = u.day_failed + s.day_failed,
-            month_used = u.month_used - s.month_refunded,
+            month_used = greatest(u.month_used - s.month_refunded, 0),
             month_succeeded = u.month_succeeded + s.month_succeeded,
             month_failed = u.month_failed + s.month_failed
         FROM sums s WHERE u.org_slug = s.org_slug

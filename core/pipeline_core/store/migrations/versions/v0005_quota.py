@@ -1,4 +1,4 @@
-"""Organizations, their subscriptions, and the quota ledger."""
+"""Organizations, their subscriptions, the quota ledger, and why a run was refused."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -31,6 +31,7 @@ def upgrade() -> None:
         sa.Column("updated_at", _TIME, nullable=False, server_default=sa.func.now()),
     )
     op.add_column("org_integrations", sa.Column("credential_secret", sa.Text))
+    op.add_column("run_record", sa.Column("refusal", sa.Text))
     _make_usage()
     _make_reservation()
     for table in ("organizations", "org_subscriptions", "quota_usage", "quota_reservation"):
