@@ -143,7 +143,7 @@ class Healing:
             return False
 
     async def _look(self, slot: HeldSlot) -> bool:
-        is_young = self._now() < slot.reserved_at + _YOUNG
+        is_young = slot.age < _YOUNG
         if slot.is_recorded and slot.object_uid is not None:
             known = self._cache.get(slot.object_uid).run
             is_over = slot.is_over or (known is not None and known.is_over)
@@ -191,7 +191,8 @@ class Healing:
             return False
         if body is None or body["metadata"]["uid"] != uid:
             return is_young  # its Job may be on its way still; the end of its record gives the slot back
-        self._cache.put_run(body)  # its event was lost
+        if self._cache.put_run(body):
+            self._room.wake(uid)  # its event was lost, or will be no news
         return True
 
     async def _end_unmade(self, slot: HeldSlot) -> bool:

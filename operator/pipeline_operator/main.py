@@ -123,10 +123,11 @@ class Operator:
         self.namespaces = Namespaces(cluster, settings.namespaces, settings.pod_namespace)
         self.lease = Lease(cluster, settings.pod_namespace, settings.lease, settings.pod_name, clock)
         self.health = Health(self.queue, expectations, self._ready, clock)
-        self.sweep = Sweep(cluster, self.cache, self.queue, records, self.namespaces)
         self.events = events = Events(cluster, now, self.queue.is_busy)
         writer = StatusWriter(cluster, self.cache, now)
-        self.room = room = WaitingRoom(ledger, self.cache, self.queue.add, self._knows_all, clock)
+        add, add_first = self.queue.add, self.queue.add_first
+        self.room = room = WaitingRoom(ledger, self.cache, add, self._knows_all, clock, call=add_first)
+        self.sweep = Sweep(cluster, self.cache, self.queue, records, self.namespaces, room.__contains__)
         self.healing = Healing(cluster, self.cache, ledger, records, now, room)
         ending = Ending(records, self.cache, writer, events, now, room.slot_freed)
         key = settings.progress_key.get_secret_value()

@@ -14,6 +14,8 @@ _BACKOFF_FIRST = 0.2
 _BACKOFF_MAX = 60.0
 # Overtaken entries that may stay in the heap before it is made anew.
 _STALE_MAX = 64
+# When a key is due that goes before all others.
+_FIRST = float("-inf")
 # Keys being worked on at a time, from which on what can wait had better wait.
 _MANY = 4
 
@@ -25,6 +27,8 @@ class WorkQueue:
         self._now: Callable[[], float] = now or asyncio.get_running_loop().time
         self._heap: list[tuple[float, int, str]] = []
         self._due: dict[str, float] = {}
+        # Keys that go before those in the heap, in their order, and since when.
+        self._front: dict[str, float] = {}
         self._working: set[str] = set()
         self._again: dict[str, float] = {}
         self._failures: dict[str, int] = {}
@@ -36,7 +40,7 @@ class WorkQueue:
     def depth(self) -> int:
         """How many keys are due or being worked on."""
         now = self._now()
-        return len(self._working) + sum(due <= now for due in self._due.values())
+        return len(self._working) + len(self._front) + sum(due <= now for due in self._due.values())
 
     def is_busy(self) -> bool:
         """Whether many keys are being worked on, or some have to wait for it."""
@@ -48,7 +52,7 @@ class WorkQueue:
         if key in self._working:
             self._again[key] = min(due, self._again.get(key, due))
             return
-        if self._due.get(key, float("inf")) <= due:
+        if key in self._front or self._due.get(key, float("inf")) <= due:
             return
         self._due[key] = due
         heapq.heappush(self._heap, (due, next(self._sequence), key))
@@ -57,11 +61,23 @@ class WorkQueue:
             heapq.heapify(self._heap)
         self._wake.set()
 
+    def add_first(self, key: str) -> None:
+        """Have `key` worked on now, before all that is due: others wait for what it does."""
+        if key in self._working:
+            self._again[key] = _FIRST
+        elif key not in self._front:
+            self._due.pop(key, None)
+            self._front[key] = self._now()
+            self._wake.set()
+
     async def get(self) -> str:
         """Wait for the next due key and mark it as being worked on; `done` or `failed` must follow. One caller only."""
         while True:
-            first = self._first_due()
-            delay = None if first is None else first - self._now()
+            for key in self._front:
+                del self._front[key]
+                self._working.add(key)
+                return key
+            delay = next((due - self._now() for due in self._first_due()), None)
             if delay is not None and delay <= 0:
                 _, _, key = heapq.heappop(self._heap)
                 del self._due[key]
@@ -101,18 +117,19 @@ class WorkQueue:
 
     def oldest_age(self) -> float:
         """How long, in seconds, the most overdue key has been waiting for a worker; 0 if none is."""
-        first = self._first_due()
-        return 0.0 if first is None else max(0.0, self._now() - first)
+        since = [*itertools.islice(self._front.values(), 1), *self._first_due()]
+        return max(0.0, self._now() - min(since)) if since else 0.0
 
     def stands_still_for(self) -> float:
         """How long, in seconds, no work has been finished though some was due, or was given up: that is no progress."""
         unfinished = self._now() - self._finished_at
         return unfinished if self._given_up else min(self.oldest_age(), unfinished)
 
-    def _first_due(self) -> float | None:
+    def _first_due(self) -> list[float]:
+        """When the first key of the heap is due; empty without one."""
         while self._heap and self._due.get(self._heap[0][2]) != self._heap[0][0]:
             heapq.heappop(self._heap)  # overtaken by an earlier time
-        return self._heap[0][0] if self._heap else None
+        return [self._heap[0][0]] if self._heap else []
 
     def _finish(self) -> None:
         self._finished_at, self._given_up = self._now(), False
@@ -120,7 +137,9 @@ class WorkQueue:
     def _release(self, key: str, again_in: float | None) -> None:
         self._working.discard(key)
         again = self._again.pop(key, None)
-        if again is not None:
+        if again == _FIRST:
+            self.add_first(key)
+        elif again is not None:
             self.add(key, max(0.0, again - self._now()))
         if again_in is not None:
             self.add(key, again_in)

@@ -24,7 +24,6 @@ TIMED_OUT = "QueueTimeout"
 # many runs so seldom that they make ten writes in a second.
 _TELL_AGAIN = timedelta(seconds=30)
 _BETWEEN_RUNS = timedelta(seconds=0.1)
-_NOT_OPEN_SECONDS = 1.0
 
 
 class Queueing:
@@ -51,20 +50,35 @@ class Queueing:
 
         Ends it where it has waited for too long. `record` is what it is recorded with until it gets its slot.
         """
-        if not self._room.is_open:
-            return _NOT_OPEN_SECONDS  # nothing is known yet of its place
-        message = self._room.words(run)
-        if self._now() >= run.waits_until:
+        now, is_open = self._now(), self._room.is_open
+        next_time = now + max(_TELL_AGAIN, len(self._room) * _BETWEEN_RUNS)
+        # Before the room is open a run that is new says nothing, as it may be called in a moment; and one that waits
+        # has said so to an earlier process.
+        tell_at = self._room.tell_at.setdefault(run.uid, next_time)
+        is_overdue = now >= run.waits_until
+        if is_overdue and (is_open or now >= tell_at):
+            message = self._room.words(run)
             self._room.leave(run.uid)
             waited = seconds(run.waits_until - run.created_at)
             await self._ending.reject(run, TIMED_OUT, f"No slot was free within {waited}s ({message})")
             return None
+        if now >= tell_at or (is_open and not run.status.waits_for_quota):
+            if not await self._tell(run, record):
+                return None
+            tell_at = self._room.tell_at[run.uid] = next_time
+        # One whose time was over before the room is open may be the first, and get its slot yet.
+        look_at = now + _TELL_AGAIN if is_overdue else run.waits_until
+        return max(0.0, (min(tell_at, look_at) - self._now()) / timedelta(seconds=1))
+
+    async def _tell(self, run: Run, record: NewRun) -> bool:
+        """Say on the object where the run stands; False where its record has its end instead."""
+        message = self._room.words(run)
         if not run.status.waits_for_quota:
             stored = await self._records.begin(record)
             if stored.phase.is_final:
                 self._room.leave(run.uid)
                 await self._ending.publish(run, stored)
-                return None
+                return False
         # crash here: the next process begins the same record and writes the same status.
         waiting = status.condition("Admitted", "False", Reason.WAITING_FOR_QUOTA, message, run.generation)
         phase = max(Phase.PENDING, run.status.phase or Phase.PENDING, key=lambda each: each.rank)
@@ -73,5 +87,4 @@ class Queueing:
         if not run.status.waits_for_quota:
             _log.info("run waits for a slot", run_id=run.run_id, org=run.spec.org, message=message)
             self._events.tell(run, Reason.WAITING_FOR_QUOTA, message)
-        again = max(_TELL_AGAIN, len(self._room) * _BETWEEN_RUNS)
-        return max(0.0, min(again, run.waits_until - self._now()) / timedelta(seconds=1))
+        return True

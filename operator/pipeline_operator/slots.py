@@ -27,9 +27,11 @@ class Slots:
         Raises what `QuotaLedger.reserve` raises; of a run that queues, the concurrent limit alone makes it wait.
         """
         entry = self._cache.get(run.uid)
-        # One that may hold a slot asks whoever waits: that slot is what they wait for.
+        # One that may hold a slot asks whoever waits: that slot is what they wait for. An earlier process may have got
+        # it, and have died before the object could say so.
         may_hold = entry.holds_slot or run.was_admitted
-        if run.spec.queues and not may_hold and self.room.holds_back(run):
+        held_back = run.spec.queues and not may_hold and self.room.holds_back(run)
+        if held_back and not await self._ledger.holds(run.run_id):
             await self._wait(run)
             return None
         try:
@@ -49,7 +51,7 @@ class Slots:
                 self.room.look_again(run.spec.org)
             raise
         self.room.leave(run.uid)
-        if not stored.phase.is_final:  # one that is over may hold its slot still
+        if stored.took_slot:
             metrics.QUOTA_RESERVATIONS.inc()
         return stored
 

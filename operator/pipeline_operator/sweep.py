@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import structlog
 
@@ -22,7 +22,10 @@ _RETRY_SECONDS = 5.0
 
 
 class Sweep:
-    """One round lists the runs in chunks and the records in pages, and wakes whatever doesn't fit together."""
+    """One round lists the runs in chunks and the records in pages, and wakes whatever doesn't fit together.
+
+    `waits` is asked with a run's UID whether it waits for a slot: nothing of it is alive.
+    """
 
     def __init__(
         self,
@@ -31,12 +34,14 @@ class Sweep:
         queue: WorkQueue,
         records: RunRecords,
         namespaces: Namespaces,
+        waits: Callable[[str], bool] = lambda _uid: False,
     ) -> None:
         self._cluster = cluster
         self._cache = cache
         self._queue = queue
         self._records = records
         self._namespaces = namespaces
+        self._waits = waits
         self._out_of_reach: frozenset[str] = frozenset()
         self.rounds = 0
 
@@ -49,36 +54,43 @@ class Sweep:
                 pause, retry = interval, _RETRY_SECONDS
             except (KubeUnavailableError, PipelinesError) as error:
                 _log.warning("sweep waits for a service", error=str(error), retry_in=retry)
-                pause, retry = retry, min(2 * retry, interval)
+                pause, retry = retry, self._next_retry(retry, interval)
             except Exception:
                 _log.exception("sweep failed", retry_in=retry)
-                pause, retry = retry, min(2 * retry, interval)
+                pause, retry = retry, self._next_retry(retry, interval)
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 - spreads load
+
+    def _next_retry(self, retry: float, interval: float) -> float:
+        return min(2 * retry, interval) if self.rounds else retry  # who waits for a slot waits for the first round
 
     async def round(self) -> None:
         """Compare the API server, the records and the memory once.
 
-        Of finished runs only those are touched that are new or gone: the others wait for nothing but their expiry.
+        Of runs that are finished, or wait for a slot, only those are touched that are new or gone: the others wait for
+        nothing but their expiry or their turn.
         """
         finished = {run.uid for run in self._cache.runs() if run.is_over}
+        listed: set[str] = set()
         gone: set[str | None] = set()
         refused: set[str | None] = set()
         for namespace in self._namespaces.watched:
             if await self._namespaces.is_gone(namespace):
                 gone.add(namespace)
-            elif not await self._list(namespace, finished):
+            elif not await self._list(namespace, listed):
                 refused.add(namespace)
         for run in self._cache.runs():
             if run.namespace in refused:
                 continue  # what has become of it can't be read; the process starts anew when it can
             if run.is_over:
-                if run.uid in finished:
+                if run.uid in finished and run.uid not in listed:
                     # Its deletion's event was lost: nothing else would forget it, nor free the slot that it may hold.
                     self._cache.drop_run(run.uid)
                     self._queue.add(run.uid)
                 continue
             if run.namespace in gone:
                 self._cache.drop_run(run.uid)  # with its namespace
+            elif run.uid in listed and self._waits(run.uid):
+                continue
             else:
                 # Its own deletion, its Job's or its pods' events may have been lost.
                 self._cache.doubt(run.uid)
@@ -87,11 +99,11 @@ class Sweep:
         self.rounds += 1
         metrics.SWEEP_SUCCEEDED.set_to_current_time()
 
-    async def _list(self, namespace: str | None, finished: set[str]) -> bool:
-        """Put what is there into the memory and take it out of `finished`; False where that is refused."""
+    async def _list(self, namespace: str | None, listed: set[str]) -> bool:
+        """Put what is there into the memory, and its UIDs into `listed`; False where that is refused."""
         try:
             async for body in self._cluster.list_runs(namespace):
-                finished.discard(body["metadata"]["uid"])
+                listed.add(body["metadata"]["uid"])
                 if self._put(body):
                     self._queue.add(body["metadata"]["uid"])  # the watch, which shows it next, says nothing new
         except KubeError as error:

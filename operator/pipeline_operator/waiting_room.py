@@ -7,6 +7,7 @@ does no harm.
 
 import asyncio
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Protocol
 
 import structlog
@@ -24,6 +25,8 @@ _LOOK_SECONDS = 0.8
 _RETRY_SECONDS = 5.0
 # A run that was called and has neither a slot nor an answer by now (a call that hangs) lets others go first.
 _ANSWER_SECONDS = 20.0
+# For so long it stays behind the others, unless it asks before.
+_SILENT_SECONDS = 300.0
 # How many are called in one go: more would only stand in the work queue.
 _MOST = 100
 # Slots that are given back in a burst cost one look in this time; the first of them waits for nothing.
@@ -37,9 +40,9 @@ class Room(Protocol):
 
 
 class WaitingRoom:
-    """`wake` is called with the UID of a run whose turn it is; nobody is called before the cache `knows_all` runs.
+    """`wake` is called with the UID of a run that has to look again; `call`, if it is another, where it is its turn.
 
-    `clock` is monotonic, in seconds.
+    Nobody is called before the cache `knows_all` runs. `clock` is monotonic, in seconds.
     """
 
     def __init__(
@@ -49,21 +52,30 @@ class WaitingRoom:
         wake: Callable[[str], None],
         knows_all: Callable[[], bool],
         clock: Callable[[], float],
+        call: Callable[[str], None] | None = None,
     ) -> None:
         self._ledger = ledger
         self._cache = cache
         self.wake = wake
         self._knows_all = knows_all
         self._clock = clock
+        self._wake_first = call or wake
+        # When each waiting run is to say again where it stands, which it may not have said at all.
+        self.tell_at: dict[str, datetime] = {}
         self._opened = False
         self._queue = FairQueue()
         self._called_at: dict[str, float] = {}
+        self._silent_at: dict[str, float] = {}
         self._limits: dict[str, str] = {}
         self._news = asyncio.Event()
 
     def __len__(self) -> int:
         """How many runs wait."""
         return len(self._queue)
+
+    def __contains__(self, uid: str) -> bool:
+        """Whether the run of this UID waits."""
+        return uid in self._queue
 
     @property
     def is_open(self) -> bool:
@@ -72,6 +84,8 @@ class WaitingRoom:
             self._opened = True
             for entry in self._cache.entries():
                 if entry.run is not None and _waits(entry.run, entry):
+                    if entry.run.uid in self._queue and not entry.run.status.waits_for_quota:
+                        self.wake(entry.run.uid)  # it was looked at before, and hasn't said yet where it stands
                     self.enter(entry.run)
         return self._opened
 
@@ -88,8 +102,12 @@ class WaitingRoom:
         """Have the run wait, again if it was called; `limit` says what was in its way, if that is known."""
         if run.uid not in self._queue or self._queue.is_called(run.uid):
             self._called_at.pop(run.uid, None)
+            self._silent_at.pop(run.uid, None)  # it has asked
             self._news.set()
-        self._queue.put(run.spec.org, run.uid, Rank(0, -run.spec.priority, run.created_at, run.name))
+        silent_at = self._silent_at.get(run.uid)
+        is_silent = silent_at is not None and self._clock() < silent_at + _SILENT_SECONDS
+        silences = self._queue.silences(run.uid) if is_silent else 0
+        self._queue.put(run.spec.org, run.uid, Rank(silences, -run.spec.priority, run.created_at, run.name))
         metrics.QUOTA_WAITING.set(len(self._queue))
         if limit is not None:
             self._limits[run.spec.org] = limit
@@ -99,6 +117,8 @@ class WaitingRoom:
         org = self._queue.leave(uid)
         if org is None:
             return
+        self._silent_at.pop(uid, None)
+        self.tell_at.pop(uid, None)
         metrics.QUOTA_WAITING.set(len(self._queue))
         if not self._queue.has(org):
             self._limits.pop(org, None)
@@ -107,6 +127,8 @@ class WaitingRoom:
 
     def words(self, run: Run) -> str:
         """Where the waiting run stands, and why it waits. Raises KeyError if it doesn't."""
+        if not self._opened:
+            return f"Waiting for a free slot of {run.spec.org}: who else waits isn't known yet"
         place, count = self._queue.place(run.uid)
         limit = self._limits.get(run.spec.org)
         return f"Waiting for a free slot: position {place} of {count} of {run.spec.org}{f'; {limit}' if limit else ''}"
@@ -120,7 +142,7 @@ class WaitingRoom:
         if uid in self._queue and not self._queue.is_called(uid):
             self._queue.call_one(uid)
             self._called_at[uid] = self._clock()
-            self.wake(uid)
+            self._wake_first(uid)
 
     def look_again(self, org: str) -> None:
         """Wake who waits for this organization's slots, as waiting has become useless; each of them the next ones."""
@@ -158,13 +180,14 @@ class WaitingRoom:
         room = await self._ledger.room(list(self._queue.orgs))
         for uid in self._queue.call(room, _MOST):
             self._called_at[uid] = self._clock()
-            self.wake(uid)
+            self._wake_first(uid)
 
     def _give_up_silent(self) -> None:
         now = self._clock()
         for uid, called_at in list(self._called_at.items()):
             if now >= called_at + _ANSWER_SECONDS:
                 del self._called_at[uid]
+                self._silent_at[uid] = now
                 self._queue.again(uid)
 
 

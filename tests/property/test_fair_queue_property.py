@@ -110,6 +110,7 @@ class Queues(RuleBasedStateMachine):
             assert self.queue.has(org) == any(of == org for of, _ in self.known.values())
         for key, (org, _) in self.known.items():
             assert key in self.queue
+            assert self.queue.silences(key) == self.known[key][1].silences
             assert self.queue.is_called(key) == (key in self.called)
             before = [other for other in self.called if self.known[other][0] == org]
             all_of_org = len(before) + len(self.waiting(org))

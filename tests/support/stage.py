@@ -35,6 +35,8 @@ class Stage(World):
         self.befalls: Befalls | None = None
         self.nth = 0
         self.after = False
+        # Whether the watches have shown Jobs and pods; they begin at different times.
+        self.shows_jobs = True
         self._request, self._create = self.kubernetes.request, self.kubernetes._post
         self.kubernetes.request = self._asked  # type: ignore[method-assign]
         self.kubernetes._post = self._made  # type: ignore[method-assign]
@@ -56,6 +58,15 @@ class Stage(World):
         if befalls is not None and self.after:
             await befalls(what)
         return result
+
+    def watch(self) -> None:
+        """What the watches show."""
+        if self.shows_jobs:
+            super().watch()
+            return
+        for (plural, _, _), body in list(self.kubernetes.objects.items()):
+            if plural == names.RUNS:
+                self.cache.put_run(body)
 
     async def turn(self, uid: str) -> None:
         """A pass over the run."""
@@ -110,7 +121,8 @@ class Stage(World):
         """A round of the sweep, which finds what no event has told of."""
         cluster = Cluster(self.kubernetes)
         everywhere = Namespaces(cluster, [], "pipelines")
-        await self._until_done(lambda: Sweep(cluster, self.cache, WorkQueue(), self.records, everywhere).round())
+        waits = self.room.__contains__
+        await self._until_done(lambda: Sweep(cluster, self.cache, WorkQueue(), self.records, everywhere, waits).round())
 
     async def _until_done(self, work: Callable[[], Awaitable[object]]) -> None:
         """A new process does it again where this one dies, the same one where it fails."""

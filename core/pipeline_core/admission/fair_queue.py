@@ -59,6 +59,10 @@ class FairQueue:
         """Whether it is this run's turn to ask for a slot."""
         return key in self._known and key in self._called.get(self._known[key][0], ())
 
+    def silences(self, key: str) -> int:
+        """How often the run was called in vain; 0 if it doesn't wait."""
+        return self._known[key][1].silences if key in self._known else 0
+
     def put(self, org: str, key: str, rank: Rank) -> None:
         """Have the run wait, of this rank from now on; one that was called and has got no slot waits again."""
         if self._known.get(key) == (org, rank) and not self.is_called(key):

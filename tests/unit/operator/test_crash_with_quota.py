@@ -12,6 +12,7 @@ from pipeline_core.lifecycle.observed import Published
 from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.outcome import Outcome
 from pipeline_operator import names
+from pipeline_operator.kube import KubeUnavailableError
 from support.stage import Befalls, Stage, dies, fails
 
 GOOD = Outcome(status="succeeded", records_processed=42)
@@ -115,6 +116,32 @@ async def second_waits_too_long(stage: Stage) -> None:
     await stage.turn(stage.first)
 
 
+async def first_is_shown_before_its_job(stage: Stage) -> None:
+    """Its process dies before the object says that it has its slot; to the next one it has waited for too long."""
+
+    def no_status(method: str, path: str) -> None:
+        if method == "PATCH":
+            raise KubeUnavailableError("connection lost")
+
+    stage.kubernetes.before = no_status
+    stage.first = stage.apply("first", queueTimeoutSeconds=60, **QUEUE)
+    await stage.turn(stage.first)
+    stage.kubernetes.before = lambda _method, _path: None
+    stage.start_pods()
+    stage.start_operator()
+    stage.shows_jobs = False
+    stage.pass_time(60)
+    stage.uid = stage.apply("second", priority=9, **QUEUE)
+    for uid in (stage.first, stage.uid):
+        await stage.turn(uid)
+    stage.shows_jobs = True
+    await stage.turn(stage.first)
+    stage.start_pods()
+    stage.end_pods(GOOD)
+    await stage.turn(stage.first)
+    await second_works(stage)
+
+
 # How the first and the second end, and how many Jobs the second takes.
 STORIES: dict[Story, tuple[Phase, Phase, int]] = {
     second_follows: (Phase.COMPLETED, Phase.COMPLETED, 1),
@@ -124,6 +151,7 @@ STORIES: dict[Story, tuple[Phase, Phase, int]] = {
     second_is_refused: (Phase.COMPLETED, Phase.FAILED, 0),
     second_is_cancelled: (Phase.COMPLETED, Phase.CANCELLED, 0),
     second_waits_too_long: (Phase.COMPLETED, Phase.FAILED, 0),
+    first_is_shown_before_its_job: (Phase.COMPLETED, Phase.COMPLETED, 1),
 }
 
 

@@ -99,6 +99,21 @@ async def test_not_while_a_pod_of_it_lives_and_then_at_once(world: World) -> Non
     assert world.holders() == []
 
 
+async def test_a_run_whose_event_was_lost_is_woken(world: World) -> None:
+    def no_jobs(method: str, path: str) -> None:
+        if method == "POST" and path.endswith("/jobs"):
+            raise KubeUnavailableError("connection lost")
+
+    world.kubernetes.before = no_jobs
+    uid = world.apply()
+    with pytest.raises(KubeUnavailableError):
+        await world.reconcile(uid)
+    world.start_operator()
+    await world.healing.round()
+    assert world.woken == [uid]
+    assert world.cache.get(uid).holds_slot
+
+
 async def test_a_slot_of_a_live_run_is_kept_however_old(world: World) -> None:
     uid = await reserved(world)
     world.pass_time(86_400)

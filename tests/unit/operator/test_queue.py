@@ -138,3 +138,47 @@ async def test_a_cancellation_that_comes_together_with_news_is_not_swallowed() -
     done, _ = await asyncio.wait({task}, timeout=1)
     assert done
     assert task.cancelled()
+
+
+async def test_a_key_that_others_wait_for_goes_before_all_that_is_due() -> None:
+    clock = Clock()
+    queue = WorkQueue(clock)
+    for key in "abc":
+        queue.add(key)
+    queue.add("later", 60)
+    clock.now = 5
+    for key in ("later", "new", "b", "later"):
+        queue.add_first(key)
+    assert queue.depth() == 5
+    assert queue.oldest_age() == 5
+    out = [await soon(queue) for _ in range(6)]
+    assert out == ["later", "new", "b", "a", "c", None]
+    clock.now = 100
+    for key in ("later", "new", "b", "a", "c"):
+        queue.done(key)
+    assert await soon(queue) is None
+
+
+async def test_also_one_that_is_being_worked_on_or_waits_for_later() -> None:
+    queue = WorkQueue(Clock())
+    queue.add("a")
+    assert await soon(queue) == "a"
+    queue.add("b")
+    queue.add_first("a")
+    queue.add("a", 10)
+    assert await soon(queue) == "b"
+    queue.add("c")
+    queue.done("a", 30)
+    assert await soon(queue) == "a"
+    assert await soon(queue) == "c"
+
+
+async def test_it_wakes_a_waiting_worker_and_does_not_cut_a_backoff_short_that_begins_later() -> None:
+    queue = WorkQueue()
+    task = asyncio.create_task(queue.get())
+    await asyncio.sleep(0)
+    queue.add_first("a")
+    assert await asyncio.wait_for(task, 5) == "a"
+    queue.add_first("a")
+    queue.failed("a")
+    assert await soon(queue) is None

@@ -8,6 +8,11 @@ from pipeline_core.lifecycle.observed import Published
 from pipeline_core.outcome import Outcome
 from pipeline_core.store.errors import StoreUnavailableError
 from pipeline_operator import names
+from pipeline_operator.cluster import Cluster
+from pipeline_operator.kube import KubeUnavailableError
+from pipeline_operator.namespaces import Namespaces
+from pipeline_operator.queue import WorkQueue
+from pipeline_operator.sweep import Sweep
 from support.operator_world import World
 
 GOOD = Outcome(status="succeeded", records_processed=42)
@@ -92,9 +97,57 @@ async def test_its_place_is_told_again_as_it_moves(world: World) -> None:
         await apply(world, name)
     await end(world, "first")
     assert await world.call_waiting() == ["second"]
-    again = await world.reconcile(world.run("third")["metadata"]["uid"])
-    assert again == pytest.approx(30.0)
+    third = world.run("third")["metadata"]["uid"]
+    assert await world.reconcile(third) == pytest.approx(30.0)
+    assert "position 2 of 2" in world.status("third")["message"]
+    world.pass_time(30)
+    assert await world.reconcile(third) == pytest.approx(30.0)
     assert "position 1 of 1" in world.status("third")["message"]
+
+
+async def test_passes_between_two_tellings_write_nothing_and_wait_for_the_next(world: World) -> None:
+    for name in ("first", "second", "third"):
+        await apply(world, name)
+    third = world.run("third")["metadata"]["uid"]
+    await world.reconcile(world.run("second")["metadata"]["uid"])
+    world.kubernetes.remove(names.RUNS, "default", "second")
+    await world.reconcile(world.run("first")["metadata"]["uid"])
+    world.kubernetes.calls.clear()
+    for seconds in range(1, 30):
+        world.pass_time(1)
+        assert await world.reconcile(third) == pytest.approx(30.0 - seconds)
+    assert world.kubernetes.writes() == []
+
+
+async def test_what_an_earlier_process_told_is_not_told_again_at_once(world: World) -> None:
+    uids = [await apply(world, f"run-{number:03}") for number in range(401)]
+    world.start_operator()
+    world.watch()
+    assert world.room.is_open
+    world.kubernetes.calls.clear()
+    again = [await world.reconciler.reconcile(uid) for uid in uids[1:]]
+    assert world.kubernetes.writes() == []
+    assert again == [pytest.approx(40.0)] * 400  # ten writes in a second
+
+
+async def test_a_sweep_costs_a_waiting_run_nothing(world: World) -> None:
+    uids = [await apply(world, f"run-{number:03}") for number in range(20)]
+    world.start_pods()
+    world.watch()
+    cluster, queue = Cluster(world.kubernetes), WorkQueue()
+    everywhere = Namespaces(cluster, [], "pipelines")
+    sweep = Sweep(cluster, world.cache, queue, world.records, everywhere, world.room.__contains__)
+    await sweep.round()
+    assert [await queue.get() for _ in range(queue.depth())] == uids[:1]
+    assert not any(entry.doubted for entry in world.cache.entries() if entry.run and entry.run.uid != uids[0])
+    # But for one whose deletion, or whose cancelling, no event has told of.
+    world.kubernetes.remove(names.RUNS, "default", "run-007")
+    body = world.run("run-011")
+    world.kubernetes.put(names.RUNS, {**body, "spec": {**body["spec"], "cancel": True}})
+    queue.done(uids[0])
+    await sweep.round()
+    assert {await queue.get() for _ in range(queue.depth())} == {uids[0], uids[7], uids[11]}
+    assert [uid for uid in uids if world.cache.get(uid).doubted] == [uids[0], uids[7]]
 
 
 async def test_a_run_that_has_waited_costs_at_most_five_writes(world: World) -> None:
@@ -250,7 +303,7 @@ async def test_a_new_process_calls_in_the_same_order(world: World) -> None:
     world.start_operator()
     world.knows_all = False
     # The youngest is looked at first, and nobody is called before all are known.
-    assert await world.reconcile(uids[2]) == 1.0
+    assert await world.reconcile(uids[2]) == pytest.approx(30.0)
     assert await world.call_waiting() == []
     assert world.holders() == []
     world.knows_all = True
@@ -291,3 +344,63 @@ async def test_a_run_whose_slot_nobody_heard_of_goes_on_with_it(world: World, an
     assert world.status("first")["jobName"]
     await end(world, "first")
     assert await world.call_waiting() == ["urgent"]
+
+
+async def test_before_all_are_known_who_waits_is_told_so_after_a_while_and_costs_little(world: World) -> None:
+    world.knows_all = False
+    uid = await apply(world, "first", queueTimeoutSeconds=50)
+    assert world.status("first") == {}
+    assert await world.reconcile(uid) == pytest.approx(30.0)
+    world.pass_time(30)
+    assert await world.reconcile(uid) == pytest.approx(20.0)
+    words = "Waiting for a free slot of acme: who else waits isn't known yet"
+    assert admitted(world, "first") == ("False", "WaitingForQuota", words)
+    world.pass_time(20)
+    assert await world.reconcile(uid) == pytest.approx(10.0)  # the next look, as its time is over
+    world.pass_time(10)
+    await world.reconcile(uid)
+    words = f"No slot was free within 50s ({words})"
+    assert refusal(world, "first") == ("Failed", "QueueTimeout", words, words)
+
+
+async def test_who_has_not_been_told_yet_is_woken_when_all_are_known(world: World) -> None:
+    world.allow(0)
+    told = await apply(world, "told")
+    world.start_operator()
+    world.knows_all = False
+    world.room.is_open  # noqa: B018
+    new = await apply(world, "new")
+    await world.reconcile(told)
+    world.knows_all = True
+    await world.room.call()
+    assert world.woken == [new]
+    await world.reconcile(new)
+    assert "position 2 of 2" in admitted(world, "new")[2]
+
+
+@pytest.mark.parametrize("is_open", [True, False], ids=["all known", "not all known"])
+async def test_the_time_limit_of_a_wait_ends_no_run_that_has_its_slot(world: World, is_open: bool) -> None:
+    """Its process died before it said so on the object, and its Job hasn't been shown to the next one."""
+
+    def no_status(method: str, path: str) -> None:
+        if method == "PATCH":
+            raise KubeUnavailableError("connection lost")
+
+    world.kubernetes.before = no_status
+    with pytest.raises(KubeUnavailableError):
+        await apply(world, "first", queueTimeoutSeconds=20)
+    world.kubernetes.before = lambda _method, _path: None
+    world.start_pods()
+    world.start_operator()
+    world.knows_all = is_open
+    world.apply("urgent", priority=9, quotaPolicy="Queue")
+    world.pass_time(60)
+    for name in ("urgent", "first"):
+        world.cache.put_run(world.run(name))
+    first = world.run("first")["metadata"]["uid"]
+    await world.reconciler.reconcile(first)
+    assert world.holders() == ["first"]
+    assert not world.record(first).phase.is_final
+    assert world.status("first").get("phase") != "Failed"
+    await end(world, "first")
+    assert world.status("first")["phase"] == "Completed"

@@ -7,7 +7,7 @@ import pytest
 from pipeline_core.lifecycle.observed import Published
 from pipeline_core.store.errors import StoreUnavailableError
 from pipeline_core.store.runs import NewRun, StoredRun
-from pipeline_operator import names
+from pipeline_operator import metrics, names
 from pipeline_operator.cluster import Cluster
 from pipeline_operator.kube import KubeUnavailableError
 from pipeline_operator.namespaces import Namespaces
@@ -128,3 +128,19 @@ async def test_a_finished_run_whose_deletion_no_event_told_of_frees_its_slot_and
     await world.reconciler.reconcile(uid)
     assert world.holders() == []
     assert uid not in {entry.vanished.uid for entry in world.cache.entries() if entry.vanished}
+
+
+async def test_a_slot_counts_once_however_often_it_is_asked_for(world: World) -> None:
+    before = metrics.QUOTA_RESERVATIONS._value.get()
+
+    def no_jobs(method: str, path: str) -> None:
+        if method == "POST" and path.endswith("/jobs"):
+            raise KubeUnavailableError("connection lost")
+
+    world.kubernetes.before = no_jobs
+    uid = world.apply("first")
+    for _ in range(3):
+        with pytest.raises(KubeUnavailableError):
+            await world.reconcile(uid)
+    assert world.holders() == ["first"]
+    assert metrics.QUOTA_RESERVATIONS._value.get() == before + 1

@@ -2,11 +2,17 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from itertools import pairwise
 
 import pytest
 
 from pipeline_core.store.errors import StoreUnavailableError
 from pipeline_operator.cache import Cache
+from pipeline_operator.cluster import Cluster
+from pipeline_operator.kube import KubeUnavailableError
+from pipeline_operator.namespaces import Namespaces
+from pipeline_operator.queue import WorkQueue
+from pipeline_operator.sweep import Sweep
 from pipeline_operator.waiting_room import WaitingRoom
 from sim.virtual_time import VirtualLoop
 from support.operator_world import T0, World
@@ -36,9 +42,12 @@ class Scene:
         self.knows_all = True
         self.called: list[tuple[str, float]] = []
         self.cache = Cache()
-        self.room = WaitingRoom(self.free, self.cache, self._wake, lambda: self.knows_all, self.loop.time)
+        self.woken: list[str] = []
+        self.room = WaitingRoom(
+            self.free, self.cache, self.woken.append, lambda: self.knows_all, self.loop.time, call=self._call
+        )
 
-    def _wake(self, uid: str) -> None:
+    def _call(self, uid: str) -> None:
         run = self.cache.get(uid).run
         assert run is not None
         self.called.append((run.name, self.loop.time()))
@@ -128,7 +137,7 @@ def test_nobody_is_called_before_all_are_known(scene: Scene) -> None:
     async def story() -> None:
         scene.knows_all = False
         scene.free.slots["acme"] = 1
-        scene.enter("young")
+        young = scene.enter("young")
         await asyncio.sleep(30.0)
         assert scene.called == []
         # One that this process has seen, and hasn't looked at yet.
@@ -136,6 +145,7 @@ def test_nobody_is_called_before_all_are_known(scene: Scene) -> None:
         scene.knows_all = True
         await asyncio.sleep(0.5)
         assert [name for name, _ in scene.called] == ["a-first-one"]
+        assert scene.woken == [young]  # to say where it stands; the other one's first look is to come
 
     scene.play(story)
 
@@ -170,6 +180,44 @@ def test_one_that_is_called_and_never_asks_lets_others_go_first(scene: Scene) ->
     scene.play(story)
 
 
+def test_one_that_never_asks_stays_behind_the_others_whatever_passes_it_has(scene: Scene) -> None:
+    """It can't reach the ledger for a slot, and goes on telling that it waits."""
+
+    async def story() -> None:
+        scene.free.slots["acme"] = 1
+        scene.enter("a")
+        run = next(scene.cache.runs())
+        for name in ("b", "c", "d"):
+            scene.enter(name)
+        await asyncio.sleep(21.0)
+        scene.room.enter(run)
+        await asyncio.sleep(45.0)
+        scene.room.enter(run)
+        assert [name for name, _ in scene.called] == ["a", "b", "c", "d"]
+
+    scene.play(story)
+
+
+def test_it_is_in_its_place_again_once_it_has_asked_or_after_some_minutes(scene: Scene) -> None:
+    async def story() -> None:
+        scene.free.slots["acme"] = 1
+        scene.enter("a")
+        run = next(scene.cache.runs())
+        await asyncio.sleep(30.0)  # called twice
+        scene.room.enter(run)
+        scene.enter("b")
+        assert "position 1 of 2" in scene.room.words(run)
+        await asyncio.sleep(22.0)  # in vain, and now it is b's turn
+        scene.free.slots.clear()
+        scene.room.enter(run)
+        assert "position 2 of 2" in scene.room.words(run)
+        await asyncio.sleep(300.0)
+        scene.room.enter(run)
+        assert "position 1 of 2" in scene.room.words(run)
+
+    scene.play(story)
+
+
 def test_one_that_leaves_without_its_slot_has_the_next_one_called_at_once(scene: Scene) -> None:
     async def story() -> None:
         scene.free.slots["acme"] = 1
@@ -192,5 +240,34 @@ def test_organizations_are_called_in_turn(scene: Scene) -> None:
             scene.enter(f"globex-{number}", "globex")
         await asyncio.sleep(0.5)
         assert [name for name, _ in scene.called] == [f"{org}-{n}" for n in range(3) for org in ("acme", "globex")]
+
+    scene.play(story)
+
+
+def test_the_first_sweep_without_which_nobody_is_called_is_tried_every_few_seconds(scene: Scene) -> None:
+    world = World()
+    cluster = Cluster(world.kubernetes)
+    tried: list[float] = []
+
+    def away(_method: str, _path: str) -> None:
+        tried.append(scene.loop.time())
+        raise KubeUnavailableError("connection refused")
+
+    async def story() -> None:
+        everywhere = Namespaces(cluster, [], "pipelines")
+        sweep = Sweep(cluster, world.cache, WorkQueue(), world.records, everywhere)  # type: ignore[arg-type]
+        sweeping = asyncio.create_task(sweep.run_forever(300.0))
+        world.kubernetes.before = away
+        await asyncio.sleep(600.0)
+        assert max(after - before for before, after in pairwise(tried)) <= 6.0
+        world.kubernetes.before = lambda _method, _path: None
+        await asyncio.sleep(6.0)
+        assert sweep.rounds == 1
+        tried.clear()
+        world.kubernetes.before = away
+        await asyncio.sleep(3_600.0)
+        assert 10 <= len(tried) <= 30
+        sweeping.cancel()
+        await asyncio.gather(sweeping, return_exceptions=True)
 
     scene.play(story)
