@@ -107,7 +107,7 @@ async def race_for(engine: AsyncEngine, ask: Ask, limit: int, repetitions: int) 
 @pytest.mark.parametrize("limit", [1, 7, 50])
 @pytest.mark.parametrize("ask", [reserve_one, through_a_ledger])
 async def test_exactly_the_limit_gets_in(crowd: AsyncEngine, ask: Ask, limit: int) -> None:
-    await race_for(crowd, ask, limit, repetitions=5)
+    await race_for(crowd, ask, limit, repetitions=2)
 
 
 @pytest.mark.full
@@ -123,7 +123,7 @@ async def test_a_few_processes_that_ask_in_groups_share_the_limit_too(crowd: Asy
     async def grouped(_: AsyncEngine, record: NewRun) -> StoredRun:
         return await ledgers[int(record.run_id.removeprefix("run_")) % len(ledgers)].reserve(record)
 
-    await race_for(crowd, grouped, 50, repetitions=5)
+    await race_for(crowd, grouped, 50, repetitions=2)
 
 
 @pytest.mark.parametrize(
