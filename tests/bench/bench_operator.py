@@ -21,11 +21,13 @@ from pipeline_core.run_document import RUN_DOCUMENT_ANNOTATION
 from pipeline_local.images_content import checkout
 from pipeline_local.install import RELEASE, helm
 from pipeline_local.kubeconfig import NAMESPACE
+from pipeline_local.quickstart import source
 from pipeline_local.state import State
 from support.figures import median, show
 from support.installation import Installation
 from support.load import JOBS, RUNS, ApiServer, Json, Timing, api_server, at_once
 from support.operator_process import OPERATOR, OperatorProcess, is_ready, total
+from support.organizations import integrate
 from support.simulated_nodes import NODES, SELECTOR, TOLERATIONS, simulated_nodes
 
 MOST_WRITES, MOST_EVENTS, MOST_RECONCILES = 5, 3, 10
@@ -42,9 +44,10 @@ pytestmark = pytest.mark.timeout(1200)
 
 @pytest.fixture
 def api(cluster: Installation) -> Callable[[Callable[[ApiServer], Coroutine[Any, Any, Any]]], Any]:
-    """Runs a coroutine function with a connection to the API server."""
+    """Runs a coroutine function with a connection to the API server; acme may run as much as it likes."""
     if State(cluster.paths.state).backend.name != "embedded":
         pytest.skip("reads the operator's process, which is on this machine only with the embedded cluster")
+    asyncio.run(integrate(cluster.database_url, "acme", source.SETTINGS))
 
     def run(work: Callable[[ApiServer], Coroutine[Any, Any, Any]]) -> Any:
         async def connected() -> Any:
