@@ -52,7 +52,8 @@ class Connection:
         if fault == "lost before":
             world.later(there, _fail, answer, KubeUnavailableError(f"{method} {path}: connection reset"))
         else:
-            world.later(there, self._arrive, method, key, query or {}, body or {}, fault, back, dies, answer)
+            sent = world.loop.time()
+            world.later(there, self._arrive, method, key, query or {}, body or {}, fault, sent, back, dies, answer)
         if there + back > _CLIENT_TIMEOUT:
             world.later(_CLIENT_TIMEOUT, _fail, answer, KubeUnavailableError(f"{method} {path}: no answer in time"))
         return await answer
@@ -64,6 +65,7 @@ class Connection:
         query: Mapping[str, str],
         body: Json,
         fault: str | None,
+        sent: float,
         back: float,
         dies: bool,
         answer: "asyncio.Future[Json]",
@@ -73,6 +75,8 @@ class Connection:
         try:
             self._world.chaos.admit(method, key, body, fault)
             result = getattr(self, f"_{method.lower()}")(key, query, body)
+            if method == "POST" and key[0] == "jobs":
+                self._world.oracle.sent[result["metadata"]["uid"]] = sent
         except (KubeError, KubeUnavailableError) as refused:
             error = refused
         self._note(method, key, query, body, error, fault)

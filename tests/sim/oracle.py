@@ -59,6 +59,8 @@ class Oracle:
         self.outlived: set[str] = set()
         # Since when runs, by UID, have said that they wait for a slot.
         self.waiting: dict[str, float] = {}
+        # When Jobs, by their UID, were sent off.
+        self.sent: dict[str, float] = {}
         # Writes per run, Events apart.
         self.writes: dict[str, int] = {}
         world.server.listeners.append(self._changed)
@@ -143,13 +145,24 @@ class Oracle:
             self._run_changed(change)
         elif change.kind == "ADDED" and (uid := run_uid_of(change.body)):
             alive = [body for body in self._world.server.of(change.key[0]) if run_uid_of(body) == uid and _lives(body)]
-            if len(alive) > 1:
+            if len(alive) > 1 and not self._came_late(uid):
                 found = ", ".join(body["metadata"]["name"] for body in alive)
                 self.violated(f"at most one live {change.key[0][:-1]} a run", uid, found)
             if not self._world.truth.runs[uid].valid:
                 self.violated("a refused run leaves no Job", uid, change.key[2])
             if change.key[0] == "pods":
                 self._pod_added(self._world.truth.runs[uid].org)
+
+    def _came_late(self, uid: str) -> bool:
+        """Whether a Job was on its way when another process' Job of the run came and was deleted.
+
+        Nobody can call it back. Its pods live beside those of the other, which are being stopped, until it is deleted.
+        """
+        jobs = sorted(self._world.truth.runs[uid].jobs.items(), key=lambda job: job[1].made)
+        if len(jobs) < 2:
+            return False
+        (_, before), (newest, _) = jobs[-2:]
+        return before.gone is not None and self.sent.get(newest, before.gone) < before.gone
 
     def _pod_added(self, org: str) -> None:
         """As many as the plan allowed when the last of their runs got its slot: each keeps it while its pod lives."""
