@@ -1,11 +1,13 @@
 """A run that can't be is refused: a wrong manifest by the API server, a wrong request with the specified words."""
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
 
 from support.installation import Installation, condition, manifest, refusal
+from support.organizations import integrate
 
 LONG = "x" * 10_000
 
@@ -59,9 +61,17 @@ def test_bad_parameters_fail_naming_field_and_value(
 
 
 def test_an_organization_without_integration_is_refused_with_the_specified_words(installation: Installation) -> None:
-    with installation.run("e2e-no-integration", org="stranger") as name:
+    asyncio.run(integrate(installation.database_url, "inactive", {}, status="INACTIVE"))
+    with installation.run("e2e-no-integration", org="inactive") as name:
         run = installation.await_end(name, seconds=30)
     assert run["status"]["message"] == "gcp integration not active"
+    assert condition(run, "Admitted")["reason"] == "IntegrationNotActive"
+
+
+def test_an_organization_that_nobody_has_made_is_refused(installation: Installation) -> None:
+    with installation.run("e2e-stranger", org="stranger") as name:
+        run = installation.await_end(name, seconds=30)
+    assert run["status"]["message"] == "Organization not found: stranger"
 
 
 @pytest.mark.parametrize(

@@ -25,13 +25,15 @@ def prepare(client: bigquery.Client, database_url: str, org: str) -> None:
     asyncio.run(integrate(database_url, org, source.SETTINGS))
 
 
-async def integrate(database_url: str, org: str, settings: Mapping[str, str], *, concurrent: int = 10_000) -> None:
+async def integrate(
+    database_url: str, org: str, settings: Mapping[str, str], *, concurrent: int = 10_000, status: str = "ACTIVE"
+) -> None:
     """Make the organization with a wide plan, and store its integration with Google Cloud."""
     engine = create_engine(database_url)
     try:
         await Organizations(engine).create(org)
         await Subscriptions(engine).set(org, status="ACTIVE", per_day=_MANY, per_month=_MANY, concurrent=concurrent)
-        await Integrations(engine).set(org, PROVIDER, settings)
+        await Integrations(engine).set(org, PROVIDER, settings, status=status)
     finally:
         await engine.dispose()
 
