@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from pipeline_cli import options
-from pipeline_core.admission.quota import Usage
 
 if TYPE_CHECKING:
     from pipeline_core.store.quota.ledger import HeldSlot
@@ -22,14 +21,6 @@ class Shown:
     time_zone: str
     held: "Sequence[HeldSlot] | None"
 
-    @property
-    def usage(self) -> Usage:
-        """What is used as of today; nothing before the first run."""
-        today = self.standing.today
-        if self.standing.usage is None:
-            return Usage(day=today, month=today.replace(day=1))
-        return self.standing.usage.on(today)
-
 
 def heading(shown: Shown) -> str:
     """Whose plan it is, and which."""
@@ -38,7 +29,7 @@ def heading(shown: Shown) -> str:
 
 def of_one(shown: Shown) -> Table:
     """A line for each period."""
-    usage, limits = shown.usage, shown.standing.limits
+    usage, limits = shown.standing.used_today, shown.standing.limits
     numbers = ("USED", "LIMIT", "SUCCEEDED", "FAILED")
     made = options.columns("", "PERIOD", *numbers, numbers=numbers)
     made.add_row(
@@ -59,7 +50,7 @@ def of_many(shown: Sequence[Shown]) -> Table:
         "ORG", "STATUS", "PLAN", "DAY", "USED", "MONTH", "USED", "AT A TIME", "TIME ZONE", numbers=("USED", "AT A TIME")
     )
     for each in shown:
-        usage, limits, standing = each.usage, each.standing.limits, each.standing
+        usage, limits, standing = each.standing.used_today, each.standing.limits, each.standing
         made.add_row(
             standing.org_slug, standing.status or "none", standing.plan,
             str(usage.day), f"{usage.day_used}/{_limit(limits.per_day)}",
@@ -80,7 +71,7 @@ def held_table(shown: Sequence[Shown]) -> Table:
 
 def plain(shown: Shown) -> dict[str, object]:
     """The same for JSON."""
-    usage, standing = shown.usage, shown.standing
+    usage, standing = shown.standing.used_today, shown.standing
     limits = standing.limits
     found: dict[str, object] = {
         "org_slug": standing.org_slug,

@@ -1,6 +1,6 @@
 """Gets a run its slot: the ledger's answer, after a look at slots that are held by nothing, or a place in the queue."""
 
-from pipeline_core.admission.quota import ConcurrentLimitReachedError, QuotaExceededError, Usage, exceeded
+from pipeline_core.admission.quota import ConcurrentLimitReachedError, QuotaExceededError, exceeded
 from pipeline_core.errors import PipelinesError
 from pipeline_core.lifecycle.observed import Run
 from pipeline_core.store.errors import StoreUnavailableError
@@ -59,9 +59,7 @@ class Slots:
         """Have the run wait its turn; raises the daily or monthly limit that it would wait in vain for."""
         if self.room.is_open:
             standing = await self._ledger.standing(run.spec.org)
-            day = standing.today
-            usage = (standing.usage or Usage(day=day, month=day.replace(day=1))).on(day)
-            limit = exceeded(standing.limits, usage)
+            limit = exceeded(standing.limits, standing.used_today)
             if limit is not None and not isinstance(limit, ConcurrentLimitReachedError):
                 self.room.leave(run.uid)
                 self.room.look_again(run.spec.org)

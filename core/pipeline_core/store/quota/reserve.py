@@ -183,7 +183,7 @@ async def _why(engine: AsyncEngine, org_slug: str) -> PipelinesError | None:
         if standing.usage is None:
             await _begin_counting(connection, standing)
             return None
-    return exceeded(standing.limits, standing.usage.on(standing.today))
+    return exceeded(standing.limits, standing.used_today)
 
 
 async def _begin_counting(connection: AsyncConnection, standing: Standing) -> None:

@@ -1,9 +1,9 @@
 """Where an organization stands: its plan and what it has used of it, at one moment."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date
 
-from sqlalchemy import RowMapping, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pipeline_core.admission.quota import Usage
@@ -22,36 +22,30 @@ class Standing:
     usage: Usage | None
     today: date
 
+    @property
+    def used_today(self) -> Usage:
+        """What is used as of today, before the first run too."""
+        return (self.usage or Usage(day=self.today, month=self.today.replace(day=1))).on(self.today)
 
-_COLUMNS = """
-    o.org_slug IS NOT NULL AS is_known, s.status, s.plan,
-    s.pipelines_per_day_limit, s.pipelines_per_month_limit, s.concurrent_pipelines_limit,
-    (clock_timestamp() AT TIME ZONE coalesce(o.time_zone, 'Etc/UTC'))::date AS today,
-    u.day, u.month, u.day_used, u.day_succeeded, u.day_failed,
-    u.month_used, u.month_succeeded, u.month_failed, u.concurrent
-"""
-_OF_ONE = text(
-    f"""
-    SELECT g.org_slug, {_COLUMNS}
+
+_STANDING = text(
+    """
+    SELECT g.org_slug, o.org_slug IS NOT NULL AS is_known, s.status, s.plan,
+        s.pipelines_per_day_limit, s.pipelines_per_month_limit, s.concurrent_pipelines_limit,
+        (clock_timestamp() AT TIME ZONE coalesce(o.time_zone, 'Etc/UTC'))::date AS today,
+        u.day, u.month, u.day_used, u.day_succeeded, u.day_failed,
+        u.month_used, u.month_succeeded, u.month_failed, u.concurrent
     FROM (SELECT cast(:org AS text) AS org_slug) g
     LEFT JOIN organizations o ON o.org_slug = g.org_slug
     LEFT JOIN org_subscriptions s ON s.org_slug = g.org_slug
     LEFT JOIN quota_usage u ON u.org_slug = g.org_slug
-    """  # noqa: S608 - no value is in it
+    """
 )
-_USAGE = (
-    "day", "month", "day_used", "day_succeeded", "day_failed", "month_used", "month_succeeded", "month_failed",
-    "concurrent",
-)  # fmt: skip
 
 
 async def standing_within(connection: AsyncConnection, org_slug: str) -> Standing:
     """Where the organization stands, known or not."""
-    return standing_of((await connection.execute(_OF_ONE, {"org": org_slug})).mappings().one())
-
-
-def standing_of(row: RowMapping) -> Standing:
-    """Read a row of the query."""
+    row = (await connection.execute(_STANDING, {"org": org_slug})).mappings().one()
     return Standing(
         org_slug=row["org_slug"],
         is_known=row["is_known"],
@@ -60,6 +54,6 @@ def standing_of(row: RowMapping) -> Standing:
         limits=Limits(
             row["pipelines_per_day_limit"], row["pipelines_per_month_limit"], row["concurrent_pipelines_limit"]
         ),
-        usage=Usage(**{name: row[name] for name in _USAGE}) if row["day"] is not None else None,
+        usage=Usage(**{each.name: row[each.name] for each in fields(Usage)}) if row["day"] is not None else None,
         today=row["today"],
     )
