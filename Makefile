@@ -5,10 +5,9 @@ SHELL := bash
 
 BIN := .venv/bin
 VENV := .venv/.made
-EXTRAS := operator runner dev-services
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-index-url --no-emit-find-links
-SOURCES := core operator runner cli local charts tests
+SOURCES := core operator bridge runner cli local charts tests
 # Pass more to pytest: make test ARGS='-k billing'
 ARGS ?=
 # make sim SEEDS=500, or make sim SEED=7 for one seed with its trace
@@ -53,7 +52,8 @@ bench: $(VENV) ## figures, each beside its baseline
 
 lock: $(VENV) ## renew the lock files from pyproject.toml
 	$(COMPILE) pyproject.toml --all-extras --output-file locks/dev.txt
-	for extra in $(EXTRAS); do \
+	$(COMPILE) pyproject.toml --extra operator --extra bridge --constraint locks/dev.txt --output-file locks/operator.txt
+	for extra in runner dev-services; do \
 	  $(COMPILE) pyproject.toml --extra $$extra --constraint locks/dev.txt --output-file locks/$$extra.txt; \
 	done
 	grep -hE '^uv==' locks/dev.txt | tr -d '\\ ' | $(COMPILE) --no-annotate - --output-file locks/bootstrap.txt

@@ -4,15 +4,14 @@ from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote
 
-from pipeline_operator import names
-from pipeline_operator.kube import Api, Json, KubeError
+from pipeline_core.kube import names
+from pipeline_core.kube.api import Api, Json, KubeError
+from pipeline_core.kube.paths import BATCH, COORDINATION, CORE, PIPELINES, resource_path
 
 _CHUNK = 500
 
-_CORE = "/api/v1"
-_JOBS = "/apis/batch/v1"
-_RUNS = f"/apis/{names.API_VERSION}"
-_LEASES = "/apis/coordination.k8s.io/v1"
+FIELD_MANAGER = "pipelines-operator"
+_MANAGER = {"fieldManager": FIELD_MANAGER}
 
 
 class Cluster:
@@ -23,43 +22,43 @@ class Cluster:
 
     async def get_run(self, namespace: str, name: str) -> Json | None:
         """The PipelineRun, or None."""
-        return await self._get(_path(_RUNS, namespace, names.RUNS, name))
+        return await self._get(resource_path(PIPELINES, namespace, names.RUNS, name))
 
     async def patch_run_status(self, namespace: str, name: str, resource_version: str, status: Json) -> Json:
         """Merge `status` in, if the object still is at `resource_version`; raises KubeError 409 if it isn't."""
         body = {"metadata": {"resourceVersion": resource_version}, "status": status}
-        path = _path(_RUNS, namespace, names.RUNS, name) + "/status"
+        path = resource_path(PIPELINES, namespace, names.RUNS, name) + "/status"
         return await self._api.request("PATCH", path, query=_MANAGER, body=body)
 
     async def delete_run(self, namespace: str, name: str, uid: str) -> None:
         """Delete the PipelineRun of this UID; its absence is success."""
-        await self._delete(_path(_RUNS, namespace, names.RUNS, name), uid)
+        await self._delete(resource_path(PIPELINES, namespace, names.RUNS, name), uid)
 
     async def create_job(self, namespace: str, manifest: Json) -> Json:
         """Create the Job; raises KubeError 409 `AlreadyExists`."""
-        return await self._api.request("POST", _path(_JOBS, namespace, "jobs"), query=_MANAGER, body=manifest)
+        return await self._api.request("POST", resource_path(BATCH, namespace, "jobs"), query=_MANAGER, body=manifest)
 
     async def get_job(self, namespace: str, name: str) -> Json | None:
         """The Job, or None."""
-        return await self._get(_path(_JOBS, namespace, "jobs", name))
+        return await self._get(resource_path(BATCH, namespace, "jobs", name))
 
     async def delete_job(self, namespace: str, name: str, uid: str) -> None:
         """Delete the Job of this UID and its pods; its absence is success."""
-        await self._delete(_path(_JOBS, namespace, "jobs", name), uid)
+        await self._delete(resource_path(BATCH, namespace, "jobs", name), uid)
 
     async def list_pods(self, namespace: str, run_id: str) -> tuple[list[Json], int]:
         """The pods with this run id, and the version of the list."""
         query = {"labelSelector": f"{names.LABEL_RUN_ID}={run_id}"}
-        answer = await self._api.request("GET", _path(_CORE, namespace, "pods"), query=query)
+        answer = await self._api.request("GET", resource_path(CORE, namespace, "pods"), query=query)
         return list(answer["items"]), int(answer["metadata"]["resourceVersion"])
 
     async def delete_pod(self, namespace: str, name: str, uid: str) -> None:
         """Delete the pod of this UID; its absence is success."""
-        await self._delete(_path(_CORE, namespace, "pods", name), uid)
+        await self._delete(resource_path(CORE, namespace, "pods", name), uid)
 
     async def list_runs(self, namespace: str | None) -> AsyncIterator[Json]:
         """Every PipelineRun of a namespace (None: of all), read in chunks."""
-        async for run in self._list(_path(_RUNS, namespace, names.RUNS), {}):
+        async for run in self._list(resource_path(PIPELINES, namespace, names.RUNS), {}):
             yield run
 
     async def namespace_exists(self, namespace: str) -> bool:
@@ -68,7 +67,7 @@ class Cluster:
 
     async def namespace_labels(self, namespace: str) -> dict[str, str] | None:
         """The labels of the namespace, or None where it isn't there."""
-        body = await self._get(f"{_CORE}/namespaces/{quote(namespace)}")
+        body = await self._get(f"{CORE}/namespaces/{quote(namespace)}")
         return None if body is None else dict(body["metadata"].get("labels") or {})
 
     async def went_with_namespace(self, namespace: str, error: KubeError) -> bool:
@@ -77,24 +76,24 @@ class Cluster:
 
     async def create_event(self, namespace: str, event: Json) -> None:
         """Create an Event (core/v1)."""
-        await self._api.request("POST", _path(_CORE, namespace, "events"), body=event)
+        await self._api.request("POST", resource_path(CORE, namespace, "events"), body=event)
 
     async def list_warnings(self, namespace: str) -> AsyncIterator[Json]:
         """The Events of type Warning of a namespace, read in chunks."""
-        async for event in self._list(_path(_CORE, namespace, "events"), {"fieldSelector": "type=Warning"}):
+        async for event in self._list(resource_path(CORE, namespace, "events"), {"fieldSelector": "type=Warning"}):
             yield event
 
     async def get_lease(self, namespace: str, name: str) -> Json | None:
         """The Lease, or None."""
-        return await self._get(_path(_LEASES, namespace, "leases", name))
+        return await self._get(resource_path(COORDINATION, namespace, "leases", name))
 
     async def create_lease(self, namespace: str, lease: Json) -> Json:
         """Create the Lease; raises KubeError 409 `AlreadyExists`."""
-        return await self._api.request("POST", _path(_LEASES, namespace, "leases"), body=lease)
+        return await self._api.request("POST", resource_path(COORDINATION, namespace, "leases"), body=lease)
 
     async def replace_lease(self, namespace: str, name: str, lease: Json) -> Json:
         """Replace the Lease at its resourceVersion; raises KubeError 409 `Conflict`."""
-        return await self._api.request("PUT", _path(_LEASES, namespace, "leases", name), body=lease)
+        return await self._api.request("PUT", resource_path(COORDINATION, namespace, "leases", name), body=lease)
 
     async def _list(self, path: str, query: dict[str, str]) -> AsyncIterator[Json]:
         query = {**query, "limit": str(_CHUNK)}
@@ -128,11 +127,3 @@ class Cluster:
         except KubeError as error:
             if error.status not in {404, 409}:
                 raise
-
-
-_MANAGER = {"fieldManager": names.FIELD_MANAGER}
-
-
-def _path(prefix: str, namespace: str | None, plural: str, name: str | None = None) -> str:
-    path = prefix + (f"/namespaces/{quote(namespace)}" if namespace else "") + f"/{plural}"
-    return f"{path}/{quote(name)}" if name else path

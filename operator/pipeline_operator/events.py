@@ -15,10 +15,10 @@ from typing import Literal
 
 import structlog
 
+from pipeline_core.kube import names
+from pipeline_core.kube.api import Json, KubeError, KubeUnavailableError
 from pipeline_core.lifecycle.observed import Run
-from pipeline_operator import names
-from pipeline_operator.cluster import Cluster
-from pipeline_operator.kube import Json, KubeError, KubeUnavailableError
+from pipeline_operator.cluster import FIELD_MANAGER, Cluster
 from pipeline_operator.status import format_time
 
 _log = structlog.get_logger(__name__)
@@ -154,8 +154,8 @@ def build_event(run: Run, reason: str, message: str, kind: str, now: datetime) -
         "type": kind,
         "reason": reason,
         "message": message[:_MESSAGE_MAX],
-        "source": {"component": names.FIELD_MANAGER},
-        "reportingComponent": names.FIELD_MANAGER,
+        "source": {"component": FIELD_MANAGER},
+        "reportingComponent": FIELD_MANAGER,
         "reportingInstance": "",
         "firstTimestamp": at,
         "lastTimestamp": at,

@@ -11,8 +11,8 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from pipeline_operator import names
-from pipeline_operator.kube import Json
+from pipeline_core.kube import names
+from pipeline_core.kube.api import Json
 
 WATCHED = (names.RUNS, "jobs", "pods")
 

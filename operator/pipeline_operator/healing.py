@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from pipeline_core.errors import PipelinesError
+from pipeline_core.kube.api import KubeError, KubeUnavailableError
 from pipeline_core.lifecycle.actions import Finish
 from pipeline_core.lifecycle.observed import is_at_rest
 from pipeline_core.lifecycle.phases import Phase
@@ -23,7 +24,6 @@ from pipeline_operator import metrics
 from pipeline_operator.cache import Cache
 from pipeline_operator.cluster import Cluster
 from pipeline_operator.final_records import end_record
-from pipeline_operator.kube import KubeError, KubeUnavailableError
 from pipeline_operator.parsing import parse_job, parse_pod
 from pipeline_operator.reading import read_bodies
 from pipeline_operator.waiting_room import WaitingRoom

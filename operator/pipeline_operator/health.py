@@ -8,10 +8,11 @@ from collections.abc import Callable
 
 import structlog
 
-from pipeline_operator import metrics, names
+from pipeline_core.kube import names
+from pipeline_core.kube.api import KubeError, KubeUnavailableError
+from pipeline_operator import metrics
 from pipeline_operator.cluster import Cluster
 from pipeline_operator.expectations import WATCHED, Expectation, Expectations
-from pipeline_operator.kube import KubeError, KubeUnavailableError
 from pipeline_operator.queue import WorkQueue
 
 _log = structlog.get_logger(__name__)

@@ -17,7 +17,7 @@ from typing import Any
 import kopf
 import uvloop
 
-from pipeline_operator import names
+from pipeline_core.kube import names
 from pipeline_operator.intake import Intake
 
 # Where Kubernetes mounts a pod's service account.

@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import structlog
 
+from pipeline_core.kube import names
+from pipeline_core.kube.api import Json
 from pipeline_core.lifecycle.observed import Run
-from pipeline_operator import metrics, names
+from pipeline_operator import metrics
 from pipeline_operator.cache import Cache
 from pipeline_operator.expectations import Expectations
-from pipeline_operator.kube import Json
 
 _log = structlog.get_logger(__name__)
 

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 
 import structlog
 
+from pipeline_core.kube.api import Json, KubeError, KubeUnavailableError
 from pipeline_operator.cluster import Cluster
-from pipeline_operator.kube import Json, KubeError, KubeUnavailableError
 
 _log = structlog.get_logger(__name__)
 

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from pipeline_core.catalog import CatalogWatcher
 from pipeline_core.errors import PipelinesError
+from pipeline_core.kube.api import Api, KubeApi
 from pipeline_core.lifecycle.actions import PROGRESS_INTERVAL
 from pipeline_core.lifecycle.observed import Published
 from pipeline_core.logging import configure_logging
@@ -37,7 +38,6 @@ from pipeline_operator.healing import Healing
 from pipeline_operator.health import Health
 from pipeline_operator.informer import Informer, WatchEndedError
 from pipeline_operator.intake import Intake
-from pipeline_operator.kube import Api, KubeApi
 from pipeline_operator.lease import Lease, LeaseLostError
 from pipeline_operator.namespaces import NamespaceBackError, Namespaces
 from pipeline_operator.observed_api import ObservedApi

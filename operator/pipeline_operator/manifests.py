@@ -3,10 +3,10 @@
 from typing import Any
 
 from pipeline_core import identifiers
+from pipeline_core.kube import names
 from pipeline_core.lifecycle.observed import Run
 from pipeline_core.outcome import PERMANENT, TERMINATION_MESSAGE_PATH
 from pipeline_core.run_document import RUN_DOCUMENT_ANNOTATION, RUN_DOCUMENT_PATH, RunDocument
-from pipeline_operator import names
 from pipeline_operator.settings import RunnerTemplate
 
 Manifest = dict[str, Any]

@@ -11,9 +11,9 @@ from enum import StrEnum
 
 import structlog
 
+from pipeline_core.kube.api import KubeError, KubeUnavailableError
 from pipeline_operator import metrics
 from pipeline_operator.cluster import Cluster
-from pipeline_operator.kube import KubeError, KubeUnavailableError
 
 _log = structlog.get_logger(__name__)
 

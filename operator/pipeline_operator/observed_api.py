@@ -4,9 +4,10 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipeline_operator import metrics, names
+from pipeline_core.kube import names
+from pipeline_core.kube.api import Api, Json, KubeError, KubeUnavailableError
+from pipeline_operator import metrics
 from pipeline_operator.expectations import WATCHED, Expectations
-from pipeline_operator.kube import Api, Json, KubeError, KubeUnavailableError
 
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 

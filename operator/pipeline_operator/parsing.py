@@ -5,11 +5,11 @@ from datetime import datetime
 from typing import Any
 
 from pipeline_core import identifiers
+from pipeline_core.kube import names
 from pipeline_core.lifecycle.observed import Job, Pod, Run, RunSpec, RunStatus
 from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.lifecycle.reasons import Reason
 from pipeline_core.outcome import Outcome
-from pipeline_operator import names
 
 Body = Mapping[str, Any]
 

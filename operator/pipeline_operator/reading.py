@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline_core import identifiers
+from pipeline_core.kube.api import Json
 from pipeline_core.lifecycle.observed import Job, Pod
 from pipeline_operator.cluster import Cluster
-from pipeline_operator.kube import Json
 from pipeline_operator.parsing import parse_job, parse_pod, run_uid_of
 
 

@@ -9,6 +9,7 @@ from datetime import datetime
 
 import structlog
 
+from pipeline_core.kube.api import Json, KubeError
 from pipeline_core.lifecycle.observed import Job, Pod, Published, is_at_rest
 from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.store.quota.ledger import QuotaLedger
@@ -17,7 +18,6 @@ from pipeline_operator import metrics
 from pipeline_operator.cache import Cache, Entry, Vanished
 from pipeline_operator.cluster import Cluster
 from pipeline_operator.final_records import end_of_deleted, end_record
-from pipeline_operator.kube import Json, KubeError
 from pipeline_operator.reading import read_job_and_pods
 
 _log = structlog.get_logger(__name__)

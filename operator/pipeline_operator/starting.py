@@ -10,6 +10,7 @@ import structlog
 from pipeline_core import identifiers
 from pipeline_core.admission.tenancy import WrongNamespaceError
 from pipeline_core.errors import ConfigInvalidError, PipelinesError
+from pipeline_core.kube.api import Json, KubeError, KubeUnavailableError
 from pipeline_core.lifecycle.actions import Finish, seconds
 from pipeline_core.lifecycle.observed import Run
 from pipeline_core.lifecycle.phases import Phase
@@ -23,7 +24,6 @@ from pipeline_operator.cache import Cache
 from pipeline_operator.cluster import Cluster
 from pipeline_operator.ending import Ending, new_record
 from pipeline_operator.events import Events
-from pipeline_operator.kube import Json, KubeError, KubeUnavailableError
 from pipeline_operator.manifests import Manifest, build_job
 from pipeline_operator.progress import progress_token
 from pipeline_operator.queueing import Queueing

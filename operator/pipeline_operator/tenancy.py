@@ -8,10 +8,10 @@ import asyncio
 from collections.abc import Callable
 
 from pipeline_core.admission.tenancy import TenancyMode, WrongNamespaceError
+from pipeline_core.kube import names
+from pipeline_core.kube.api import KubeError
 from pipeline_core.lifecycle.observed import Run
-from pipeline_operator import names
 from pipeline_operator.cluster import Cluster
-from pipeline_operator.kube import KubeError
 
 # For so long a namespace counts as what it was read as: how late it may be noticed that an organization has lost it.
 _KEPT_SECONDS = 30.0

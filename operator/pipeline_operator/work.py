@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from pipeline_core.errors import PipelinesError
+from pipeline_core.kube.api import KubeError, KubeUnavailableError
 from pipeline_operator import metrics
-from pipeline_operator.kube import KubeError, KubeUnavailableError
 from pipeline_operator.queue import WorkQueue
 
 _log = structlog.get_logger(__name__)

@@ -7,10 +7,10 @@ object says (a second operator, a late watch) is refused by the API server and l
 from collections.abc import Callable
 from datetime import datetime
 
+from pipeline_core.kube.api import KubeError
 from pipeline_core.lifecycle.observed import Run
 from pipeline_operator.cache import Cache
 from pipeline_operator.cluster import Cluster
-from pipeline_operator.kube import KubeError
 from pipeline_operator.status import Status, merge
 
 

@@ -13,11 +13,11 @@ from kubernetes.aio.client import Configuration
 from kubernetes.aio.config import load_kube_config
 
 from pipeline_core.admission.tenancy import TenancyMode, WrongNamespaceError
+from pipeline_core.kube import names
+from pipeline_core.kube.api import KubeApi, KubeError
 from pipeline_core.lifecycle.observed import Run, RunSpec
 from pipeline_local.paths import Paths
-from pipeline_operator import names
 from pipeline_operator.cluster import Cluster
-from pipeline_operator.kube import KubeApi, KubeError
 from pipeline_operator.tenancy import Tenancy
 from support.chart import NAMESPACE, REQUIRED, merged, render
 from support.impersonation import refused_for

@@ -16,14 +16,14 @@ import pytest
 import yaml
 from aiohttp import web
 
+from pipeline_core.kube import names
+from pipeline_core.kube.api import Json
 from pipeline_local.services.processes import free_port
 from pipeline_operator import informer as informer_module
-from pipeline_operator import names
 from pipeline_operator.cache import Cache
 from pipeline_operator.expectations import Expectations
 from pipeline_operator.informer import Informer, WatchEndedError
 from pipeline_operator.intake import Intake
-from pipeline_operator.kube import Json
 from support.waiting import eventually
 
 _WATCHED = (names.RUNS, "jobs", "pods")

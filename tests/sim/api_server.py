@@ -9,7 +9,7 @@ from datetime import timedelta
 from random import Random
 from typing import Any, NamedTuple
 
-from pipeline_operator.kube import Json, KubeError
+from pipeline_core.kube.api import Json, KubeError
 from sim.virtual_time import VirtualLoop, stamp
 
 Key = tuple[str, str, str]

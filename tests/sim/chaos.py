@@ -4,7 +4,7 @@ import asyncio
 from random import Random
 from typing import TYPE_CHECKING
 
-from pipeline_operator.kube import Json, KubeError, KubeUnavailableError
+from pipeline_core.kube.api import Json, KubeError, KubeUnavailableError
 from sim.api_server import Key
 from sim.dials import Dials
 from sim.kubelet import STUCK

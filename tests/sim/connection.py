@@ -8,8 +8,8 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pipeline_operator import names
-from pipeline_operator.kube import Json, KubeError, KubeUnavailableError
+from pipeline_core.kube import names
+from pipeline_core.kube.api import Json, KubeError, KubeUnavailableError
 from sim.api_server import Key, has_ended
 from sim.processes import Process
 from sim.truth import run_uid_of
@@ -27,7 +27,7 @@ _PAGE = 3
 
 
 class Connection:
-    """See `pipeline_operator.kube.Api`."""
+    """See `pipeline_core.kube.api.Api`."""
 
     def __init__(self, world: "World", process: Process) -> None:
         self._world = world

@@ -3,10 +3,10 @@
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from pipeline_core.kube import names
 from pipeline_core.lifecycle.observed import Run
 from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.store.runs import phase_of
-from pipeline_operator import names
 from pipeline_operator.parsing import parse_run
 from sim.api_server import has_ended
 from sim.operators import RESYNC, Instance

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from pipeline_operator import names
+from pipeline_core.kube import names
 from sim.api_server import Change, Key, key_of, owner_uid
 
 if TYPE_CHECKING:

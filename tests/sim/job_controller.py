@@ -6,7 +6,7 @@ A model of what the operator relies on: one pod at a time, podReplacementPolicy 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pipeline_operator.kube import Json
+from pipeline_core.kube.api import Json
 from sim.api_server import Change, Key, is_terminal, key_of, owner_uid
 from sim.virtual_time import stamp
 

@@ -3,8 +3,8 @@
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from pipeline_operator.kube import Json
-from pipeline_operator.names import RUNNER_CONTAINER
+from pipeline_core.kube.api import Json
+from pipeline_core.kube.names import RUNNER_CONTAINER
 from sim.api_server import Key, is_terminal
 from sim.runner import KILLED, TROUBLES, End, Runner
 from sim.virtual_time import stamp

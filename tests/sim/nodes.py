@@ -7,7 +7,7 @@ comes back or its Node object is removed.
 import asyncio
 from typing import TYPE_CHECKING
 
-from pipeline_operator.kube import Json
+from pipeline_core.kube.api import Json
 from sim.api_server import Change, Key, is_terminal, key_of
 from sim.kubelet import Kubelet
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from pipeline_operator.kube import Json
+from pipeline_core.kube.api import Json
 from pipeline_operator.lease import LeaseLostError
 from pipeline_operator.main import Operator
 from pipeline_operator.progress import progress_token

@@ -14,11 +14,11 @@ Of an organization never more pods live than its plan allowed when the last of t
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pipeline_core.kube import names
+from pipeline_core.kube.api import Json
 from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.lifecycle.reasons import Reason
 from pipeline_core.store.runs import phase_of
-from pipeline_operator import names
-from pipeline_operator.kube import Json
 from sim import causes
 from sim.api_server import Change, Key, is_terminal
 from sim.truth import RunTruth, run_uid_of

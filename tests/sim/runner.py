@@ -4,9 +4,9 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pipeline_core.kube.api import Json
+from pipeline_core.kube.names import LABEL_RUN_ID
 from pipeline_core.outcome import ExitCode, Outcome
-from pipeline_operator.kube import Json
-from pipeline_operator.names import LABEL_RUN_ID
 
 if TYPE_CHECKING:
     from sim.world import World

@@ -6,7 +6,7 @@ from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline_core.admission.subscription import Limits
-from pipeline_operator.kube import Json
+from pipeline_core.kube.api import Json
 from sim.truth import RunTruth
 from support.fake_ledger import FakePlans
 

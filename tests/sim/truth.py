@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline_core import identifiers
-from pipeline_operator import names
-from pipeline_operator.kube import Json
+from pipeline_core.kube import names
+from pipeline_core.kube.api import Json
 from sim.api_server import Change, Key
 
 if TYPE_CHECKING:

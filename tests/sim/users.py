@@ -5,8 +5,8 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from pipeline_core import identifiers
-from pipeline_operator import names
-from pipeline_operator.kube import Json, KubeError
+from pipeline_core.kube import names
+from pipeline_core.kube.api import Json, KubeError
 from sim.api_server import Key, key_of
 from sim.truth import run_uid_of
 

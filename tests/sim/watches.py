@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from pipeline_operator import names
+from pipeline_core.kube import names
+from pipeline_core.kube.api import Json
 from pipeline_operator.intake import Intake
-from pipeline_operator.kube import Json
 from sim.api_server import Change
 
 if TYPE_CHECKING:

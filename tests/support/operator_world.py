@@ -13,12 +13,12 @@ from pipeline_core import identifiers
 from pipeline_core.admission.subscription import Limits
 from pipeline_core.admission.tenancy import TenancyMode
 from pipeline_core.catalog import CatalogWatcher
+from pipeline_core.kube import names
 from pipeline_core.lifecycle.actions import Deadlines
 from pipeline_core.outcome import Outcome
 from pipeline_core.store import changes
 from pipeline_core.store.errors import RunIdTakenError, RunNotRecordedError
 from pipeline_core.store.runs import NewRun, StoredRun, phase_of
-from pipeline_operator import names
 from pipeline_operator.admission import Admission
 from pipeline_operator.cache import Cache
 from pipeline_operator.cluster import Cluster

@@ -5,12 +5,12 @@ from inspect import iscoroutinefunction
 from typing import Any
 
 from pipeline_core import identifiers
+from pipeline_core.kube import names
+from pipeline_core.kube.api import KubeUnavailableError
 from pipeline_core.store.errors import StoreUnavailableError
 from pipeline_core.store.quota.settle import of_run
 from pipeline_core.store.runs import StoredRun
-from pipeline_operator import names
 from pipeline_operator.cluster import Cluster
-from pipeline_operator.kube import KubeUnavailableError
 from pipeline_operator.namespaces import Namespaces
 from pipeline_operator.queue import WorkQueue
 from pipeline_operator.sweep import Sweep

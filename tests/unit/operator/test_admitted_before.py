@@ -6,8 +6,8 @@ import pytest
 
 from pipeline_core.admission.subscription import Limits
 from pipeline_core.admission.tenancy import TenancyMode
+from pipeline_core.kube.api import KubeUnavailableError
 from pipeline_core.lifecycle.phases import Phase
-from pipeline_operator.kube import KubeUnavailableError
 from support.fake_kubernetes import fails_job, no_faults
 from support.operator_world import World
 

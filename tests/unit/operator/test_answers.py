@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pipeline_operator.kube import KubeError, KubeUnavailableError, _answer
+from pipeline_core.kube.api import KubeError, KubeUnavailableError, _answer
 
 
 def answer(status: int, reason: str, message: str = "m") -> None:

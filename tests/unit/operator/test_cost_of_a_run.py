@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from pipeline_core.kube import names
 from pipeline_core.outcome import Outcome
-from pipeline_operator import names
 from pipeline_operator.expectations import Expectations
 from pipeline_operator.intake import Intake
 from support.operator_world import World

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from pipeline_core.kube import names
 from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.outcome import Outcome
-from pipeline_operator import names
 from support.stage import Befalls, Stage, dies, fails
 
 GOOD = Outcome(status="succeeded", records_processed=42)

@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from pipeline_core.kube import names
+from pipeline_core.kube.api import KubeUnavailableError
 from pipeline_core.lifecycle.observed import Published
 from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.outcome import Outcome
-from pipeline_operator import names
-from pipeline_operator.kube import KubeUnavailableError
 from support.stage import Befalls, Stage, dies, fails
 
 GOOD = Outcome(status="succeeded", records_processed=42)

@@ -8,10 +8,10 @@ from datetime import timedelta
 import pytest
 from structlog.testing import capture_logs
 
+from pipeline_core.kube.api import KubeError, KubeUnavailableError
 from pipeline_core.lifecycle.observed import Run
 from pipeline_operator.cluster import Cluster
 from pipeline_operator.events import Events
-from pipeline_operator.kube import KubeError, KubeUnavailableError
 from pipeline_operator.parsing import parse_run
 from support.fake_kubernetes import FakeKubernetes
 from support.operator_world import T0

@@ -5,12 +5,12 @@ from datetime import timedelta
 
 import pytest
 
+from pipeline_core.kube import names
+from pipeline_core.kube.api import KubeError, KubeUnavailableError
 from pipeline_core.lifecycle.observed import Published
 from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.outcome import Outcome
 from pipeline_core.store.runs import NewRun
-from pipeline_operator import names
-from pipeline_operator.kube import KubeError, KubeUnavailableError
 from support.operator_world import World
 
 GOOD = Outcome(status="succeeded", records_processed=42)

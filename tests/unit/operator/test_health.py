@@ -10,9 +10,9 @@ from typing import Any
 import aiohttp
 import pytest
 
+from pipeline_core.kube import names
 from pipeline_local.services.processes import free_port
 from pipeline_operator import health as health_module
-from pipeline_operator import names
 from pipeline_operator.cluster import Cluster
 from pipeline_operator.expectations import Expectations
 from pipeline_operator.health import Health

@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 
 from pipeline_core.errors import ConfigInvalidError
+from pipeline_core.kube import names
+from pipeline_core.kube.api import KubeError, KubeUnavailableError
 from pipeline_core.lifecycle.decide import decide
 from pipeline_core.lifecycle.observed import Job, Observed, Pod, Progress, Run, RunSpec, RunStatus
 from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.outcome import Outcome
-from pipeline_operator import names
 from pipeline_operator.cluster import Cluster
 from pipeline_operator.expectations import Expectations
 from pipeline_operator.intake import Intake
-from pipeline_operator.kube import KubeError, KubeUnavailableError
 from pipeline_operator.namespaces import Namespaces
 from pipeline_operator.queue import WorkQueue
 from pipeline_operator.settings import RunnerTemplate

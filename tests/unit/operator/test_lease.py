@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
+from pipeline_core.kube.api import KubeUnavailableError
 from pipeline_operator import lease as lease_module
 from pipeline_operator.cluster import Cluster
-from pipeline_operator.kube import KubeUnavailableError
 from pipeline_operator.lease import DURATION_SECONDS, Lease, LeaseLostError
 from support.fake_kubernetes import FakeKubernetes
 

@@ -11,15 +11,16 @@ import pytest
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from pipeline_core.catalog import CatalogWatcher
+from pipeline_core.kube import names
+from pipeline_core.kube.api import KubeError, KubeUnavailableError
 from pipeline_core.lifecycle.reasons import Reason
 from pipeline_core.outcome import Outcome
 from pipeline_core.store.errors import StoreUnavailableError
-from pipeline_operator import catalog_check, names, process_metrics
+from pipeline_operator import catalog_check, process_metrics
 from pipeline_operator.catalog_check import check_forever
 from pipeline_operator.cluster import Cluster
 from pipeline_operator.expectations import Expectations
 from pipeline_operator.exporter.metrics import ExporterMetrics
-from pipeline_operator.kube import KubeError, KubeUnavailableError
 from pipeline_operator.observed_api import ObservedApi
 from pipeline_operator.run_gauges import RunGauges
 from pipeline_operator.store_metrics import measured

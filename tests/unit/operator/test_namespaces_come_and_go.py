@@ -8,15 +8,16 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
+from pipeline_core.kube import names
+from pipeline_core.kube.api import KubeError
 from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.store.changes import begun
 from pipeline_core.store.runs import NewRun
-from pipeline_operator import health, names, namespaces
+from pipeline_operator import health, namespaces
 from pipeline_operator.cluster import Cluster
 from pipeline_operator.expectations import Expectations
 from pipeline_operator.health import Health
 from pipeline_operator.intake import Intake
-from pipeline_operator.kube import KubeError
 from pipeline_operator.main import Operator
 from pipeline_operator.namespaces import NamespaceBackError, Namespaces
 from pipeline_operator.observed_api import ObservedApi

@@ -5,10 +5,10 @@ from datetime import timedelta
 import pytest
 
 from pipeline_core.admission.subscription import Limits
+from pipeline_core.kube.api import KubeError, KubeUnavailableError
 from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.outcome import Outcome
 from pipeline_core.store.errors import StoreUnavailableError
-from pipeline_operator.kube import KubeError, KubeUnavailableError
 from support.fake_kubernetes import no_faults
 from support.fake_ledger import FakePlans
 from support.operator_world import World

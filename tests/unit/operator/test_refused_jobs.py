@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline_core.errors import ConfigInvalidError
-from pipeline_operator.kube import KubeError, KubeUnavailableError
+from pipeline_core.kube.api import KubeError, KubeUnavailableError
 from support.fake_kubernetes import fails_job, no_faults
 from support.operator_world import World
 

@@ -4,10 +4,10 @@ from datetime import timedelta
 
 import pytest
 
+from pipeline_core.kube import names
 from pipeline_core.lifecycle.observed import Published
 from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.outcome import ExitCode, Outcome
-from pipeline_operator import names
 from pipeline_operator.final_records import end_of_deleted, end_record
 from support.operator_world import World
 

@@ -4,12 +4,13 @@ from typing import Any
 
 import pytest
 
+from pipeline_core.kube import names
+from pipeline_core.kube.api import KubeUnavailableError
 from pipeline_core.lifecycle.observed import Published
 from pipeline_core.store.errors import StoreUnavailableError
 from pipeline_core.store.runs import NewRun, StoredRun
-from pipeline_operator import metrics, names
+from pipeline_operator import metrics
 from pipeline_operator.cluster import Cluster
-from pipeline_operator.kube import KubeUnavailableError
 from pipeline_operator.namespaces import Namespaces
 from pipeline_operator.queue import WorkQueue
 from pipeline_operator.sweep import Sweep

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from pipeline_core.admission.tenancy import TenancyMode, WrongNamespaceError
+from pipeline_core.kube import names
+from pipeline_core.kube.api import Json, KubeError, KubeUnavailableError
 from pipeline_core.lifecycle.observed import Run, RunSpec
-from pipeline_operator import names
 from pipeline_operator.cluster import Cluster
-from pipeline_operator.kube import Json, KubeError, KubeUnavailableError
 from pipeline_operator.settings import OperatorSettings
 from pipeline_operator.tenancy import Tenancy
 from support.fake_kubernetes import FakeKubernetes

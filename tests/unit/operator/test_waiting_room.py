@@ -6,10 +6,10 @@ from itertools import pairwise
 
 import pytest
 
+from pipeline_core.kube.api import KubeUnavailableError
 from pipeline_core.store.errors import StoreUnavailableError
 from pipeline_operator.cache import Cache
 from pipeline_operator.cluster import Cluster
-from pipeline_operator.kube import KubeUnavailableError
 from pipeline_operator.namespaces import Namespaces
 from pipeline_operator.queue import WorkQueue
 from pipeline_operator.sweep import Sweep

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from pipeline_operator import names
+from pipeline_core.kube import names
+from pipeline_core.kube.api import KubeError, KubeUnavailableError
 from pipeline_operator.cache import Cache
 from pipeline_operator.cluster import Cluster
 from pipeline_operator.expectations import Expectations
 from pipeline_operator.intake import Intake
-from pipeline_operator.kube import KubeError, KubeUnavailableError
 from pipeline_operator.observed_api import ObservedApi
 from support.fake_kubernetes import FakeKubernetes
 

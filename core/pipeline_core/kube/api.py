@@ -33,8 +33,12 @@ class KubeUnavailableError(Exception):
     """No answer, or one that says to try again; whether the request was carried out isn't known."""
 
 
+class KubeNotReachedError(KubeUnavailableError):
+    """No connection: the request certainly wasn't carried out."""
+
+
 class Api(Protocol):
-    """What the rest of the operator needs of a connection."""
+    """What the parts need of a connection."""
 
     async def request(
         self,
@@ -90,6 +94,8 @@ class KubeApi:
                 method, url, headers=headers, body=body, _request_timeout=aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS)
             )
             raw = await response.read()
+        except aiohttp.ClientConnectorError as error:
+            raise KubeNotReachedError(f"{method} {path}: {type(error).__name__}: {error}") from error
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise KubeUnavailableError(f"{method} {path}: {type(error).__name__}: {error}") from error
         return _answer(method, path, response.status, raw)

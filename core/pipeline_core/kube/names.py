@@ -6,6 +6,7 @@ API_VERSION = f"{GROUP}/{VERSION}"
 RUNS = "pipelineruns"
 SCHEDULES = "pipelineschedules"
 RUN_KIND = "PipelineRun"
+SCHEDULE_KIND = "PipelineSchedule"
 
 LABEL_ORG = f"{GROUP}/org"
 LABEL_PROVIDER = f"{GROUP}/provider"
@@ -16,6 +17,8 @@ LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
 
 # The run's UID on its Job and pods: an owner reference stands on the Job alone.
 ANNOTATION_RUN_UID = f"{GROUP}/run-uid"
+# Which request asked for the run, and where it stands in the caller's trace (W3C Trace Context).
+ANNOTATION_REQUEST_ID = f"{GROUP}/request-id"
+ANNOTATION_TRACEPARENT = f"{GROUP}/traceparent"
 
 RUNNER_CONTAINER = "runner"
-FIELD_MANAGER = "pipelines-operator"

@@ -1,0 +1,47 @@
+"""The bridge's settings, from the environment (`PIPELINES_*`, `POD_*`)."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr
+from pydantic.functional_validators import BeforeValidator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from pipeline_core import identifiers
+from pipeline_core.admission.tenancy import TenancyMode
+
+
+def _split(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+class BridgeSettings(BaseSettings):
+    """One process of the bridge. Seconds where a number is a time."""
+
+    # The input stays out of errors: one field is a secret.
+    model_config = SettingsConfigDict(env_prefix="PIPELINES_", extra="ignore", hide_input_in_errors=True)
+
+    env: Annotated[str, Field(pattern=f"^{identifiers.ENV.pattern}$")]
+    # Namespaces that the operator watches; none means all of them.
+    namespaces: Annotated[list[str], NoDecode, BeforeValidator(_split)] = []
+    tenancy: TenancyMode = TenancyMode.SHARED
+    catalog_dir: Path = Path("/etc/pipelines/configs")
+    # Keys are stored as an HMAC of their secret with this.
+    api_key_pepper: Annotated[SecretStr, Field(min_length=32)]
+    http_host: str = "0.0.0.0"  # noqa: S104 - inside a pod; the chart narrows it where the pod shares the node's network
+    http_port: int = 8001
+    metrics_port: int = 8002
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    # Of a key that has no rate of its own, in each process.
+    requests_per_minute: Annotated[int, Field(ge=1)] = 600
+    max_body_bytes: Annotated[int, Field(ge=1_024)] = 64 * 1024
+    # For how long a key is taken to be what it was: as long may a revoked one go on.
+    key_cache_seconds: Annotated[float, Field(ge=0, le=300)] = 5.0
+    # Streams of events and of logs that one process serves at a time.
+    max_streams: Annotated[int, Field(ge=1)] = 200
+    pod_namespace: Annotated[str, Field(validation_alias="POD_NAMESPACE")] = "default"
+
+    @property
+    def home_namespace(self) -> str:
+        """Where objects are made in a shared installation."""
+        return self.namespaces[0] if self.namespaces else self.pod_namespace
