@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from pipeline_cli.integrations import integration
+from pipeline_cli.keys import keys
 from pipeline_cli.organizations import org
 from pipeline_cli.quota import quota
 from pipeline_cli.run import run
@@ -27,6 +28,7 @@ app.add_typer(org, name="org")
 app.add_typer(subscription, name="subscription")
 app.add_typer(integration, name="integration")
 app.add_typer(quota, name="quota")
+app.add_typer(keys, name="keys")
 app.add_typer(local, name="local")
 
 

@@ -14,12 +14,17 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 _REDACTED = "[redacted]"
 _NAMES = r"(?:password|passwd|secret|token|api[_-]?key)"
-_CREDENTIAL_FIELD = re.compile(rf"(?i)(?:^|_){_NAMES}$")
+_CREDENTIAL_FIELD = re.compile(rf"(?i)(?:^|[_-]){_NAMES}$")
 _CREDENTIALS = (
+    # A key of the HTTP API, whole or cut; its id stays, and tells which one to revoke. Without \b: %3Dplk_… is one too.
+    (re.compile(r"(plk_(?:[a-z0-9]{16}_)?+)[A-Za-z0-9_-]{8,}"), rf"\1{_REDACTED}"),
     (re.compile(r"(?<=://)[^/\s:@]*:[^/\s]*(?=@)"), _REDACTED),  # postgresql://user:password@host
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}"), rf"\1 {_REDACTED}"),
-    # password=…, "token": "…", client_secret: …
-    (re.compile(rf"(?i)({_NAMES})([\"']?\s*[=:]\s*)(?:\"[^\"]*\"|'[^']*'|[^\s,;&)}}]+)"), rf"\1\2{_REDACTED}"),
+    # password=…, "token": "…", client_secret: …, and headers as servers have them: (b'x-api-key', b'…')
+    (
+        re.compile(rf"(?i)({_NAMES})([\"']?\s*[=:]\s*|[\"']\s*,\s*(?=b?[\"']))b?(?:\"[^\"]*\"|'[^']*'|[^\s,;&)}}]+)"),
+        rf"\1\2{_REDACTED}",
+    ),
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)", re.DOTALL), _REDACTED),
     (re.compile(r"\b(?:sk-(?:ant-|proj-|admin-)?|ya29\.)[A-Za-z0-9_-]{16,}"), _REDACTED),  # OpenAI, Anthropic, Google
 )
@@ -84,10 +89,18 @@ def _redacted(value: object) -> object:
             key: _REDACTED if _CREDENTIAL_FIELD.search(str(key)) else _redacted(each) for key, each in value.items()
         }
     if isinstance(value, list | tuple):
+        if len(value) == 2 and _names_a_credential(value[0]):
+            return [_redacted(value[0]), _REDACTED]
         return [_redacted(each) for each in value]
     if value is None or isinstance(value, bool | int | float):
         return value
     return _redacted(str(value))
+
+
+def _names_a_credential(value: object) -> bool:
+    """Whether what stands beside it is one, as in a header: `(b"x-api-key", b"…")`."""
+    name = value.decode("latin-1") if isinstance(value, bytes) else value
+    return isinstance(name, str) and _CREDENTIAL_FIELD.search(name) is not None
 
 
 def _component(component: str) -> Processor:

@@ -4,9 +4,9 @@ The same code runs against Google's services and the stand-ins of the local prof
 """
 
 import re
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import AfterValidator, Field, SecretStr, field_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -49,3 +49,29 @@ class DatabaseSettings(BaseSettings):
             form = "postgresql://user:password@host:port/database"
             raise PydanticCustomError("database_url", f"PIPELINES_DATABASE_URL isn't of the form {form}")
         return SecretStr(stripped)
+
+
+_PEPPER_MIN = 32
+
+
+def _pepper(given: SecretStr) -> SecretStr:
+    stripped = given.get_secret_value().strip()
+    if len(stripped) < _PEPPER_MIN:
+        raise PydanticCustomError("api_key_pepper", f"expected at least {_PEPPER_MIN} characters")
+    return SecretStr(stripped)
+
+
+Pepper = Annotated[SecretStr, AfterValidator(_pepper)]
+"""What the secrets of API keys are hashed with; white space around it is dropped, as files often end with some.
+
+Whoever reads it reads it so: a line break more would be another pepper, with which no key is valid.
+"""
+
+
+class ApiKeySettings(BaseSettings):
+    """For commands that make API keys: `PIPELINES_API_KEY_PEPPER`, the same as the bridge's."""
+
+    # The input stays out of errors: it is a secret.
+    model_config = SettingsConfigDict(env_prefix="PIPELINES_", extra="ignore", hide_input_in_errors=True)
+
+    api_key_pepper: Pepper

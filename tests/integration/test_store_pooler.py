@@ -5,8 +5,11 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from pipeline_core.admission.quota import ConcurrentLimitReachedError
+from pipeline_core.api_keys import Scope
 from pipeline_core.lifecycle.phases import Phase
+from pipeline_core.store.api_keys import ApiKeys
 from pipeline_core.store.engine import create_engine, transaction
+from pipeline_core.store.idempotency import IdempotencyKeys
 from pipeline_core.store.integrations import Integrations
 from pipeline_core.store.outbox import Outbox
 from pipeline_core.store.quota.ledger import QuotaLedger
@@ -17,7 +20,7 @@ from support.runs import after, new_run
 
 async def use_everything(engine: AsyncEngine) -> None:
     records, integrations, outbox = RunRecords(engine), Integrations(engine), Outbox(engine)
-    ledger = QuotaLedger(engine)
+    ledger, keys, idempotency = QuotaLedger(engine), ApiKeys(engine), IdempotencyKeys(engine)
     await organization(engine, "acme", concurrent=1)
     for i in range(10):  # psycopg prepares a statement when it sees it for the fifth time
         run_id = f"run_{i}"
@@ -36,6 +39,11 @@ async def use_everything(engine: AsyncEngine) -> None:
         await ledger.standing("acme")
         await ledger.drift()
         await integrations.set("acme", "gcp", {})
+        await idempotency.bind("acme", "key", b"request", f"run_{i}")
+        key_id = f"{i:016}"
+        await keys.create("acme", name="ci", scopes=[Scope.RUN], digest=bytes(32), key_id=key_id)
+        await keys.get(key_id)
+        await keys.used([key_id])
         async with outbox.turn() as turn:
             assert turn is not None
             assert await turn.due(1, interval=after(1) - after(0))

@@ -25,3 +25,31 @@ class RunNotRecordedError(PipelinesError):
 
     def __init__(self, run_id: str) -> None:
         super().__init__(f"run {run_id} has no record")
+
+
+class IdempotencyKeyReusedError(PipelinesError):
+    """The idempotency key stands for another request of this organization."""
+
+    reason = "IdempotencyKeyReused"
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            f"Idempotency-Key {key!r:.100} was used for another request in the last 24 hours: expected a new key for a "
+            "new request, or the same request again",
+            title="Idempotency-Key was used for another request",
+        )
+
+
+class ApiKeyNotFoundError(PipelinesError):
+    """No API key has this id."""
+
+    reason = "ApiKeyNotFound"
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(f"API key not found: {key_id}")
+
+
+class ApiKeyEndedError(PipelinesError):
+    """The API key is revoked, expired or replaced, so that there is nothing to go on with."""
+
+    reason = "ApiKeyEnded"

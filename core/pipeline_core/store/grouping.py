@@ -1,7 +1,7 @@
 """Does together what was asked while the work before was under way, so that a burst costs few transactions.
 
-A single call isn't held back: it goes at once, alone. What comes meanwhile goes next, in one, after a moment in which
-more may come.
+A single call isn't held back: it goes at once, alone. What comes meanwhile goes next, in one; where work is costly,
+after a moment in which more may come.
 """
 
 import asyncio
@@ -17,10 +17,20 @@ _MOMENT_SECONDS = 0.02
 
 
 class Grouped(Generic[Item, Result]):
-    """Calls of `work`, one at a time, each with all that was asked since the last; results in the items' order."""
+    """Calls of `work`, one at a time, each with all that was asked since the last; results in the items' order.
 
-    def __init__(self, work: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]]) -> None:
+    `moment_seconds` pass between two calls. 0 suits reads, which are cheap and waited for: then those who are ready to
+    ask come along, and nobody waits.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
+        *,
+        moment_seconds: float = _MOMENT_SECONDS,
+    ) -> None:
         self._work = work
+        self._moment_seconds = moment_seconds
         self._asked: list[tuple[Item, asyncio.Future[Result]]] = []
         self._working: asyncio.Task[None] | None = None
 
@@ -50,4 +60,4 @@ class Grouped(Generic[Item, Result]):
                     if not future.done():
                         future.set_result(result)
             if self._asked:
-                await asyncio.sleep(_MOMENT_SECONDS)
+                await asyncio.sleep(self._moment_seconds)

@@ -40,6 +40,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from pipeline_core.store.engine import TRANSACTION_SECONDS, transaction
 from pipeline_core.store.errors import StoreUnavailableError
+from pipeline_core.store.idempotency import prune_idempotency_keys
 from pipeline_core.store.quota.retention import prune_reservations
 from pipeline_core.store.runs import StoredRun
 from pipeline_core.store.tables import export_job, run_record
@@ -151,7 +152,10 @@ class Outbox:
             return max(0.0, float(await connection.scalar(query) or 0))
 
     async def prune(self, before: datetime, *, limit: int = 1000) -> int:
-        """Delete at most `limit` records of runs that ended before `before` and are exported; returns how many."""
+        """Delete at most `limit` records of runs that ended before `before` and are exported; returns how many.
+
+        And what is past its own retention of the ledger and of the idempotency keys.
+        """
         old = (
             select(run_record.c.run_id)
             .where(run_record.c.completed_at < before, run_record.c.unexported_since.is_(None))
@@ -163,6 +167,7 @@ class Outbox:
             pruned = (await connection.execute(delete(run_record).where(run_record.c.run_id.in_(old)))).rowcount
         # As old, and more of them: a run that was refused has a record only, and months of counters need their rows.
         await prune_reservations(self._engine, before, limit=limit)
+        await prune_idempotency_keys(self._engine)
         return pruned
 
 

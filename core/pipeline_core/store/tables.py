@@ -8,6 +8,7 @@ from sqlalchemy import (
     DateTime,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     SmallInteger,
     Table,
@@ -15,7 +16,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 metadata = MetaData()
 
@@ -150,3 +151,40 @@ _held = quota_reservation.c.state == text("'held'")
 Index("quota_reservation_held", quota_reservation.c.org_slug, quota_reservation.c.run_id, postgresql_where=_held)
 Index("quota_reservation_month", quota_reservation.c.org_slug, quota_reservation.c.month)
 Index("quota_reservation_retention", quota_reservation.c.reserved_at)
+
+# Keys of the HTTP API. Of a key's secret there is only a digest, which opens nothing.
+api_key = Table(
+    "api_key",
+    metadata,
+    Column("key_id", Text, primary_key=True),
+    Column("org_slug", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("scopes", ARRAY(Text), nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("expires_at", DateTime(timezone=True)),
+    Column("revoked_at", DateTime(timezone=True)),
+    Column("last_used_at", DateTime(timezone=True)),
+    Column("requests_per_minute", Integer),
+    # The key that this one was rotated to.
+    Column("replaced_by", Text),
+    CheckConstraint(
+        "cardinality(scopes) > 0 AND scopes <@ ARRAY['run', 'read', 'schedule', 'admin']", name="api_key_scopes"
+    ),
+    CheckConstraint("octet_length(digest) = 32", name="api_key_digest"),
+    CheckConstraint("requests_per_minute > 0", name="api_key_requests_per_minute"),
+)
+Index("api_key_organization", api_key.c.org_slug, api_key.c.created_at, api_key.c.key_id)
+
+# Which run a client's key for repeating a request stands for, for 24 hours; after that its row is deleted some time.
+idempotency_key = Table(
+    "idempotency_key",
+    metadata,
+    Column("org_slug", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("run_id", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    CheckConstraint("char_length(key) BETWEEN 1 AND 255", name="idempotency_key_length"),
+)
+Index("idempotency_key_retention", idempotency_key.c.created_at)

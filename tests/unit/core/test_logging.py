@@ -55,6 +55,8 @@ def test_an_unknown_level_is_refused() -> None:
         configure_logging("loud", "x")
 
 
+API_KEY = f"plk_a1b2c3d4e5f6g7h8_{'hunter2-' * 5}x_y"
+
 SECRETS = [
     "postgresql://pipelines:hunter2-hunter2@db:5432/x",
     "Authorization: Bearer hunter2-hunter2",
@@ -64,6 +66,16 @@ SECRETS = [
     "client_secret: hunter2-hunter2",
     "sk-ant-hunter2-hunter2-hunter2",
     "-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----",
+    API_KEY,
+    f"{API_KEY[:-20]} is cut off",
+    f"GET /x?k%3D{API_KEY} HTTP/1.1",
+    "plk_HUNTER2-hunter2",
+    "X-API-Key: hunter2",
+    "x-api-key=hunter2",
+    "{'X-API-Key': 'hunter2'}",
+    '{"x-api-key":"hunter2"}',
+    "[(b'host', b'x'), (b'x-api-key', b'hunter2')]",
+    '("X-Api-Key", "hunter2")',
 ]
 
 
@@ -81,12 +93,38 @@ def test_no_credential_comes_through(capsys: pytest.CaptureFixture[str], secret:
         log.exception("failed")
         logging.getLogger("theirs").exception("failed")
     captured = capsys.readouterr().err
-    assert "hunter2" not in captured
+    assert "hunter2" not in captured.lower()
     assert len(captured.splitlines()) == 6
 
 
 @pytest.mark.parametrize(
-    "text", ["Pipeline not found: a/b/c", "table a:b.c", "http://127.0.0.1:8080/x?y=z", "at 10:30"]
+    "headers",
+    [
+        {"X-API-Key": "hunter2", "host": "x"},
+        [("host", "x"), ("x-api-key", "hunter2")],
+        [(b"host", b"x"), (b"x-api-key", b"hunter2")],
+        ((b"X-Api-Key", b"hunter2"),),
+    ],
+)
+def test_no_header_with_a_key_comes_through(capsys: pytest.CaptureFixture[str], headers: object) -> None:
+    configure_logging("info", "x")
+    structlog.get_logger("ours").info("asked", headers=headers, scope={"headers": headers})
+    (line,) = lines(capsys)
+    assert "hunter2" not in str(line)
+    assert "x-api-key" in str(line).lower()
+
+
+def test_the_id_of_a_key_stays(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("info", "x")
+    structlog.get_logger("ours").info(f"given {API_KEY}, refused", key_id="a1b2c3d4e5f6g7h8")
+    (line,) = lines(capsys)
+    assert line["event"] == "given plk_a1b2c3d4e5f6g7h8_[redacted], refused"
+    assert line["key_id"] == "a1b2c3d4e5f6g7h8"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Pipeline not found: a/b/c", "table a:b.c", "http://127.0.0.1:8080/x?y=z", "at 10:30", "a token, or a secret"],
 )
 def test_plain_text_stays(capsys: pytest.CaptureFixture[str], text: str) -> None:
     configure_logging("info", "x")
