@@ -1,14 +1,12 @@
 """The calls that the operator makes, by name: each is one request, and each can be repeated."""
 
 from collections.abc import AsyncIterator
-from typing import Any
 from urllib.parse import quote
 
 from pipeline_core.kube import names
 from pipeline_core.kube.api import Api, Json, KubeError
+from pipeline_core.kube.objects import delete_object, get_object, list_objects
 from pipeline_core.kube.paths import BATCH, COORDINATION, CORE, PIPELINES, resource_path
-
-_CHUNK = 500
 
 FIELD_MANAGER = "pipelines-operator"
 _MANAGER = {"fieldManager": FIELD_MANAGER}
@@ -22,7 +20,7 @@ class Cluster:
 
     async def get_run(self, namespace: str, name: str) -> Json | None:
         """The PipelineRun, or None."""
-        return await self._get(resource_path(PIPELINES, namespace, names.RUNS, name))
+        return await get_object(self._api, resource_path(PIPELINES, namespace, names.RUNS, name))
 
     async def patch_run_status(self, namespace: str, name: str, resource_version: str, status: Json) -> Json:
         """Merge `status` in, if the object still is at `resource_version`; raises KubeError 409 if it isn't."""
@@ -32,7 +30,7 @@ class Cluster:
 
     async def delete_run(self, namespace: str, name: str, uid: str) -> None:
         """Delete the PipelineRun of this UID; its absence is success."""
-        await self._delete(resource_path(PIPELINES, namespace, names.RUNS, name), uid)
+        await delete_object(self._api, resource_path(PIPELINES, namespace, names.RUNS, name), uid)
 
     async def create_job(self, namespace: str, manifest: Json) -> Json:
         """Create the Job; raises KubeError 409 `AlreadyExists`."""
@@ -40,11 +38,11 @@ class Cluster:
 
     async def get_job(self, namespace: str, name: str) -> Json | None:
         """The Job, or None."""
-        return await self._get(resource_path(BATCH, namespace, "jobs", name))
+        return await get_object(self._api, resource_path(BATCH, namespace, "jobs", name))
 
     async def delete_job(self, namespace: str, name: str, uid: str) -> None:
         """Delete the Job of this UID and its pods; its absence is success."""
-        await self._delete(resource_path(BATCH, namespace, "jobs", name), uid)
+        await delete_object(self._api, resource_path(BATCH, namespace, "jobs", name), uid)
 
     async def list_pods(self, namespace: str, run_id: str) -> tuple[list[Json], int]:
         """The pods with this run id, and the version of the list."""
@@ -54,11 +52,11 @@ class Cluster:
 
     async def delete_pod(self, namespace: str, name: str, uid: str) -> None:
         """Delete the pod of this UID; its absence is success."""
-        await self._delete(resource_path(CORE, namespace, "pods", name), uid)
+        await delete_object(self._api, resource_path(CORE, namespace, "pods", name), uid)
 
     async def list_runs(self, namespace: str | None) -> AsyncIterator[Json]:
         """Every PipelineRun of a namespace (None: of all), read in chunks."""
-        async for run in self._list(resource_path(PIPELINES, namespace, names.RUNS), {}):
+        async for run in list_objects(self._api, resource_path(PIPELINES, namespace, names.RUNS)):
             yield run
 
     async def namespace_exists(self, namespace: str) -> bool:
@@ -67,7 +65,7 @@ class Cluster:
 
     async def namespace_labels(self, namespace: str) -> dict[str, str] | None:
         """The labels of the namespace, or None where it isn't there."""
-        body = await self._get(f"{CORE}/namespaces/{quote(namespace)}")
+        body = await get_object(self._api, f"{CORE}/namespaces/{quote(namespace)}")
         return None if body is None else dict(body["metadata"].get("labels") or {})
 
     async def went_with_namespace(self, namespace: str, error: KubeError) -> bool:
@@ -80,12 +78,14 @@ class Cluster:
 
     async def list_warnings(self, namespace: str) -> AsyncIterator[Json]:
         """The Events of type Warning of a namespace, read in chunks."""
-        async for event in self._list(resource_path(CORE, namespace, "events"), {"fieldSelector": "type=Warning"}):
+        async for event in list_objects(
+            self._api, resource_path(CORE, namespace, "events"), {"fieldSelector": "type=Warning"}
+        ):
             yield event
 
     async def get_lease(self, namespace: str, name: str) -> Json | None:
         """The Lease, or None."""
-        return await self._get(resource_path(COORDINATION, namespace, "leases", name))
+        return await get_object(self._api, resource_path(COORDINATION, namespace, "leases", name))
 
     async def create_lease(self, namespace: str, lease: Json) -> Json:
         """Create the Lease; raises KubeError 409 `AlreadyExists`."""
@@ -94,36 +94,3 @@ class Cluster:
     async def replace_lease(self, namespace: str, name: str, lease: Json) -> Json:
         """Replace the Lease at its resourceVersion; raises KubeError 409 `Conflict`."""
         return await self._api.request("PUT", resource_path(COORDINATION, namespace, "leases", name), body=lease)
-
-    async def _list(self, path: str, query: dict[str, str]) -> AsyncIterator[Json]:
-        query = {**query, "limit": str(_CHUNK)}
-        while True:
-            page = await self._api.request("GET", path, query=query)
-            for item in page["items"]:
-                yield item
-            token = page["metadata"].get("continue")
-            if not token:
-                return
-            query["continue"] = token
-
-    async def _get(self, path: str) -> Json | None:
-        try:
-            return await self._api.request("GET", path)
-        except KubeError as error:
-            if error.status == 404:
-                return None
-            raise
-
-    async def _delete(self, path: str, uid: str) -> None:
-        body: dict[str, Any] = {
-            "apiVersion": "v1",
-            "kind": "DeleteOptions",
-            "propagationPolicy": "Background",
-            # Another object may have taken the name meanwhile; it isn't ours to delete.
-            "preconditions": {"uid": uid},
-        }
-        try:
-            await self._api.request("DELETE", path, body=body)
-        except KubeError as error:
-            if error.status not in {404, 409}:
-                raise

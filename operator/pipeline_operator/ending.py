@@ -70,17 +70,15 @@ class Ending:
         """
         try:
             stored = await self._record(run, finish, refusal, frees)
-        except RunNotRecordedError:
-            # The run ends before it was begun (cancelled at once, refused), or its record was lost with a restore.
+        except (RunNotRecordedError, RunIdTakenError):
+            # The run ends before it was begun (cancelled at once, refused), or its record was lost with a restore; or
+            # the record was begun before there was an object, by the bridge, and isn't bound to it yet.
             try:
                 await self._records.begin(new_record(run, dict(run.spec.parameters), job_name=run.status.job_name))
                 stored = await self._record(run, finish, refusal, frees)
             except RunIdTakenError as error:
                 await self.refuse_without_record(run, error)
                 return
-        except RunIdTakenError as error:
-            await self.refuse_without_record(run, error)
-            return
         self._cache.get(run.uid).holds_slot = not frees
         if frees:
             self._slot_freed()

@@ -13,18 +13,13 @@ from datetime import datetime, timedelta
 import structlog
 
 from pipeline_core.errors import PipelinesError
-from pipeline_core.kube.api import KubeError, KubeUnavailableError
-from pipeline_core.lifecycle.actions import Finish
+from pipeline_core.kube.api import Json, KubeError, KubeUnavailableError
 from pipeline_core.lifecycle.observed import is_at_rest
-from pipeline_core.lifecycle.phases import Phase
-from pipeline_core.lifecycle.reasons import Reason
 from pipeline_core.store.quota.ledger import HeldSlot, QuotaLedger
-from pipeline_core.store.records import RunRecords
 from pipeline_operator import metrics
 from pipeline_operator.cache import Cache
 from pipeline_operator.cluster import Cluster
-from pipeline_operator.final_records import end_record
-from pipeline_operator.parsing import parse_job, parse_pod
+from pipeline_operator.parsing import parse_job, parse_pod, parse_run
 from pipeline_operator.reading import read_bodies
 from pipeline_operator.waiting_room import WaitingRoom
 
@@ -63,14 +58,12 @@ class Healing:
         cluster: Cluster,
         cache: Cache,
         ledger: QuotaLedger,
-        records: RunRecords,
         now: Callable[[], datetime],
         room: WaitingRoom,
     ) -> None:
         self._cluster = cluster
         self._cache = cache
         self._ledger = ledger
-        self._records = records
         self._now = now
         self._room = room
         self._looks: dict[str, _Look] = {}
@@ -196,17 +189,32 @@ class Healing:
         return True
 
     async def _end_unmade(self, slot: HeldSlot) -> bool:
-        """End the run whose object whoever had asked for it died before making; its units are given back."""
+        """End the run whose object whoever had asked for it died before making; its units are given back.
+
+        So does one whose object was refused without the record being touched (`Ending.refuse_without_record`).
+        """
+        message = _NEVER_MADE
         if slot.object_namespace is not None and slot.object_name is not None:
-            body = await self._cluster.get_run(slot.object_namespace, slot.object_name)
+            body = await self._get_run(slot.object_namespace, slot.object_name)
             if body is not None:
-                return False  # it binds the run when it is seen
-        finish = Finish(Phase.FAILED, Reason.REJECTED, _NEVER_MADE)
-        await end_record(self._records, slot.run_id, None, finish, self._now(), frees=True)
+                if not parse_run(body).is_over:
+                    return False  # it binds the run when it is seen
+                message = body["status"].get("message") or _NEVER_MADE
+        if not await self._ledger.end_unmade(slot, at=self._now(), message=message):
+            return False  # it has been seen, or is being made
         metrics.QUOTA_HEALS.inc()
         _log.warning("run ended whose object was never made", run_id=slot.run_id, org=slot.org_slug)
         self._room.slot_freed()
         return True
+
+    async def _get_run(self, namespace: str, name: str) -> Json | None:
+        """The object of that name; None where its namespace is gone."""
+        try:
+            return await self._cluster.get_run(namespace, name)
+        except KubeError as error:
+            if not await self._cluster.went_with_namespace(namespace, error):
+                raise
+            return None
 
     async def _measure_drift(self) -> None:
         metrics.QUOTA_DRIFT.set(len(await self._ledger.drift()))

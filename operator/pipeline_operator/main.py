@@ -15,6 +15,7 @@ import structlog
 import uvloop
 from pydantic import ValidationError
 
+from pipeline_core import process_metrics
 from pipeline_core.catalog import CatalogWatcher
 from pipeline_core.errors import PipelinesError
 from pipeline_core.kube.api import Api, KubeApi
@@ -26,7 +27,7 @@ from pipeline_core.store.engine import create_engine
 from pipeline_core.store.facts import AdmissionFacts
 from pipeline_core.store.quota.ledger import QuotaLedger
 from pipeline_core.store.records import RunRecords
-from pipeline_operator import http, metrics, process_metrics
+from pipeline_operator import http, metrics
 from pipeline_operator.admission import Admission
 from pipeline_operator.cache import Cache
 from pipeline_operator.catalog_check import check_forever
@@ -128,7 +129,7 @@ class Operator:
         add, add_first = self.queue.add, self.queue.add_first
         self.room = room = WaitingRoom(ledger, self.cache, add, self._knows_all, clock, call=add_first)
         self.sweep = Sweep(cluster, self.cache, self.queue, records, self.namespaces, room.__contains__)
-        self.healing = Healing(cluster, self.cache, ledger, records, now, room)
+        self.healing = Healing(cluster, self.cache, ledger, now, room)
         ending = Ending(records, self.cache, writer, events, now, room.slot_freed)
         key = settings.progress_key.get_secret_value()
         accepts = bool(settings.progress_url and key)

@@ -22,7 +22,7 @@ def build_job(
     """The batch/v1 Job of `run`; `progress` is the URL and the token that its runner may report to."""
     name = identifiers.object_name(document.run_id)
     labels = run_labels(document, run.spec.schedule)
-    annotations = {names.ANNOTATION_RUN_UID: run.uid}
+    annotations = {names.ANNOTATION_RUN_UID: run.uid, **_of_the_request(run)}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -50,7 +50,7 @@ def build_job(
                         RUN_DOCUMENT_ANNOTATION: document.model_dump_json(),
                     },
                 },
-                "spec": _pod_spec(document, template, progress),
+                "spec": _pod_spec(run, document, template, progress),
             },
         },
     }
@@ -93,11 +93,20 @@ def _failure_rules() -> list[Manifest]:
     ]
 
 
-def _pod_spec(document: RunDocument, template: RunnerTemplate, progress: tuple[str, str] | None) -> Manifest:
+def _of_the_request(run: Run) -> dict[str, str]:
+    """Annotations that tell which request a run comes from."""
+    known = {names.ANNOTATION_REQUEST_ID: run.request_id, names.ANNOTATION_TRACEPARENT: run.traceparent}
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def _pod_spec(run: Run, document: RunDocument, template: RunnerTemplate, progress: tuple[str, str] | None) -> Manifest:
     env = [{"name": "POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}}, *template.env]
     if progress is not None:
         url, token = progress
         env += [{"name": "PIPELINES_PROGRESS_URL", "value": url}, {"name": "PIPELINES_PROGRESS_TOKEN", "value": token}]
+    # For the runner's log lines; the second is named as OpenTelemetry's SDKs read it.
+    traced = {"PIPELINES_REQUEST_ID": run.request_id, "TRACEPARENT": run.traceparent}
+    env += [{"name": name, "value": value} for name, value in traced.items() if value is not None]
     path, _, file = RUN_DOCUMENT_PATH.rpartition("/")
     container = {
         "name": names.RUNNER_CONTAINER,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from pipeline_core import identifiers
+from pipeline_core import identifiers, tracing
 from pipeline_core.kube import names
 from pipeline_core.lifecycle.observed import Job, Pod, Run, RunSpec, RunStatus
 from pipeline_core.lifecycle.phases import Phase
@@ -26,7 +26,7 @@ def _created(body: Body) -> datetime:
 def parse_run(body: Body) -> Run:
     """A PipelineRun that has passed the CRD's schema."""
     metadata, spec, status = body["metadata"], body.get("spec") or {}, body.get("status") or {}
-    uid = metadata["uid"]
+    uid, annotations = metadata["uid"], metadata.get("annotations") or {}
     return Run(
         namespace=metadata["namespace"],
         name=metadata["name"],
@@ -66,6 +66,9 @@ def parse_run(body: Body) -> Run:
             waits_for_quota=_waits_for_quota(status),
         ),
         deleting="deletionTimestamp" in metadata,
+        # Annotations are anyone's to write, and go into logs.
+        request_id=tracing.request_id(annotations.get(names.ANNOTATION_REQUEST_ID)),
+        traceparent=tracing.traceparent(annotations.get(names.ANNOTATION_TRACEPARENT)),
     )
 
 

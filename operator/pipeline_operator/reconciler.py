@@ -82,7 +82,9 @@ class Reconciler:
                 self._reported.pop(uid, None)
                 self._room.leave(uid)
                 return await self._settling.settle(uid)
-            structlog.contextvars.bind_contextvars(run_id=run.run_id, org=run.spec.org)  # in this pass's lines
+            structlog.contextvars.bind_contextvars(
+                run_id=run.run_id, org=run.spec.org, **run.traced
+            )  # in this pass's lines
             if run.is_over:
                 self._room.leave(uid)
             decision = decide(_observed(run, entry), self._now(), self._deadlines)

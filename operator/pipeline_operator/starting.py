@@ -40,7 +40,7 @@ _STORE_AWAY = "Waiting for PostgreSQL, which can't be reached"
 _NEVER = frozenset({400, 413, 422})
 # etcd takes 1.5 MiB by default, and an object that is larger is refused with odd words.
 _LARGE_BYTES = 2**20
-# A run this young, of which nobody has begun a record, is taken at the watch's word: that it was cancelled or deleted
+# A run this young, which nobody has come to before, is taken at the watch's word: that it was cancelled or deleted
 # meanwhile is about to be shown, and ends its Job as it would a moment later.
 _NEW = timedelta(seconds=30)
 
@@ -111,10 +111,10 @@ class Starting:
             # The run had ended before (a restored object, a status write that was lost): its record is the truth.
             await self._ending.publish(run, stored)
             return None
-        if stored.was_there and await self._is_under_way(run):
+        if stored.was_bound and await self._is_under_way(run):
             return None
         # crash here: the next pass finds the record and the reservation, and goes on.
-        is_new = not stored.was_there and self._now() < run.created_at + _NEW
+        is_new = not stored.was_bound and self._now() < run.created_at + _NEW
         if is_new or await self._still_wanted(run):
             await self._create_job(run, document)
         return None

@@ -41,7 +41,7 @@ def main() -> ExitCode:
         details = f"runner: the run document {settings.run_document} can't be used: {_readable(error)}"
         _log.error("run failed", error=details)
         return _end(settings.termination_log, Outcome(status="failed", error=details), ExitCode.CONFIG)
-    structlog.contextvars.bind_contextvars(run_id=document.run_id, org=document.org_slug)
+    structlog.contextvars.bind_contextvars(run_id=document.run_id, org=document.org_slug, **_request(settings))
     progress = _progress(settings, document)
     outcome, code = asyncio.run(_until_stopped(document, progress, settings.termination_log))
     _end(settings.termination_log, outcome, code)
@@ -80,6 +80,12 @@ def _progress(settings: RunnerSettings, document: RunDocument) -> Progress:
         return Progress()
     token = settings.progress_token.get_secret_value()
     return HttpProgress(settings.progress_url, token, run_id=document.run_id, pod_uid=PodSettings().uid)
+
+
+def _request(settings: RunnerSettings) -> dict[str, str]:
+    """What names the request that asked for the run, in the logs of all it passed."""
+    known = {"request_id": settings.request_id, "traceparent": settings.traceparent}
+    return {name: value for name, value in known.items() if value is not None}
 
 
 def _end(path: Path, outcome: Outcome, code: ExitCode) -> ExitCode:

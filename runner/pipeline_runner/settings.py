@@ -12,7 +12,10 @@ from pipeline_runner.errors import ConfigError
 
 
 class RunnerSettings(BaseSettings):
-    """`PIPELINES_*`: where the run document is, where the outcome goes, and who hears of the progress."""
+    """`PIPELINES_*`: where the run document is, where the outcome goes, and who hears of the progress.
+
+    `TRACEPARENT`: where the run stands in its caller's trace.
+    """
 
     model_config = SettingsConfigDict(env_prefix="PIPELINES_", extra="ignore", env_ignore_empty=True)
 
@@ -21,6 +24,9 @@ class RunnerSettings(BaseSettings):
     progress_url: str | None = Field(default=None, pattern="^https?://")
     progress_token: SecretStr | None = None
     log_level: str = "info"
+    # Of the request that asked for the run, for its log lines.
+    request_id: str | None = None
+    traceparent: str | None = Field(default=None, validation_alias="TRACEPARENT")
 
 
 class PodSettings(BaseSettings):

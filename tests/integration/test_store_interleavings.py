@@ -27,7 +27,8 @@ from pipeline_operator.exporter.settings import ExporterSettings
 from support.runs import after, new_run
 from support.targets import MemoryTarget
 
-RUNS = st.sampled_from(["run_a", "run_b", "run_c"])
+IDS = ("run_a", "run_b", "run_c")
+RUNS = st.sampled_from(IDS)
 LIVE = st.sampled_from([phase for phase in Phase if not phase.is_final])
 FINAL = st.sampled_from([phase for phase in Phase if phase.is_final])
 SECONDS = st.integers(0, 100)
@@ -47,7 +48,7 @@ class Lives(RuleBasedStateMachine):
         self.seen: dict[str, StoredRun] = {}
         self.ends: dict[str, StoredRun] = {}
         self.loop.run_until_complete(self._clear())
-        for run_id in ("run_a", "run_b", "run_c"):
+        for run_id in IDS:
             self.begin_run(run_id)
 
     @rule(run_id=RUNS)
@@ -119,7 +120,8 @@ class Lives(RuleBasedStateMachine):
         self.loop.close()
 
     def _all(self) -> list[StoredRun]:
-        return self.loop.run_until_complete(self.records.history("acme"))
+        found = (self.loop.run_until_complete(self.records.get(run_id)) for run_id in IDS)
+        return [run for run in found if run is not None]
 
     def _exporter(self, rows: int) -> Exporter:
         """A new process each time: nothing is remembered but in PostgreSQL."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,10 @@ class Ledger:
 
     async def release(self, run_id: str) -> bool:
         return await self._call("release", run_id, partial(self._ledger.release, run_id))
+
+    async def end_unmade(self, slot: HeldSlot, *, at: datetime, message: str) -> bool:
+        work = partial(self._ledger.end_unmade, slot, at=at, message=message)
+        return await self._call("end_unmade", slot.run_id, work)
 
     async def holds(self, run_id: str) -> bool:
         return await self._call("holds", run_id, partial(self._ledger.holds, run_id))

@@ -80,11 +80,14 @@ class FakeKubernetes:
 
     def _patch(self, plural: str, ns: str, name: str | None, _query: Mapping[str, str], body: Json) -> Json:
         current = self._find(plural, ns, name)
-        version = body.get("metadata", {}).get("resourceVersion")
-        if version not in {None, current["metadata"]["resourceVersion"]}:
+        given = body.get("metadata", {})
+        if given.get("uid") not in {None, current["metadata"]["uid"]}:
+            raise KubeError(409, "Conflict", "the UID in the precondition doesn't match")
+        if given.get("resourceVersion") not in {None, current["metadata"]["resourceVersion"]}:
             raise KubeError(409, "Conflict", "the object has been modified")
-        current["status"] = _merge_patch(current.get("status") or {}, body["status"])
-        return self.put(plural, current)
+        if "status" in body:  # a resource of its own
+            return self.put(plural, {**current, "status": _merge_patch(current.get("status") or {}, body["status"])})
+        return self.put(plural, _merge_patch(current, body))
 
     def _put(self, plural: str, ns: str, name: str | None, _query: Mapping[str, str], body: Json) -> Json:
         current = self._find(plural, ns, name)

@@ -2,12 +2,15 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from pipeline_core.admission.admit import Facts
 from pipeline_core.admission.quota import Usage, exceeded
 from pipeline_core.admission.subscription import Limits, check_subscription
+from pipeline_core.lifecycle.phases import Phase
+from pipeline_core.lifecycle.reasons import Reason
+from pipeline_core.store import changes
 from pipeline_core.store.errors import RunIdTakenError
 from pipeline_core.store.quota.ledger import HeldSlot
 from pipeline_core.store.quota.settle import of_run
@@ -61,6 +64,8 @@ class FakeLedger:
         stored = self.records.begun(record)
         row = self.rows.get(record.run_id)
         if stored.phase.is_final or (row is not None and row.held):
+            if row is not None and stored.object_uid is None:
+                row.reserved_at = self.now()  # whoever asks again is about to make the object
             return stored
         try:
             if row is not None:
@@ -83,6 +88,16 @@ class FakeLedger:
         else:
             self._free(run_id)
         return held
+
+    async def end_unmade(self, slot: HeldSlot, *, at: datetime, message: str) -> bool:
+        self.records.fault("end_unmade")
+        run, row = StoredRun.from_row(self.records.rows[slot.run_id]), self.rows[slot.run_id]
+        if run.phase.is_final or run.object_uid is not None or row.reserved_at != slot.reserved_at or not row.held:
+            return False
+        end = {"phase": Phase.FAILED, "error_message": message, "message": message, "reason": Reason.REJECTED}
+        self.records.rows[slot.run_id].update(changes.finished(run, at=at, **end))  # type: ignore[arg-type]
+        self.settle(StoredRun.from_row(self.records.rows[slot.run_id]), frees=True)
+        return True
 
     async def holds(self, run_id: str) -> bool:
         self.records.fault("holds")
@@ -108,7 +123,8 @@ class FakeLedger:
         is_known = org_slug in self.plans.limits
         limits = self.plans.limits.get(org_slug, Limits(None, None, None))
         status, usage = self.plans.status_of(org_slug), self.usage(org_slug)
-        return Standing(org_slug, is_known, status, None, limits, usage, usage.day)
+        days = (timedelta(hours=1), timedelta(days=1))
+        return Standing(org_slug, is_known, status, None, limits, usage, usage.day, *days)
 
     async def drift(self) -> list[Any]:
         self.records.fault("drift")

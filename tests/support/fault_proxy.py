@@ -16,7 +16,8 @@ from urllib.request import Request, urlopen
 class Fault:
     """What happens to requests whose `METHOD path` and body match; `times` None is for ever.
 
-    Kinds: `answer` with status and body instead of asking; `lose` the answer after asking; `hold` until released.
+    Kinds: `answer` with status and body instead of asking; `lose` the answer after asking; `hold` until released;
+    `swallow`: never ask, and break the connection when released.
     """
 
     path: str
@@ -26,6 +27,7 @@ class Fault:
     answer: Any = None
     lose: bool = False
     hold: bool = False
+    swallow: bool = False
     reached: threading.Event = field(default_factory=threading.Event)
     released: threading.Event = field(default_factory=threading.Event)
 
@@ -70,9 +72,11 @@ class FaultProxy:
             return fault.status, json.dumps(fault.answer).encode(), {"Content-Type": "application/json"}
         if repeated := self._repeated_job(method, path, text):
             return repeated
-        if fault is not None and fault.hold:
+        if fault is not None and (fault.hold or fault.swallow):
             fault.reached.set()
             fault.released.wait(30)
+            if fault.swallow:
+                return None
         answer = self._ask(method, path, headers, body)
         if fault is not None and fault.lose:
             fault.reached.set()

@@ -65,8 +65,10 @@ class FakeRecords:
                  "message", "undecided_since")
             )  # fmt: skip
             row = self.rows[record.run_id] = {**unset, **changes.begun(record)}
-        row = self.rows[record.run_id] = {**row, **changes.bound(StoredRun.from_row(row), record)}
-        return replace(StoredRun.from_row(row), was_there=was_there)
+        columns = changes.bound(StoredRun.from_row(row), record)
+        row = self.rows[record.run_id] = {**row, **columns}
+        was_bound = was_there and "object_uid" not in columns
+        return replace(StoredRun.from_row(row), was_there=was_there, was_bound=was_bound)
 
     async def advance(self, run_id: str, *, object_uid: str | None = None, **report: Any) -> bool:
         self.fault("advance")
@@ -143,7 +145,7 @@ class World:
         writer = StatusWriter(cluster, self.cache, self.now)
         self.woken: list[str] = []
         self.room = room = WaitingRoom(self.ledger, self.cache, self.woken.append, lambda: self.knows_all, self._clock)
-        self.healing = Healing(cluster, self.cache, self.ledger, self.records, self.now, room)
+        self.healing = Healing(cluster, self.cache, self.ledger, self.now, room)
         ending = Ending(self.records, self.cache, writer, events, self.now, room.slot_freed)
         starting = Starting(
             cluster,

@@ -58,7 +58,7 @@ class RunStatus:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A PipelineRun."""
+    """A PipelineRun. `request_id` and `traceparent` are of the request that asked for it, None where it isn't known."""
 
     namespace: str
     name: str
@@ -70,6 +70,14 @@ class Run:
     spec: RunSpec
     status: RunStatus = RunStatus()
     deleting: bool = False
+    request_id: str | None = None
+    traceparent: str | None = None
+
+    @property
+    def traced(self) -> dict[str, str]:
+        """What its log lines name the request by that asked for it."""
+        known = {"request_id": self.request_id, "traceparent": self.traceparent}
+        return {name: value for name, value in known.items() if value is not None}
 
     @property
     def is_over(self) -> bool:

@@ -19,8 +19,8 @@ _MOMENT_SECONDS = 0.02
 class Grouped(Generic[Item, Result]):
     """Calls of `work`, one at a time, each with all that was asked since the last; results in the items' order.
 
-    `moment_seconds` pass between two calls. 0 suits reads, which are cheap and waited for: then those who are ready to
-    ask come along, and nobody waits.
+    `moment_seconds` pass between two calls. 0 suits reads, which are short and waited for: then nobody waits for a time
+    to pass, but whoever is about to ask, in this turn of the event loop or the next, comes along.
     """
 
     def __init__(
@@ -47,6 +47,8 @@ class Grouped(Generic[Item, Result]):
 
     async def _drain(self) -> None:
         while self._asked:
+            if not self._moment_seconds:
+                await self._all_have_asked()
             group, self._asked = self._asked[:_MOST], self._asked[_MOST:]
             try:
                 results = await self._work([item for item, _ in group])
@@ -59,5 +61,12 @@ class Grouped(Generic[Item, Result]):
                 for (_, future), result in pairs:
                     if not future.done():
                         future.set_result(result)
-            if self._asked:
+            if self._asked and self._moment_seconds:
                 await asyncio.sleep(self._moment_seconds)
+
+    async def _all_have_asked(self) -> None:
+        """Until a turn of the event loop brings nobody else: on a busy loop each brings some, and a call costs more."""
+        known = 0
+        while known < len(self._asked) < _MOST:
+            known = len(self._asked)
+            await asyncio.sleep(0)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
-from sqlalchemy import func, literal, select, tuple_, update
+from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -23,6 +23,7 @@ from pipeline_core.store.many_records import Change, begin_many, change_many
 from pipeline_core.store.quota import settle
 from pipeline_core.store.runs import HistoryCursor, NewRun, StoredRun
 from pipeline_core.store.tables import run_record
+from pipeline_core.store.views import EVERY_RUN, HistoryFilter, RunStatus, RunSummary, read_history, read_statuses
 
 
 class RunRecords:
@@ -32,6 +33,9 @@ class RunRecords:
         self._engine = engine
         self._begun = Grouped(partial(begin_many, engine))
         self._changed = Grouped(partial(change_many, engine))
+        # One statement is a transaction by itself: two round trips less.
+        self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._statuses = Grouped(partial(read_statuses, self._reading), moment_seconds=0)
 
     async def begin(self, record: NewRun) -> StoredRun:
         """Record a pending run, or return the one already recorded under this id: asking twice changes nothing.
@@ -152,19 +156,20 @@ class RunRecords:
             row = (await connection.execute(query)).mappings().one_or_none()
         return None if row is None else StoredRun.from_row(row)
 
+    async def status(self, run_id: str, org_slug: str) -> RunStatus | None:
+        """Where this organization's run stands; those that are asked for at the same time are read together."""
+        return await self._statuses((run_id, org_slug))
+
     async def history(
-        self, org_slug: str, *, provider: str | None = None, limit: int = 50, before: HistoryCursor | None = None
-    ) -> list[StoredRun]:
+        self,
+        org_slug: str,
+        wanted: HistoryFilter = EVERY_RUN,
+        *,
+        limit: int = 50,
+        before: HistoryCursor | None = None,
+    ) -> list[RunSummary]:
         """An organization's runs, newest first, at most `limit`; the next page is `before` the last one's cursor."""
-        query = select(run_record).where(run_record.c.org_slug == org_slug)
-        if provider is not None:
-            query = query.where(run_record.c.provider == provider)
-        if before is not None:
-            position = tuple_(run_record.c.created_at, run_record.c.run_id)
-            query = query.where(position < tuple_(literal(before.created_at), literal(before.run_id)))
-        query = query.order_by(run_record.c.created_at.desc(), run_record.c.run_id.desc()).limit(limit)
-        async with transaction(self._engine) as connection:
-            return [StoredRun.from_row(row) for row in (await connection.execute(query)).mappings()]
+        return await read_history(self._reading, org_slug, wanted, limit=limit, before=before)
 
     async def unfinished(self, *, after: str | None = None, limit: int = 500) -> list[StoredRun]:
         """Runs of all organizations that haven't ended, by run id, `after` the last one of the previous page."""
@@ -186,12 +191,12 @@ class RunRecords:
         if (done := await self._changed(Change(run_id, object_uid, decide, frees))) is not None:
             return done
         async with transaction(self._engine) as connection:
-            stored = await _locked(connection, run_id)
+            stored = await locked_within(connection, run_id)
             if object_uid is not None and stored.object_uid != object_uid:
                 raise RunIdTakenError(run_id)
             columns = decide(stored)
             if columns:
-                stored = await _write(connection, run_id, columns)
+                stored = await write_within(connection, run_id, columns)
             if settlement := settle.of_run(stored, frees=frees):
                 await settle.settle_within(connection, [settlement])
             return stored, bool(columns)
@@ -207,12 +212,14 @@ async def begin_within(connection: AsyncConnection, record: NewRun) -> StoredRun
     row = (await connection.execute(statement)).mappings().one_or_none()
     if row is not None:
         return StoredRun.from_row(row)
-    stored = await _locked(connection, record.run_id)
+    stored = await locked_within(connection, record.run_id)
     columns = changes.bound(stored, record)
-    return replace(await _write(connection, stored.run_id, columns) if columns else stored, was_there=True)
+    bound = await write_within(connection, stored.run_id, columns) if columns else stored
+    return replace(bound, was_there=True, was_bound="object_uid" not in columns)
 
 
-async def _locked(connection: AsyncConnection, run_id: str) -> StoredRun:
+async def locked_within(connection: AsyncConnection, run_id: str) -> StoredRun:
+    """The run's record, locked in this transaction. Raises RunNotRecordedError if it was never begun."""
     query = select(run_record).where(run_record.c.run_id == run_id).with_for_update()
     row = (await connection.execute(query)).mappings().one_or_none()
     if row is None:
@@ -220,7 +227,8 @@ async def _locked(connection: AsyncConnection, run_id: str) -> StoredRun:
     return StoredRun.from_row(row)
 
 
-async def _write(connection: AsyncConnection, run_id: str, columns: changes.Columns) -> StoredRun:
+async def write_within(connection: AsyncConnection, run_id: str, columns: changes.Columns) -> StoredRun:
+    """Write these columns of a record that this transaction has locked, and what follows from them."""
     values = dict(columns)
     if "revision" in columns:
         # The outbox: since when BigQuery hasn't heard of this run's oldest change.

@@ -54,7 +54,8 @@ class StoredRun(NewRun):
     Times are in UTC; `reason` is that of the end, `refusal` that of a run that wasn't admitted; `progress` is 0 to 100;
     `transitions` has each phase once, in order. `undecided_since` is set while only the target can tell whether the
     run, whose object and pods are gone, had published. `was_there` is set by `RunRecords.begin` where the record had
-    been begun before, `took_slot` by `QuotaLedger.reserve` where the run has got its slot just now.
+    been begun before, and `was_bound` where this object had been bound to it as well, so that a Job may have been made;
+    `took_slot` by `QuotaLedger.reserve` where the run has got its slot just now.
     """
 
     phase: Phase
@@ -71,6 +72,7 @@ class StoredRun(NewRun):
     undecided_since: datetime | None = None
     refusal: str | None = None
     was_there: bool = field(default=False, compare=False)
+    was_bound: bool = field(default=False, compare=False)
     took_slot: bool = field(default=False, compare=False)
 
     @property

@@ -10,6 +10,7 @@ import structlog
 from prometheus_client import REGISTRY
 from pydantic import ValidationError
 
+from pipeline_core import process_metrics
 from pipeline_core.logging import configure_logging
 from pipeline_core.settings import BigQuerySettings
 from pipeline_core.store.bigquery.client import bigquery_client
@@ -18,7 +19,6 @@ from pipeline_core.store.bigquery.record_tables import RecordTables
 from pipeline_core.store.engine import create_engine
 from pipeline_core.store.outbox import Outbox
 from pipeline_core.store.records import RunRecords
-from pipeline_operator import process_metrics
 from pipeline_operator.exporter.loop import Exporter
 from pipeline_operator.exporter.metrics import ExporterMetrics
 from pipeline_operator.exporter.settings import ExporterSettings

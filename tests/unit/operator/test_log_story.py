@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import structlog
 
+from pipeline_core.kube import names
 from pipeline_core.lifecycle.observed import Progress
 from pipeline_core.logging import configure_logging
 from pipeline_core.outcome import Outcome
@@ -175,6 +176,20 @@ async def test_waiting_is_said_once_not_with_each_try(world: World, log: Log) ->
         ("run goes on",),
     ]
     assert said == {}
+
+
+async def test_a_run_by_http_is_told_with_its_request(world: World, log: Log) -> None:
+    request = {"pipelines.dev/request-id": "req-1"}
+    uid: str = world.kubernetes.put(
+        names.RUNS,
+        {
+            "metadata": {"name": "billing", "annotations": request},
+            "spec": {"org": "acme", "provider": "gcp", "domain": "cost", "pipeline": "billing"},
+        },
+    )["metadata"]["uid"]
+    await world.reconcile(uid)
+    assert log.story()[0] == ("job created",)
+    assert {line["request_id"] for line in log.lines()} == {"req-1"}
 
 
 async def test_nothing_secret_is_told(world: World, log: Log) -> None:

@@ -1,6 +1,7 @@
 """The run's Job: one pod at a time, no token, restricted, and everything the runner needs."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -91,3 +92,21 @@ def test_without_a_progress_address_no_token_is_given(job: Manifest) -> None:
 
     assert {"PIPELINES_PROGRESS_URL", "PIPELINES_PROGRESS_TOKEN", "POD_UID"} <= names(job)
     assert "PIPELINES_PROGRESS_TOKEN" not in names(build_job(RUN, DOCUMENT, TEMPLATE, progress=None))
+
+
+def test_the_request_that_asked_for_it_is_told_to_job_pod_and_runner() -> None:
+    parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    asked = replace(RUN, request_id="req-1", traceparent=parent)
+    job = build_job(asked, DOCUMENT, TEMPLATE, progress=None)
+    told = {"pipelines.dev/request-id": "req-1", "pipelines.dev/traceparent": parent}
+    template = job["spec"]["template"]
+    for metadata in (job["metadata"], template["metadata"]):
+        assert told.items() <= metadata["annotations"].items()
+    env = {entry["name"]: entry.get("value") for entry in template["spec"]["containers"][0]["env"]}
+    assert (env["PIPELINES_REQUEST_ID"], env["TRACEPARENT"]) == ("req-1", parent)
+
+
+def test_without_a_request_nothing_is_said_of_one(job: Manifest) -> None:
+    assert not {"pipelines.dev/request-id", "pipelines.dev/traceparent"} & job["metadata"]["annotations"].keys()
+    names = {entry["name"] for entry in job["spec"]["template"]["spec"]["containers"][0]["env"]}
+    assert not {"PIPELINES_REQUEST_ID", "TRACEPARENT"} & names

@@ -1,7 +1,6 @@
 """What is measured: calls to the API server and to PostgreSQL, runs under way, the process, the catalog."""
 
 import asyncio
-import math
 import shutil
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -16,7 +15,7 @@ from pipeline_core.kube.api import KubeError, KubeUnavailableError
 from pipeline_core.lifecycle.reasons import Reason
 from pipeline_core.outcome import Outcome
 from pipeline_core.store.errors import StoreUnavailableError
-from pipeline_operator import catalog_check, process_metrics
+from pipeline_operator import catalog_check
 from pipeline_operator.catalog_check import check_forever
 from pipeline_operator.cluster import Cluster
 from pipeline_operator.expectations import Expectations
@@ -204,16 +203,6 @@ async def test_the_times_of_a_run_are_observed_at_its_end() -> None:
     for _ in range(3):
         await world.reconcile(uid)
     assert (ended(), took(), started(), reported()) == (1, 44, 4, 3)
-
-
-@pytest.mark.parametrize(("text", "limit"), [("402653184\n", 402653184), ("max\n", math.inf), (None, math.inf)])
-def test_the_memory_limit_is_the_containers(tmp_path: Path, text: str | None, limit: float) -> None:
-    path = tmp_path / "memory.max"
-    if text is not None:
-        path.write_text(text)
-    registry = CollectorRegistry()
-    process_metrics.register("operator", registry, memory_max=path)
-    assert registry.get_sample_value("pipelines_memory_limit_bytes") == limit
 
 
 async def test_a_broken_catalog_is_noticed_without_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,6 +88,16 @@ def test_success_is_0_with_records_and_stages(runner: Runner) -> None:
     lines = [json.loads(line) for line in errors.splitlines()]
     assert lines
     assert all(line["run_id"] == "run_ab12" for line in lines)
+    assert not any({"request_id", "traceparent"} & line.keys() for line in lines)
+
+
+def test_every_line_names_the_request_that_asked_for_the_run(runner: Runner) -> None:
+    parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    runner.environment |= {"PIPELINES_REQUEST_ID": "req-1", "TRACEPARENT": parent}
+    _, errors = runner.start("return None").communicate(timeout=30)
+    told = [(line["request_id"], line["traceparent"]) for line in map(json.loads, errors.splitlines())]
+    assert told
+    assert set(told) == {("req-1", parent)}
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from pipeline_core.store.quota.recompute import Drift, drift
 from pipeline_core.store.quota.reserve import reserve_many, reserve_one
 from pipeline_core.store.quota.settle import Settlement, of_run, settle_within
 from pipeline_core.store.quota.standing import Standing, standing_within
+from pipeline_core.store.quota.unmade import end_unmade
 from pipeline_core.store.runs import NewRun, StoredRun
 from pipeline_core.store.tables import run_record
 
@@ -85,6 +86,14 @@ class QuotaLedger:
         """
         freed = await self._freed(run_id)
         return (await self._free([run_id]))[0] if freed is None else freed
+
+    async def end_unmade(self, slot: HeldSlot, *, at: datetime, message: str) -> bool:
+        """End the run of which nobody has made an object since the slot was looked at, and give the slot back.
+
+        Returns whether it did. Raises RunNotRecordedError if the run was never begun.
+        """
+        since = slot.reserved_at
+        return await end_unmade(self._engine, slot.run_id, reserved_at=since, at=at, message=message)
 
     async def held(self, *, org_slug: str | None = None, after: str = "", limit: int = 500) -> list[HeldSlot]:
         """Slots that are held, of one organization or of all, by run id, `after` the last one of the page before."""

@@ -79,6 +79,7 @@ _TAKE = text(
         (SELECT sum(cardinality(run_ids)) FROM taken) AS taken
     """
 )
+_RENEW = text("UPDATE quota_reservation SET reserved_at = clock_timestamp() WHERE run_id = :run_id AND state = 'held'")
 _RESERVED = text("SELECT org_slug, state = 'held' AS is_held FROM quota_reservation WHERE run_id = :run_id")
 
 
@@ -127,6 +128,7 @@ async def reserve_one(engine: AsyncEngine, record: NewRun) -> StoredRun:
                 stored = await begin_within(connection, record)
                 # Whoever asks again doesn't wait for the counters.
                 if stored.phase.is_final or (stored.was_there and await _has_one(connection, record)):
+                    await _renew(connection, stored)
                     return stored
                 taken = await _take(connection, [record])
                 if taken.run_ids:
@@ -155,6 +157,12 @@ async def _has_one(connection: AsyncConnection, record: NewRun) -> bool:
     if row is not None and (row.org_slug != record.org_slug or not row.is_held):
         raise RunIdTakenError(record.run_id)
     return row is not None
+
+
+async def _renew(connection: AsyncConnection, run: StoredRun) -> None:
+    """Have the slot count as just reserved, if the run has no object yet: whoever asks again is about to make it."""
+    if run.object_uid is None and not run.phase.is_final:
+        await connection.execute(_RENEW, {"run_id": run.run_id})
 
 
 async def _take(connection: AsyncConnection, records: Sequence[NewRun]) -> _Taken:
