@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field
 from pydantic.functional_validators import BeforeValidator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from pipeline_core import identifiers
 from pipeline_core.admission.tenancy import TenancyMode
+from pipeline_core.settings import Pepper
 
 
 def _split(value: object) -> object:
@@ -27,7 +28,7 @@ class BridgeSettings(BaseSettings):
     tenancy: TenancyMode = TenancyMode.SHARED
     catalog_dir: Path = Path("/etc/pipelines/configs")
     # Keys are stored as an HMAC of their secret with this.
-    api_key_pepper: Annotated[SecretStr, Field(min_length=32)]
+    api_key_pepper: Pepper
     http_host: str = "0.0.0.0"  # noqa: S104 - inside a pod; the chart narrows it where the pod shares the node's network
     http_port: int = 8001
     metrics_port: int = 8002

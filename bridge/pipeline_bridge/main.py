@@ -1,0 +1,128 @@
+"""The bridge's process: wires the parts, serves until it is told to stop."""
+
+import asyncio
+import gc
+import os
+import signal
+import sys
+import threading
+from contextlib import closing
+from http.server import HTTPServer
+
+import structlog
+import uvloop
+from prometheus_client import start_http_server
+from pydantic import ValidationError
+
+from pipeline_bridge.app import make_app
+from pipeline_bridge.cluster import BridgeCluster
+from pipeline_bridge.parts import Parts
+from pipeline_bridge.placement import Placement
+from pipeline_bridge.server import BridgeServer
+from pipeline_bridge.settings import BridgeSettings
+from pipeline_core import process_metrics
+from pipeline_core.catalog import CatalogWatcher
+from pipeline_core.kube.api import KubeApi
+from pipeline_core.logging import configure_logging
+from pipeline_core.settings import DatabaseSettings
+from pipeline_core.store.api_keys import ApiKeys
+from pipeline_core.store.engine import create_engine
+from pipeline_core.store.facts import AdmissionFacts
+from pipeline_core.store.idempotency import IdempotencyKeys
+from pipeline_core.store.quota.ledger import QuotaLedger
+from pipeline_core.store.records import RunRecords
+
+_log = structlog.get_logger(__name__)
+
+# After the server's own time to stop: whatever still holds the process up then is let go.
+_END_SECONDS = 15.0
+# New objects from one garbage collection to the next, as in the operator.
+_COLLECT_AFTER = 5_000
+
+
+async def bridge(settings: BridgeSettings, database: DatabaseSettings) -> None:
+    """Serve until SIGTERM or SIGINT. Raises OSError where a port is taken."""
+    api = await KubeApi.from_environment()
+    engine = create_engine(database.database_url.get_secret_value())
+    try:
+        cluster = BridgeCluster(api)
+        parts = Parts(
+            settings=settings,
+            catalog=CatalogWatcher(settings.catalog_dir),
+            facts=AdmissionFacts(engine),
+            ledger=QuotaLedger(engine),
+            records=RunRecords(engine),
+            keys=ApiKeys(engine),
+            idempotency=IdempotencyKeys(engine),
+            cluster=cluster,
+            placement=Placement(cluster, settings),
+        )
+        with closing(_Metrics(settings.http_host, settings.metrics_port)):
+            await serve(parts)
+    finally:
+        await engine.dispose()
+        await api.close()
+
+
+async def serve(parts: Parts) -> None:
+    """Serve the application until a signal comes; streams end by `parts.stopping`, other requests are answered."""
+    server = BridgeServer(make_app(parts), parts.settings.http_host, parts.settings.http_port)
+
+    def stop() -> None:
+        _log.info("stops")
+        timer = threading.Timer(_END_SECONDS, os._exit, (0,))
+        timer.daemon = True
+        timer.start()
+        # Readiness and streams look at it; the server stops listening and waits for the answers under way.
+        parts.stopping.set()
+        server.should_exit = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+    await server.serve()
+
+
+class _Metrics:
+    """/metrics, on a port of its own that no proxy leads to, and in a thread."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._server: HTTPServer
+        self._server, self._thread = start_http_server(port, host)
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def _collect_seldom() -> None:
+    """Leave what the imports made out of garbage collections, and look for cycles less often: there are few."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_COLLECT_AFTER)
+
+
+def main() -> int:
+    """Run the bridge; returns the exit code: 0 when told to stop, 1 where it can't serve, 2 for bad settings."""
+    try:
+        settings, database = BridgeSettings(), DatabaseSettings()
+    except ValidationError as error:
+        for problem in error.errors():
+            print(f"setting {'.'.join(map(str, problem['loc']))}: {problem['msg']}")  # noqa: T201 - no log yet
+        return 2
+    configure_logging(settings.log_level, "bridge")
+    process_metrics.register("bridge")
+    _collect_seldom()
+    try:
+        uvloop.run(bridge(settings, database))
+    except OSError as error:
+        _log.error("can't serve", error=str(error))
+        return 1
+    except SystemExit as error:  # uvicorn's, which has logged why
+        return int(error.code or 0)
+    _log.info("stopped")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

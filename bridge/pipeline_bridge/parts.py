@@ -1,0 +1,46 @@
+"""What the endpoints work with, made once for a process."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from fastapi import Request
+
+from pipeline_bridge.cluster import BridgeCluster
+from pipeline_bridge.placement import Placement
+from pipeline_bridge.settings import BridgeSettings
+from pipeline_core.catalog import CatalogWatcher
+from pipeline_core.store.api_keys import ApiKeys
+from pipeline_core.store.facts import AdmissionFacts
+from pipeline_core.store.idempotency import IdempotencyKeys
+from pipeline_core.store.quota.ledger import QuotaLedger
+from pipeline_core.store.records import RunRecords
+
+
+def now() -> datetime:
+    """The wall clock, in UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """The parts, wired. `stopping` is set when the process is told to stop: streams end then."""
+
+    settings: BridgeSettings
+    catalog: CatalogWatcher
+    facts: AdmissionFacts
+    ledger: QuotaLedger
+    records: RunRecords
+    keys: ApiKeys
+    idempotency: IdempotencyKeys
+    cluster: BridgeCluster
+    placement: Placement
+    now: Callable[[], datetime] = now
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+def parts(request: Request) -> Parts:
+    """A dependency of endpoints: the parts of their process."""
+    found: Parts = request.app.state.parts
+    return found

@@ -1,0 +1,95 @@
+"""Answers that go on: until their end, until the client goes, or until the process is told to stop.
+
+So many of them as `max_streams` says are served at a time; each holds a task and a connection, here or at Kubernetes.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager, suppress
+
+import structlog
+from fastapi import Request
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from pipeline_bridge.parts import parts
+from pipeline_bridge.problems import Problem
+from pipeline_core.errors import PipelinesError
+from pipeline_core.kube.api import KubeError, KubeUnavailableError
+
+_log = structlog.get_logger(__name__)
+
+_OF_SERVICES = (PipelinesError, KubeError, KubeUnavailableError)
+# For the last bytes to a client that doesn't read.
+_LAST_WORD_SECONDS = 1.0
+# A proxy that collects the answer before it hands it on would hold back what is to be seen now.
+_HEADERS = {"X-Accel-Buffering": "no"}
+
+
+class Streams:
+    """The open streams of a process: at most `most`, until `stopping` is set."""
+
+    def __init__(self, most: int, stopping: asyncio.Event) -> None:
+        self._most = most
+        self._open = 0
+        self.stopping = stopping
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """One of the places. Raises Problem (429) where all are taken."""
+        if self._open >= self._most:
+            detail = f"This process serves as many streams as it may ({self._most})"
+            raise Problem(429, "TooManyStreams", detail, headers={"Retry-After": "5"})
+        self._open += 1
+        try:
+            yield
+        finally:
+            self._open -= 1
+
+
+def streams(request: Request) -> Streams:
+    """Those of the request's process."""
+    state, used = request.app.state, parts(request)
+    if not hasattr(state, "streams"):
+        state.streams = Streams(used.settings.max_streams, used.stopping)
+    found: Streams = state.streams
+    return found
+
+
+class Stream(StreamingResponse):
+    """Sends `chunks` as they come; whatever ends it, the generator is closed and no task is left."""
+
+    def __init__(self, open_streams: Streams, chunks: AsyncGenerator[bytes, None], media_type: str) -> None:
+        super().__init__(chunks, headers=_HEADERS, media_type=media_type)
+        self._streams = open_streams
+        self._chunks = chunks
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer. Raises Problem, before anything is sent, where there is no place."""
+        with self._streams.place():
+            sending = asyncio.create_task(self.stream_response(send))
+            stopped = asyncio.create_task(self._streams.stopping.wait())
+            others = (asyncio.create_task(_left(receive)), stopped)
+            try:
+                await asyncio.wait((sending, *others), return_when=asyncio.FIRST_COMPLETED)
+                # A process that stops leaves the client with an answer that is complete, if it reads.
+                is_cut = stopped.done() and not sending.done()
+            finally:
+                for task in (sending, *others):
+                    task.cancel()
+                await asyncio.wait((sending, *others))
+                await self._chunks.aclose()
+            if is_cut:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_LAST_WORD_SECONDS):
+                        await send({"type": "http.response.body", "body": b"", "more_body": False})
+            elif not sending.cancelled() and (error := sending.exception()) is not None:
+                if not isinstance(error, _OF_SERVICES):
+                    raise error
+                # The answer stays incomplete, which the server tells the client by closing the connection.
+                _log.warning("stream broke off", path=scope["path"], error=str(error))
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,360 @@
+"""Whatever befalls the bridge at any one call, a run is started once or not at all, and no slot is held by nothing."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pipeline_bridge.problems import Problem
+from pipeline_bridge.run_objects import ScheduleRef
+from pipeline_bridge.starting import IdempotencyKey
+from pipeline_core.admission.subscription import Limits, OrganizationNotFoundError, SubscriptionInactiveError
+from pipeline_core.errors import (
+    IntegrationNotActiveError,
+    ParametersInvalidError,
+    PipelineNotFoundError,
+    PipelinesError,
+    UnknownProviderError,
+)
+from pipeline_core.kube.api import KubeError, KubeNotReachedError, KubeUnavailableError
+from pipeline_core.lifecycle.phases import Phase
+from pipeline_core.store.errors import IdempotencyKeyReusedError, StoreUnavailableError
+from support.bridge_and_operator import KEY, Both, Fault
+
+UID = "0f8c1e5b-7a92-4d06-b3d1-c2a4e6f80917"
+
+
+class CrashError(BaseException):
+    """The process is gone."""
+
+
+@pytest.fixture
+def both() -> Both:
+    both = Both()
+    both.allow(1)
+    return both
+
+
+def fails(part: str) -> Exception:
+    return KubeUnavailableError("no answer") if part == "cluster" else StoreUnavailableError("no answer")
+
+
+def is_refused(part: str) -> Exception:
+    return KubeNotReachedError("no connection") if part == "cluster" else StoreUnavailableError("no connection")
+
+
+def dies(_part: str) -> BaseException:
+    return CrashError()
+
+
+def at(nth: int, befalls: Callable[[str], BaseException], *, after: bool) -> Fault:
+    """That befalls the nth call, before it is carried out or after it."""
+    asked = 0
+
+    def fault(part: str, _method: str, is_after: bool) -> None:
+        nonlocal asked
+        asked += not is_after
+        if asked == nth and is_after is after:
+            raise befalls(part)
+
+    return fault
+
+
+async def ask(both: Both, key: IdempotencyKey | None = None) -> str | None:
+    """A request's answer; None where there was none, or that it should be sent again."""
+    try:
+        return await both.post(key)
+    except (CrashError, StoreUnavailableError, KubeUnavailableError):
+        return None
+    except Problem as problem:
+        if problem.status != 503:
+            raise
+        return None
+
+
+WAYS = [
+    pytest.param(befalls, after, id=f"{befalls.__name__}-{'after' if after else 'before'}")
+    for befalls, after in [(fails, False), (fails, True), (is_refused, False), (dies, False), (dies, True)]
+]
+# What a run costs with an idempotency key: the key and the facts at the same time, the slot, the object.
+CALLS = ["idempotency.bind", "facts.get", "ledger.reserve", "cluster.create_run"]
+# What happens between the first request and the next with its key.
+MEANWHILE = ["nothing", "operator", "a minute", "a minute, operator"]
+
+
+async def between(both: Both, what: str) -> None:
+    if "minute" in what:
+        both.pass_time(61)
+        await both.healing.round()
+    if "operator" in what:
+        await both.operate()
+
+
+@pytest.mark.parametrize("meanwhile", MEANWHILE)
+@pytest.mark.parametrize("nth", range(1, len(CALLS) + 1), ids=CALLS)
+@pytest.mark.parametrize(("befalls", "after"), WAYS)
+async def test_a_request_that_is_sent_again_with_its_key_starts_one_run(
+    both: Both, befalls: Callable[[str], BaseException], after: bool, nth: int, meanwhile: str
+) -> None:
+    both.fault = at(nth, befalls, after=after)
+    first = await ask(both, KEY)
+    both.fault = lambda _part, _method, _after: None
+    await between(both, meanwhile)
+    second = await ask(both, KEY)
+    assert second is not None
+    assert first in {None, second}
+    assert [body["spec"]["runId"] for body in both.objects()] == [second]
+    assert (both.live(), both.held()) == ([second], [second])
+    assert await ask(both, KEY) == second
+    await both.come_to_rest()
+    assert await ask(both, KEY) == second
+    assert both.stored(second).phase is Phase.COMPLETED
+    assert both.phases().count(Phase.COMPLETED) == len(both.objects()) == 1
+    assert both.held() == []
+    assert both.ledger.usage("acme").day_used == 1
+
+
+@pytest.mark.parametrize("has_key", [True, False], ids=["with a key", "without"])
+@pytest.mark.parametrize("nth", range(1, len(CALLS) + 1), ids=CALLS)
+@pytest.mark.parametrize(("befalls", "after"), WAYS)
+async def test_a_request_that_is_never_sent_again_leaves_a_run_or_nothing(
+    both: Both, befalls: Callable[[str], BaseException], after: bool, nth: int, has_key: bool
+) -> None:
+    both.fault = at(nth if has_key else max(nth - 1, 1), befalls, after=after)
+    told = await ask(both, KEY if has_key else None)
+    assert len(both.objects()) <= 1
+    await both.come_to_rest()
+    assert both.held() == []
+    assert both.live() == []
+    assert both.phases().count(Phase.COMPLETED) == len(both.objects()) == both.ledger.usage("acme").day_used
+    if told is not None:
+        assert both.stored(told).phase is Phase.COMPLETED
+
+
+async def test_what_a_run_costs(both: Both) -> None:
+    await both.post()
+    assert both.calls == ["facts.get", "ledger.reserve", "cluster.create_run"]
+    both.pass_time(1)
+    await both.come_to_rest()
+    both.calls.clear()
+    await both.post(KEY)
+    assert both.calls == CALLS
+
+
+async def test_a_connection_that_was_dropped_is_no_reason_to_refuse(both: Both) -> None:
+    both.fault = at(3, fails, after=False)
+    run_id = await both.post()
+    assert both.calls.count("cluster.create_run") == 2
+    assert both.live() == [run_id]
+
+
+def kubernetes(both: Both, error: Exception) -> None:
+    def fault(part: str, _method: str, _after: bool) -> None:
+        if part == "cluster":
+            raise error
+
+    both.fault = fault
+
+
+async def test_without_kubernetes_the_slot_is_given_back_at_once(both: Both) -> None:
+    kubernetes(both, KubeNotReachedError("no connection"))
+    with pytest.raises(KubeNotReachedError):
+        await both.post()
+    (run_id,) = both.records.rows
+    stored = both.stored(run_id)
+    assert (stored.phase, stored.reason, stored.error_message) == (
+        Phase.FAILED,
+        "Rejected",
+        "The Kubernetes API couldn't be reached",
+    )
+    assert both.held() == []
+    assert both.ledger.usage("acme").day_used == 0
+
+
+async def test_where_it_isnt_known_whether_the_run_was_made_its_id_is_told(both: Both) -> None:
+    kubernetes(both, KubeUnavailableError("no answer from 10.0.0.1"))
+    with pytest.raises(Problem) as refused:
+        await both.post()
+    (run_id,) = both.held()
+    problem = refused.value
+    assert (problem.status, problem.reason) == (503, "KubernetesUnavailable")
+    assert problem.headers == {"Retry-After": "5"}
+    assert problem.members == {"run_id": run_id}
+    assert "10.0.0.1" not in problem.detail
+
+
+async def test_with_a_key_the_slot_waits_for_the_next_request(both: Both) -> None:
+    kubernetes(both, KubeNotReachedError("no connection"))
+    for _ in range(3):
+        with pytest.raises(Problem) as refused:
+            await both.post(KEY)
+        both.pass_time(50)  # each time it counts as new
+        await both.healing.round()
+    assert both.held() == [refused.value.members["run_id"]]
+    both.fault = lambda _part, _method, _after: None
+    assert await both.post(KEY) == refused.value.members["run_id"]
+
+
+@pytest.mark.parametrize("status", [403, 404, 422])
+async def test_a_run_that_the_api_server_refuses_ends_with_its_words(both: Both, status: int) -> None:
+    kubernetes(both, KubeError(status, "Forbidden", "exceeded quota: runs"))
+    with pytest.raises(KubeError):
+        await both.post()
+    (run_id,) = both.records.rows
+    assert both.stored(run_id).error_message == "The Kubernetes API refused the PipelineRun: exceeded quota: runs"
+    assert both.held() == []
+
+
+async def test_a_refusal_after_a_lost_answer_says_nothing_about_the_run(both: Both) -> None:
+    answers = [KubeUnavailableError("no answer"), KubeError(403, "Forbidden", "exceeded quota: runs")]
+
+    def fault(part: str, _method: str, after: bool) -> None:
+        if part == "cluster" and (after or len(answers) == 1):
+            raise answers.pop(0)
+
+    both.fault = fault
+    with pytest.raises(Problem) as refused:
+        await both.post()
+    run_id = refused.value.members["run_id"]
+    await both.come_to_rest()
+    assert both.stored(str(run_id)).phase is Phase.COMPLETED
+
+
+async def test_the_slot_of_a_refused_run_is_healed_where_postgresql_is_away_by_then(both: Both) -> None:
+    def fault(part: str, method: str, _after: bool) -> None:
+        if part == "cluster":
+            raise KubeNotReachedError("no connection")
+        if method == "finish":
+            raise StoreUnavailableError("no connection")
+
+    both.fault = fault
+    with pytest.raises(Problem, match="ask for its status"):
+        await both.post()
+    assert len(both.held()) == 1
+    await both.come_to_rest()
+    assert both.held() == both.live() == []
+
+
+async def test_two_at_once_with_the_same_key_are_one_run(both: Both) -> None:
+    found = await asyncio.gather(*(both.post(KEY) for _ in range(20)))
+    assert len(set(found)) == len(both.objects()) == len(both.records.rows) == 1
+
+
+async def test_a_key_is_one_requests(both: Both) -> None:
+    await both.post(KEY)
+    with pytest.raises(IdempotencyKeyReusedError):
+        await both.post(IdempotencyKey(KEY.key, b"g" * 32))
+    assert len(both.objects()) == 1
+
+
+async def test_a_refusal_isnt_remembered(both: Both) -> None:
+    holder = await both.post()
+    with pytest.raises(Problem) as refused:
+        await both.post(KEY)
+    assert refused.value.status == 429
+    bound = both.idempotency.rows["acme", KEY.key][1]
+    await both.come_to_rest()
+    assert await both.post(KEY) == bound != holder
+
+
+async def test_a_repeated_request_isnt_admitted_anew(both: Both) -> None:
+    both.fault = at(4, dies, after=False)
+    assert await ask(both, KEY) is None
+    both.fault = lambda _part, _method, _after: None
+    both.plans.status["acme"] = "SUSPENDED"
+    run_id = await both.post(KEY)
+    await both.operate()
+    # The operator says no, where everybody can read it.
+    assert both.stored(run_id).error_message == "Pipeline execution not allowed for SUSPENDED organizations"
+    assert await both.post(KEY) == run_id
+    assert both.held() == []
+
+
+async def test_a_run_that_was_reserved_yesterday_isnt_made_for_today(both: Both) -> None:
+    both.fault = at(4, dies, after=False)
+    assert await ask(both, KEY) is None
+    both.fault = lambda _part, _method, _after: None
+    began = both.now()
+    both.pass_time(30)
+    await both.post(KEY)
+    (body,) = both.objects()
+    assert body["spec"]["logicalTime"] == began.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+REFUSALS: list[tuple[dict[str, Any], type[PipelinesError]]] = [
+    ({"provider": "gcq"}, UnknownProviderError),
+    ({"provider": "g\0p"}, UnknownProviderError),
+    ({"provider": "g" * 10_000}, UnknownProviderError),
+    ({"domain": "usage"}, PipelineNotFoundError),
+    ({"pipeline": "../billing"}, PipelineNotFoundError),
+    ({"parameters": {"dat": "2026-11-21"}}, ParametersInvalidError),
+    ({"parameters": {"date": "yesterday"}}, ParametersInvalidError),
+    ({"parameters": {"date": "x" * 1_025}}, ParametersInvalidError),
+    ({"parameters": {f"p{n}": n for n in range(65)}}, ParametersInvalidError),
+]
+
+
+@pytest.mark.parametrize(("changes", "error"), REFUSALS)
+async def test_what_is_refused_holds_nothing(both: Both, changes: dict[str, Any], error: type[PipelinesError]) -> None:
+    with pytest.raises(error):
+        await both.post(KEY, **changes)
+    assert both.records.rows == both.ledger.rows == both.kubernetes.objects == {}
+
+
+async def test_who_may_not_run_is_refused(both: Both) -> None:
+    both.plans.integrated.clear()
+    with pytest.raises(IntegrationNotActiveError):
+        await both.post()
+    both.plans.status["acme"] = "SUSPENDED"
+    with pytest.raises(SubscriptionInactiveError):
+        await both.post()
+    both.plans.limits.clear()
+    with pytest.raises(OrganizationNotFoundError):
+        await both.post()
+    assert both.records.rows == both.kubernetes.objects == {}
+
+
+@pytest.mark.parametrize(
+    ("limits", "name", "seconds", "detail"),
+    [
+        (Limits(0, 9, 9), "daily", "3600", "Daily pipeline limit (0) reached"),
+        (Limits(9, 0, 9), "monthly", "86400", "Monthly pipeline limit (0) reached"),
+        (Limits(9, 9, 0), "concurrent", "30", "Concurrent pipeline limit (0) reached"),
+        (Limits(9, 9, None), "concurrent", "30", "Concurrent pipeline limit (not set) reached"),
+    ],
+)
+async def test_a_limit_is_named_with_what_is_left(
+    both: Both, limits: Limits, name: str, seconds: str, detail: str
+) -> None:
+    both.plans.limits["acme"] = limits
+    with pytest.raises(Problem) as refused:
+        await both.post()
+    problem = refused.value
+    assert (problem.status, problem.reason, problem.detail) == (429, f"{name.capitalize()}LimitReached", detail)
+    assert problem.title == f"{name.capitalize()} pipeline limit reached"
+    left = {"daily": 9, "monthly": 9, "concurrent": 9, name: 0}
+    assert problem.members == {"limit": {"name": name, "limit": 0, "used": 0, "remaining": 0}, "remaining": left}
+    assert problem.headers == {
+        "Retry-After": seconds,
+        "X-Quota-Limit": name,
+        **{f"X-Quota-Remaining-{each.capitalize()}": str(count) for each, count in left.items()},
+    }
+    assert both.records.rows == both.kubernetes.objects == {}
+
+
+async def test_a_schedules_run_is_made_beside_it(both: Both) -> None:
+    schedule = ScheduleRef("elsewhere", "nightly", UID)
+    run_id = await both.post(schedule=schedule, template={"timeoutSeconds": 60})
+    (body,) = both.objects()
+    assert body["metadata"]["namespace"] == both.stored(run_id).object_namespace == "elsewhere"
+    assert body["spec"]["scheduleRef"] == {"name": "nightly", "uid": UID}
+    assert body["spec"]["timeoutSeconds"] == 60
+    assert both.stored(run_id).schedule_id == "sch_0f8c1e5b7a924d06b3d1c2a4e6f80917"
+
+
+async def test_an_organization_without_a_namespace_holds_nothing(both: Both) -> None:
+    both.parts = both.bridge(tenancy="NamespacePerOrganization")
+    with pytest.raises(Problem, match="expected a namespace to have the label"):
+        await both.post()
+    assert both.records.rows == {}
