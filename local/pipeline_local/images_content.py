@@ -44,7 +44,7 @@ class Definition:
 
 # No more of the project than an image runs: another part may then change without a new image.
 DEFINITIONS = (
-    Definition("operator", ("core/pipeline_core", "operator/pipeline_operator")),
+    Definition("operator", ("core/pipeline_core", "operator/pipeline_operator", "bridge/pipeline_bridge")),
     Definition("runner", ("core/pipeline_core", "runner/pipeline_runner")),
     Definition(
         "dev-services",

@@ -33,7 +33,9 @@ READY_WITHIN = 180
 
 # The user that the images run as.
 _UID = 65532
-_PORTS = ("postgres", "bigquery", "bigquery_grpc", "operator", "exporter")
+_PORTS = ("postgres", "bigquery", "bigquery_grpc", "operator", "exporter", "bridge", "bridge_metrics")
+# Secrets of the chart, and what of them a shell needs.
+_SECRETS = {"database": "password", "bridge": "pepper"}
 # Values of the chart, and the images that they name.
 _IMAGES = {"operator": "operator", "runner": "runner", "devServices": "dev-services"}
 
@@ -111,6 +113,7 @@ def local_values(name: str, references: Mapping[str, str], ports: Mapping[str, i
         "kubernetesService": {"host": LOOPBACK, "port": ports["apiserver"]},
         "operator": {"port": ports["operator"]},
         "exporter": {"port": ports["exporter"]},
+        "bridge": {"port": ports["bridge"], "metricsPort": ports["bridge_metrics"]},
         "devServices": {
             "enabled": True,
             "ports": {key: ports[port] for key, port in service_ports.items()},
@@ -120,19 +123,24 @@ def local_values(name: str, references: Mapping[str, str], ports: Mapping[str, i
 
 
 def exports(kubectl: Kubectl, ports: Mapping[str, int]) -> dict[str, str]:
-    """The variables that lead a shell on this machine to the dev services.
+    """The variables that lead a shell on this machine to the dev services and the bridge, and let it make API keys.
 
-    Raises LocalError where the chart's Secret can't be read.
+    Raises LocalError where a Secret of the chart can't be read.
     """
-    secret = kubectl.read("secret", f"{RELEASE}-database")["data"]["password"]
-    password = base64.b64decode(secret).decode()
+    password, pepper = (_secret(kubectl, f"{RELEASE}-{name}", key) for name, key in _SECRETS.items())
     return {
         "BIGQUERY_EMULATOR_HOST": f"http://{LOOPBACK}:{ports['bigquery']}",
         "PIPELINES_BIGQUERY_PROJECT": PROJECT,
         "PIPELINES_BIGQUERY_CREDENTIALS": "anonymous",
         "PIPELINES_BIGQUERY_STORAGE_ENDPOINT": f"http://{LOOPBACK}:{ports['bigquery_grpc']}",
         "PIPELINES_DATABASE_URL": f"postgresql://pipelines:{password}@{LOOPBACK}:{ports['postgres']}/pipelines",
+        "PIPELINES_BRIDGE_URL": f"http://{LOOPBACK}:{ports['bridge']}",
+        "PIPELINES_API_KEY_PEPPER": pepper,
     }
+
+
+def _secret(kubectl: Kubectl, name: str, key: str) -> str:
+    return base64.b64decode(kubectl.read("secret", name)["data"][key]).decode()
 
 
 def helm(paths: Paths, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -34,7 +34,7 @@ def namespace() -> Iterator[str]:
     core = client.CoreV1Api(api_client())
     name = f"test-chart-{secrets.token_hex(4)}"
     core.create_namespace({"metadata": {"name": name, "labels": RESTRICTED}})
-    for account in ("pipelines-operator", "pipelines-exporter", "pipelines-runner"):
+    for account in ("pipelines-operator", "pipelines-exporter", "pipelines-bridge", "pipelines-runner"):
         core.create_namespaced_service_account(name, {"metadata": {"name": account}})
     kubectl("wait", "--for=create", "--timeout=30s", "--namespace", name, "serviceaccount/default")
     yield name
@@ -46,7 +46,20 @@ def dev() -> Rendering:
     return render(DEV)
 
 
-@pytest.mark.parametrize("values", [REQUIRED, DEV, LOCAL], ids=["required", "dev", "local"])
+WAYS = merged(
+    REQUIRED,
+    {
+        "bridge": {
+            "autoscaling": {"enabled": True},
+            "podDisruptionBudget": {"enabled": True},
+            "ingress": {"enabled": True, "hosts": ["a.example.com"], "tls": [{"secretName": "a"}]},
+        },
+        "networkPolicy": {"enabled": True, "bridgeFrom": [{"podSelector": {}}], "metricsFrom": [{"podSelector": {}}]},
+    },
+)
+
+
+@pytest.mark.parametrize("values", [REQUIRED, DEV, LOCAL, WAYS], ids=["required", "dev", "local", "ways"])
 def test_every_object_is_valid(namespace: str, values: Mapping[str, Any]) -> None:
     objects = [manifest for manifest in render(values).objects if manifest["kind"] != "Pod"]  # those are tried below
     for manifest in objects:
@@ -56,7 +69,7 @@ def test_every_object_is_valid(namespace: str, values: Mapping[str, Any]) -> Non
     kubectl(*arguments, "--namespace", namespace, "--filename", "-", stdin=yaml.safe_dump_all(objects))
 
 
-@pytest.mark.parametrize("name", ["operator", "exporter", "dev-services", "test"])
+@pytest.mark.parametrize("name", ["operator", "exporter", "bridge", "dev-services", "test"])
 def test_pods_meet_the_restricted_standard(namespace: str, dev: Rendering, name: str) -> None:
     client.CoreV1Api(api_client()).create_namespaced_pod(namespace, dev.pods[f"pipelines-{name}"], dry_run="All")
 
@@ -130,6 +143,33 @@ def test_a_component_can_name_anyone(namespace: str, component: str) -> None:
 def test_a_namesake_in_another_namespace_is_no_component(namespace: str, component: str) -> None:
     account = component.rpartition(":")[2]
     assert refused_for(f"system:serviceaccount:elsewhere:{account}", {**SPEC, "createdBy": "bob"}, namespace)
+
+
+KEY = f"key:{'a1' * 8}"
+
+
+def test_the_bridge_can_name_an_api_key(namespace: str, component: str) -> None:
+    bridge = bridge_of(component)
+    for spec in (SPEC, {**SPEC, "createdBy": KEY}):
+        assert refused_for(bridge, spec, namespace) == ""
+
+
+@pytest.mark.parametrize(
+    "name", ["bob", f"{KEY}x", KEY[:-1], KEY.upper(), f" {KEY}", f"{KEY}\n", f"bob {KEY}", "key:", "system"]
+)
+def test_the_bridge_can_name_nobody_else(namespace: str, component: str, name: str) -> None:
+    assert "spec.createdBy: expected" in refused_for(bridge_of(component), {**SPEC, "createdBy": name}, namespace)
+
+
+def test_nobody_else_can_name_an_api_key(namespace: str, component: str) -> None:
+    namesake = f"system:serviceaccount:elsewhere:{bridge_of(component).rpartition(':')[2]}"
+    for user in ("alice", namesake):
+        assert f"got {KEY}" in refused_for(user, {**SPEC, "createdBy": KEY}, namespace)
+
+
+def bridge_of(component: str) -> str:
+    """The bridge's user in the installation whose operator is this user."""
+    return component.removesuffix("-operator") + "-bridge"
 
 
 def installed_component() -> str | None:

@@ -119,6 +119,14 @@ spec:
 {{- ternary .Values.progress.existingSecretKey "key" (ne .Values.progress.existingSecret "") -}}
 {{- end -}}
 
+{{- define "pipelines.pepperSecretName" -}}
+{{- .Values.bridge.pepper.existingSecret | default (printf "%s-bridge" (include "pipelines.fullname" .)) -}}
+{{- end -}}
+
+{{- define "pipelines.pepperSecretKey" -}}
+{{- ternary .Values.bridge.pepper.existingSecretKey "pepper" (ne .Values.bridge.pepper.existingSecret "") -}}
+{{- end -}}
+
 {{/* A random text that is made once and kept over upgrades: what the Secret in the cluster holds, if it is there.
      Remembered in the values, since the Secret and the pods' checksum must see the same one. */}}
 {{- define "pipelines.generated" -}}
@@ -139,6 +147,10 @@ spec:
 
 {{- define "pipelines.databasePassword" -}}
 {{- include "pipelines.generated" (dict "root" . "secret" (printf "%s-database" (include "pipelines.fullname" .)) "key" "password") -}}
+{{- end -}}
+
+{{- define "pipelines.pepper" -}}
+{{- include "pipelines.generated" (dict "root" . "secret" (printf "%s-bridge" (include "pipelines.fullname" .)) "key" "pepper") -}}
 {{- end -}}
 
 {{- define "pipelines.progressKey" -}}

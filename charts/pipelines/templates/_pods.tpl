@@ -73,6 +73,28 @@ rollingUpdate:
 {{- end -}}
 {{- end -}}
 
+{{/* Where the API server is, if the values say so, for those that speak to it. */}}
+{{- define "pipelines.kubernetesEnv" -}}
+{{- if .Values.kubernetesService.host }}
+- name: KUBERNETES_SERVICE_HOST
+  value: {{ .Values.kubernetesService.host | quote }}
+- name: KUBERNETES_SERVICE_PORT
+  value: {{ .Values.kubernetesService.port | quote }}
+{{- end }}
+{{- end -}}
+
+{{/* The catalog's ConfigMap, its keys turned back into paths. */}}
+{{- define "pipelines.catalogVolume" -}}
+name: catalog
+configMap:
+  name: {{ include "pipelines.fullname" . }}-catalog
+  items:
+    {{- range $path, $_ := (include "pipelines.catalog" . | fromJson) }}
+    - key: {{ $path | replace "/" "." }}
+      path: {{ $path }}
+    {{- end }}
+{{- end -}}
+
 {{- define "pipelines.databaseEnv" -}}
 - name: PIPELINES_DATABASE_URL
   valueFrom:

@@ -29,3 +29,33 @@ kind: ServiceAccount
 name: {{ include "pipelines.serviceAccountName" (dict "root" . "component" "operator") }}
 namespace: {{ .Release.Namespace }}
 {{- end -}}
+
+{{/* What the bridge may do where runs are: make runs and schedules, and read runs' logs. Never Jobs, never Secrets. */}}
+{{- define "pipelines.bridgeRules" -}}
+- apiGroups: [pipelines.dev]
+  resources: [pipelineruns]
+  verbs: [get, create, patch]
+- apiGroups: [pipelines.dev]
+  resources: [pipelineschedules]
+  verbs: [get, list, create, patch, delete]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list]
+- apiGroups: [""]
+  resources: [pods/log]
+  verbs: [get]
+{{- if eq .Values.tenancy.mode "NamespacePerOrganization" }}
+# Whose label names an organization: it is asked for among all, or read where the namespaces are listed; in a Role that is
+# the one namespace alone.
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [{{ ternary "list" "get" .Values.watch.allNamespaces }}]
+{{- end }}
+{{- end -}}
+
+{{/* The bridge's ServiceAccount as the subject of a binding. */}}
+{{- define "pipelines.bridgeSubject" -}}
+kind: ServiceAccount
+name: {{ include "pipelines.serviceAccountName" (dict "root" . "component" "bridge") }}
+namespace: {{ .Release.Namespace }}
+{{- end -}}

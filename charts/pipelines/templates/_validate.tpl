@@ -21,13 +21,21 @@
 {{- if and .Values.bigquery.keySecret.name (eq .Values.bigquery.credentials "anonymous") -}}
 {{- fail "bigquery.keySecret.name: leave it empty with bigquery.credentials=anonymous" -}}
 {{- end -}}
-{{- if and .Values.hostNetwork (or (gt (int .Values.operator.replicas) 1) (gt (int .Values.exporter.replicas) 1)) -}}
-{{- fail "operator.replicas, exporter.replicas: must be 1 with hostNetwork=true, where two pods can't listen on one port" -}}
+{{- if .Values.hostNetwork -}}
+{{- range $component := list "operator" "exporter" "bridge" -}}
+{{- $workload := index $.Values $component -}}
+{{- if and (dig "enabled" true $workload) (gt (int $workload.replicas) 1) -}}
+{{- fail (printf "%s.replicas: must be 1 with hostNetwork=true, where two pods can't listen on one port" $component) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- /* What shares one network: all pods with hostNetwork, else only the servers of the dev services' pod. */}}
 {{- $ports := list -}}
 {{- if .Values.hostNetwork -}}
 {{- $ports = concat $ports (list (int .Values.operator.port) (int .Values.exporter.port)) -}}
+{{- if .Values.bridge.enabled -}}
+{{- $ports = concat $ports (list (int .Values.bridge.port) (int .Values.bridge.metricsPort)) -}}
+{{- end -}}
 {{- end -}}
 {{- if .Values.devServices.enabled -}}
 {{- range .Values.devServices.ports -}}
@@ -35,7 +43,10 @@
 {{- end -}}
 {{- end -}}
 {{- if ne (len $ports) (len (uniq $ports)) -}}
-{{- fail (printf "operator.port, exporter.port, devServices.ports: each must be another one where they share a network; got %s" (join ", " $ports)) -}}
+{{- fail (printf "operator.port, exporter.port, bridge.port, bridge.metricsPort, devServices.ports: each must be another one where they share a network; got %s" (join ", " $ports)) -}}
+{{- end -}}
+{{- if .Values.bridge.enabled -}}
+{{- include "pipelines.validateBridge" . -}}
 {{- end -}}
 {{- if and .Values.kubernetesService.host (not .Values.kubernetesService.port) -}}
 {{- fail "kubernetesService.port: set it together with kubernetesService.host" -}}
@@ -48,5 +59,31 @@
 {{- $persistence := .Values.devServices.persistence -}}
 {{- if and (eq $persistence.type "hostPath") (not $persistence.hostPath) -}}
 {{- fail "devServices.persistence.hostPath: set it to an absolute folder of the node for devServices.persistence.type=hostPath" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The same for the bridge's values, where it is enabled. */}}
+{{- define "pipelines.validateBridge" -}}
+{{- $bridge := .Values.bridge -}}
+{{- if eq (int $bridge.port) (int $bridge.metricsPort) -}}
+{{- fail (printf "bridge.metricsPort: must be another one than bridge.port; got %d for both" (int $bridge.port)) -}}
+{{- end -}}
+{{- if .Values.hostNetwork -}}
+{{- range $option := list "autoscaling" "ingress" "httpRoute" -}}
+{{- if (index $bridge $option).enabled -}}
+{{- fail (printf "bridge.%s.enabled: must be false with hostNetwork=true, where the bridge is one pod on its node's loopback, without a Service" $option) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- with $bridge.autoscaling -}}
+{{- if and .enabled (gt (int .minReplicas) (int .maxReplicas)) -}}
+{{- fail (printf "bridge.autoscaling.minReplicas: must not be more than bridge.autoscaling.maxReplicas; got %d and %d" (int .minReplicas) (int .maxReplicas)) -}}
+{{- end -}}
+{{- end -}}
+{{- if and $bridge.autoscaling.enabled (not (dig "requests" "cpu" "" $bridge.resources)) -}}
+{{- fail "bridge.resources.requests.cpu: set it with bridge.autoscaling.enabled=true, whose target is a share of it" -}}
+{{- end -}}
+{{- if and $bridge.httpRoute.enabled (not $bridge.httpRoute.parentRefs) -}}
+{{- fail "bridge.httpRoute.parentRefs: name the Gateway, such as --set bridge.httpRoute.parentRefs[0].name=public, with bridge.httpRoute.enabled=true" -}}
 {{- end -}}
 {{- end -}}

@@ -29,8 +29,13 @@ def prepare(console: Console, org: str, *plan: str) -> None:
 def pipelines(console: Console, *arguments: str) -> None:
     """Run `pipelines` with the services of this process's environment. Raises LocalError where it fails."""
     console.print(f"$ pipelines {shlex.join(arguments)}", markup=False, highlight=False, soft_wrap=True)
+    console.print(told(*arguments).rstrip(), markup=False, highlight=False, soft_wrap=True)
+
+
+def told(*arguments: str) -> str:
+    """What `pipelines` says on standard output, without showing it. Raises LocalError where it fails."""
     program = Path(sys.executable).with_name("pipelines")
     result = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
     if result.returncode != 0:
         raise LocalError(f"pipelines {' '.join(arguments[:2])} failed: {result.stderr.strip()[-2000:]}")
-    console.print(result.stdout.rstrip(), markup=False, highlight=False, soft_wrap=True)
+    return result.stdout

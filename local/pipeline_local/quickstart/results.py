@@ -37,10 +37,7 @@ def show_and_check(kubectl: Kubectl, client: bigquery.Client, run: Mapping[str, 
     """
     _show_text(console, "kubectl get plr", kubectl("get", "plr", run["metadata"]["name"]))
     _show_rows(console, f"Five rows of {TARGET}", sample(client))
-    parameters = run["spec"]["parameters"]
-    first_day, last_day = (date.fromisoformat(parameters[name]) for name in ("start_date", "end_date"))
-    there = daily_sums(client, f"{client.project}.{TARGET}", "{}", first_day, last_day)
-    expected = daily_sums(client, source.full_name(), "PARSE_NUMERIC(CAST({} AS STRING))", first_day, last_day)
+    expected, there = _sums(client, run)
     console.print(_sums_table(expected, there))
     _check_sums(expected, there, run["status"]["recordsProcessed"])
     record = await_record(client, run["status"]["runId"])
@@ -48,6 +45,21 @@ def show_and_check(kubectl: Kubectl, client: bigquery.Client, run: Mapping[str, 
         console, f"The row of {RECORDS}", "\n".join(f"{name:<18} {_cell(value)}" for name, value in record.items())
     )
     _check_record(record, run)
+
+
+def check_sums(client: bigquery.Client, run: Mapping[str, Any]) -> int:
+    """How many days the run was for. Raises LocalError where the target differs from the source on one of them."""
+    expected, there = _sums(client, run)
+    _check_sums(expected, there, run["status"]["recordsProcessed"])
+    return len(there)
+
+
+def _sums(client: bigquery.Client, run: Mapping[str, Any]) -> tuple[dict[date, Sums], dict[date, Sums]]:
+    """The daily sums of the source and of the target, for the days of the run."""
+    parameters = run["spec"]["parameters"]
+    first_day, last_day = (date.fromisoformat(parameters[name]) for name in ("start_date", "end_date"))
+    expected = daily_sums(client, source.full_name(), "PARSE_NUMERIC(CAST({} AS STRING))", first_day, last_day)
+    return expected, daily_sums(client, f"{client.project}.{TARGET}", "{}", first_day, last_day)
 
 
 def daily_sums(client: bigquery.Client, table: str, money: str, first_day: date, last_day: date) -> dict[date, Sums]:

@@ -13,12 +13,12 @@ from pipeline_core.settings import BigQuerySettings
 from pipeline_core.store.bigquery.client import bigquery_client
 from pipeline_local import progress
 from pipeline_local.backends import Backend
-from pipeline_local.forwarding import forward_command, reachable
+from pipeline_local.forwarding import forward_commands, reachable
 from pipeline_local.images_content import checkout
 from pipeline_local.kubeconfig import NAMESPACE
 from pipeline_local.kubectl import Kubectl
 from pipeline_local.paths import Paths
-from pipeline_local.quickstart import checks, commands, refusal, results, run, source
+from pipeline_local.quickstart import checks, commands, over_http, refusal, results, run, source
 from pipeline_local.quickstart.export import DAYS, billing_export
 from pipeline_local.setup import set_up
 from pipeline_local.state import State
@@ -56,6 +56,7 @@ def tour(console: Console) -> None:
         run.apply_anew(kubectl, document, paths.state / "quickstart.yaml", console)
         finished = run.follow(kubectl, document["metadata"]["name"], console)
         results.show_and_check(kubectl, client, finished, console)
+        over_http.show_and_check(client, finished, console)
         refusal.show_and_check(kubectl, checkout(), paths.state / "quickstart-refused.yaml", console)
     passed = int(time.monotonic() - begun)
     console.print(f"\nAll figures agree. It took {passed // 60}:{passed % 60:02d} minutes.", highlight=False)
@@ -71,11 +72,15 @@ def _say_what_next(console: Console, backend: Backend, kubectl: Kubectl, state: 
         "kubectl replace --force -f examples/run-gcp-billing.yaml": "copy yesterday once more",
         "kubectl describe plr gcp-billing-acme": "what happened to it",
         "kubectl logs -l pipelines.dev/org=acme --tail=20": "what its runner said",
+        f'KEY="$({pipelines} keys create acme --name me --scope run --scope read | tail -1)"': "",
+        'curl -H "X-API-Key: $KEY" "$PIPELINES_BRIDGE_URL/api/v1/pipelines/history/acme?limit=5"': "",
+        f"curl {state.exports['PIPELINES_BRIDGE_URL']}/openapi.json": "the HTTP API; /docs shows it in a browser",
         f"{pipelines} run gcp/cost/billing --local --org acme --date {last_day} --dry-run": "",
         f"{pipelines} local down": "end it; data and caches are kept",
     }
     if backend.name != "embedded":
-        steps = {f"{shlex.join(forward_command(kubectl, state))} &": "reach the dev services"} | steps
+        forwards = forward_commands(kubectl, state)
+        steps = {f"{shlex.join(command)} &": f"reach the {name}" for name, command in forwards.items()} | steps
     lines = (f"  {command:<58}{f'# {meaning}' if meaning else ''}".rstrip() for command, meaning in steps.items())
     console.print("\n".join(("\nWhat to try next:", *lines)), markup=False, highlight=False, soft_wrap=True)
 

@@ -10,8 +10,10 @@ import pytest
 import yaml
 from prometheus_client import REGISTRY, CollectorRegistry
 
+from pipeline_bridge import metrics as bridge_metrics
+from pipeline_core import process_metrics
 from pipeline_core.lifecycle.reasons import Reason
-from pipeline_operator import main, process_metrics
+from pipeline_operator import main
 from pipeline_operator.expectations import WATCHED
 from pipeline_operator.exporter.metrics import CAUSES, ExporterMetrics
 
@@ -32,6 +34,7 @@ each = pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 def label_names() -> dict[str, set[str]]:
     """Each metric's own labels, by the names that it is served under."""
     assert main
+    assert bridge_metrics
     registry = CollectorRegistry()
     ExporterMetrics(registry)
     process_metrics.register("exporter", registry)

@@ -49,7 +49,7 @@ def test_each_release_has_a_lease_and_the_right_to_it(release: str, lease: str) 
 
 def test_probes_wait_for_a_slow_start_and_forgive_a_moment() -> None:
     pods = render(REQUIRED).pods
-    for component in ("operator", "exporter"):
+    for component in ("operator", "exporter", "bridge"):
         container = pods[f"pipelines-{component}"]["spec"]["containers"][0]
         startup, liveness = container["startupProbe"], container["livenessProbe"]
         assert startup["periodSeconds"] * startup["failureThreshold"] == 120

@@ -74,11 +74,12 @@ def test_every_container_is_locked_down(rendering: Rendering) -> None:
             assert "memory" in container["resources"]["limits"]
 
 
-def test_only_the_operator_has_a_token(rendering: Rendering) -> None:
+def test_only_operator_and_bridge_have_a_token(rendering: Rendering) -> None:
+    expected = {"pipelines-operator", "pipelines-bridge"}
     tokens = {name for name, pod in rendering.pods.items() if pod["spec"].get("automountServiceAccountToken", True)}
-    assert tokens == {"pipelines-operator"}
+    assert tokens == expected
     for account in rendering.of_kind("ServiceAccount"):
-        assert account["automountServiceAccountToken"] is (account["metadata"]["name"] == "pipelines-operator")
+        assert account["automountServiceAccountToken"] is (account["metadata"]["name"] in expected)
 
 
 def test_what_pods_refer_to_is_there(rendering: Rendering) -> None:
@@ -107,7 +108,7 @@ def test_selectors_match_their_pods(rendering: Rendering) -> None:
 
 
 def test_components_are_labelled(required: Rendering) -> None:
-    for component in ("operator", "exporter"):
+    for component in ("operator", "exporter", "bridge"):
         deployment = required.get("Deployment", f"pipelines-{component}")
         assert labels_of(deployment)["app.kubernetes.io/component"] == component
 
@@ -129,7 +130,11 @@ def test_the_operator_may_do_this_and_no_more(required: Rendering) -> None:
         (["create"], None),
         (["get", "update"], ["pipelines-operator"]),
     ]
-    assert {subject["name"] for subject in subjects(required, "RoleBinding")} == {"pipelines-operator"}
+    assert bound(required, "RoleBinding") == {
+        ("pipelines-operator", "pipelines-operator"),
+        ("pipelines-operator-leader", "pipelines-operator"),
+        ("pipelines-bridge", "pipelines-bridge"),
+    }
 
 
 def test_runs_are_accepted_in_the_releases_namespace_by_default(required: Rendering) -> None:
@@ -146,7 +151,9 @@ def test_all_namespaces_need_a_cluster_role_with_the_same_rights(required: Rende
     rendering = render(merged(REQUIRED, {"watch": {"allNamespaces": True}, "runner": {"namespaces": ["a"]}}))
     cluster_role = rendering.get("ClusterRole", f"pipelines-operator.{NAMESPACE}")
     assert cluster_role["rules"] == required.get("Role", "pipelines-operator")["rules"]
-    assert {subject["name"] for subject in subjects(rendering, "ClusterRoleBinding")} == {"pipelines-operator"}
+    assert bound(rendering, "ClusterRoleBinding") == {
+        (f"pipelines-{component}.{NAMESPACE}", f"pipelines-{component}") for component in ("operator", "bridge")
+    }
     assert [name_of(role) for role in rendering.of_kind("Role")] == ["pipelines-operator-leader"]
     operator = rendering.pods["pipelines-operator"]
     assert environment(operator["spec"]["containers"][0])["PIPELINES_NAMESPACES"] == ""
@@ -271,7 +278,7 @@ def test_addresses_on_a_service_network(dev: Rendering) -> None:
         assert env["PIPELINES_BIGQUERY_STORAGE_ENDPOINT"] == f"http://pipelines-dev-services.{NAMESPACE}.svc:9060"
         assert env["PIPELINES_BIGQUERY_CREDENTIALS"] == "anonymous"
     services = {name_of(service) for service in dev.of_kind("Service")}
-    assert services == {"pipelines-operator", "pipelines-exporter", "pipelines-dev-services"}
+    assert services == {f"pipelines-{name}" for name in ("operator", "exporter", "bridge", "dev-services")}
     assert not [pod for pod in dev.pods.values() if pod["spec"].get("hostNetwork")]
     assert dev.runner_template()["hostNetwork"] is False
 
@@ -309,7 +316,7 @@ def test_the_database_is_reached_with_the_generated_password(dev: Rendering) -> 
     assert len(data["password"]) == 40
     assert (url.scheme, url.username, url.path) == ("postgresql", "pipelines", "/pipelines")
     assert (url.hostname, url.port) == (f"pipelines-dev-services.{NAMESPACE}.svc", 5432)
-    for pod in ("pipelines-operator", "pipelines-exporter", "pipelines-test"):
+    for pod in ("pipelines-operator", "pipelines-exporter", "pipelines-bridge", "pipelines-test"):
         reference = environment(dev.pods[pod]["spec"]["containers"][0])["PIPELINES_DATABASE_URL"]
         assert reference == {"secretKeyRef": {"name": "pipelines-database", "key": "url"}}
     server = environment(dev.pods["pipelines-dev-services"]["spec"]["containers"][0])
@@ -318,7 +325,8 @@ def test_the_database_is_reached_with_the_generated_password(dev: Rendering) -> 
 
 
 def test_no_secret_stands_outside_a_secret(dev: Rendering) -> None:
-    known = {*secret_data(dev, "pipelines-database").values(), *secret_data(dev, "pipelines-progress").values()}
+    secrets = ("pipelines-database", "pipelines-progress", "pipelines-bridge")
+    known = {value for name in secrets for value in secret_data(dev, name).values()}
     rest = yaml.safe_dump([manifest for manifest in dev.objects if manifest["kind"] != "Secret"])
     assert not [value for value in known if value in rest]
 
@@ -327,12 +335,15 @@ def test_secrets_of_ones_own_are_used_and_none_is_made() -> None:
     values = {
         "database": {"existingSecret": "supabase", "existingSecretKey": "pooler"},
         "progress": {"existingSecret": "hmac", "existingSecretKey": "k"},
+        "bridge": {"pepper": {"existingSecret": "keys", "existingSecretKey": "p"}},
     }
     rendering = render(merged(REQUIRED, values))
     assert rendering.of_kind("Secret") == []
     operator = environment(rendering.pods["pipelines-operator"]["spec"]["containers"][0])
     assert operator["PIPELINES_DATABASE_URL"] == {"secretKeyRef": {"name": "supabase", "key": "pooler"}}
     assert operator["PIPELINES_PROGRESS_KEY"] == {"secretKeyRef": {"name": "hmac", "key": "k"}}
+    bridge = environment(rendering.pods["pipelines-bridge"]["spec"]["containers"][0])
+    assert bridge["PIPELINES_API_KEY_PEPPER"] == {"secretKeyRef": {"name": "keys", "key": "p"}}
 
 
 def test_the_databases_authority_is_mounted_where_the_database_is_used() -> None:
@@ -353,7 +364,7 @@ def test_the_databases_authority_is_mounted_where_the_database_is_used() -> None
             assert mount["readOnly"] is True
             assert environment(container)["PGSSLROOTCERT"] == mount["mountPath"] + "/ca.crt"
             used += 1
-    assert used == 5, "operator, exporter, the migration of each, and helm test"
+    assert used == 7, "operator, exporter, bridge, the migration of each, and helm test"
 
 
 def test_without_an_authority_nothing_is_said_about_it(required: Rendering) -> None:
@@ -484,9 +495,10 @@ def test_options_of_production() -> None:
     assert {name_of(budget) for budget in rendering.of_kind("PodDisruptionBudget")} == {
         "pipelines-operator",
         "pipelines-exporter",
+        "pipelines-bridge",
     }
     policies = {name_of(policy): policy["spec"] for policy in rendering.of_kind("NetworkPolicy")}
-    assert policies.keys() == {"pipelines-operator", "pipelines-exporter", "pipelines-runner"}
+    assert policies.keys() == {f"pipelines-{name}" for name in ("operator", "exporter", "bridge", "runner")}
     assert "ingress" not in policies["pipelines-runner"], "nobody connects to a run"
     assert rendering.get("PodMonitor", "pipelines")
     assert environment_of_exporter(rendering).keys().isdisjoint({"BIGQUERY_EMULATOR_HOST"})
@@ -500,6 +512,7 @@ def test_names_stay_short_and_two_releases_apart() -> None:
     assert {name_of(d) for d in other.of_kind("Deployment")} == {
         "staging-pipelines-operator",
         "staging-pipelines-exporter",
+        "staging-pipelines-bridge",
     }
 
 
@@ -526,8 +539,10 @@ def selecting(*namespaces: str) -> Manifest:
     return {"matchExpressions": [expression]}
 
 
-def subjects(rendering: Rendering, kind: str) -> list[Manifest]:
-    return [subject for binding in rendering.of_kind(kind) for subject in binding["subjects"]]
+def bound(rendering: Rendering, kind: str) -> set[tuple[str, str]]:
+    """Which role each ServiceAccount has."""
+    bindings = rendering.of_kind(kind)
+    return {(binding["roleRef"]["name"], subject["name"]) for binding in bindings for subject in binding["subjects"]}
 
 
 def environment_of_exporter(rendering: Rendering) -> dict[str, Any]:

@@ -51,6 +51,25 @@ pytestmark = pytest.mark.e2e
             ["'/catalog/files/gcp~1cost~1billing.yml'"],
         ),
         ({"kubernetesService": {"host": "127.0.0.1"}}, ["kubernetesService.port: set it together with"]),
+        ({"bridge": {"replicas": "2"}}, ["'/bridge/replicas'", "want integer"]),
+        ({"bridge": {"requestsPerMinute": 0}}, ["'/bridge/requestsPerMinute'", "minimum"]),
+        ({"bridge": {"metricsPort": 8001}}, ["bridge.metricsPort: must be another one than bridge.port; got 8001"]),
+        ({"bridge": {"pepper": {"value": "x"}}}, ["'/bridge/pepper'", "'value' not allowed"]),
+        (
+            {"bridge": {"autoscaling": {"enabled": True, "minReplicas": 7}}},
+            ["bridge.autoscaling.minReplicas: must not be more than bridge.autoscaling.maxReplicas; got 7 and 6"],
+        ),
+        (
+            {"bridge": {"autoscaling": {"enabled": True}, "resources": {"requests": {"cpu": None}}}},
+            ["bridge.resources.requests.cpu: set it with bridge.autoscaling.enabled=true"],
+        ),
+        ({"bridge": {"ingress": {"hosts": ["https://a.example.com"]}}}, ["'/bridge/ingress/hosts/0'"]),
+        ({"bridge": {"ingress": {"tls": [{"hosts": ["a.example.com"]}]}}}, ["missing property 'secretName'"]),
+        (
+            {"bridge": {"httpRoute": {"enabled": True}}},
+            ["bridge.httpRoute.parentRefs: name the Gateway", "--set bridge.httpRoute.parentRefs[0].name=public"],
+        ),
+        ({"networkPolicy": {"bridgeFrom": {"podSelector": {}}}}, ["'/networkPolicy/bridgeFrom'", "want array"]),
     ],
 )
 def test_values_are_refused(changes: dict[str, Any], words: list[str]) -> None:
@@ -62,16 +81,24 @@ def test_values_are_refused(changes: dict[str, Any], words: list[str]) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"operator": {"replicas": 2}}, ["operator.replicas, exporter.replicas: must be 1 with hostNetwork=true"]),
-        ({"exporter": {"replicas": 2}}, ["operator.replicas, exporter.replicas: must be 1 with hostNetwork=true"]),
+        ({"operator": {"replicas": 2}}, ["operator.replicas: must be 1 with hostNetwork=true"]),
+        ({"exporter": {"replicas": 2}}, ["exporter.replicas: must be 1 with hostNetwork=true"]),
+        ({"bridge": {"replicas": 2}}, ["bridge.replicas: must be 1 with hostNetwork=true"]),
+        (
+            {"bridge": {"autoscaling": {"enabled": True}}},
+            ["bridge.autoscaling.enabled: must be false with hostNetwork"],
+        ),
+        ({"bridge": {"ingress": {"enabled": True}}}, ["bridge.ingress.enabled: must be false with hostNetwork=true"]),
+        ({"bridge": {"httpRoute": {"enabled": True}}}, ["bridge.httpRoute.enabled: must be false with hostNetwork"]),
+        ({"bridge": {"port": 8080}}, ["bridge.port, bridge.metricsPort, devServices.ports: each must be another one"]),
         (
             {"devServices": {"persistence": {"type": "hostPath"}}},
             ["devServices.persistence.hostPath: set it to an absolute folder of the node"],
         ),
         ({"devServices": {"persistence": {"hostPath": "data"}}}, ["'/devServices/persistence/hostPath'"]),
         ({"devServices": {"ports": {"postgres": 0}}}, ["'/devServices/ports/postgres'"]),
-        ({"exporter": {"port": 8080}}, ["operator.port, exporter.port, devServices.ports: each must be another one"]),
-        ({"devServices": {"ports": {"bigquery": 8080}}}, ["each must be another one", "8080, 8081, 8080"]),
+        ({"exporter": {"port": 8080}}, ["operator.port, exporter.port, bridge.port", "each must be another one"]),
+        ({"devServices": {"ports": {"bigquery": 8080}}}, ["each must be another one", "8080, 8081, 8001, 8002, 8080"]),
         (
             {"hostNetwork": False, "devServices": {"ports": {"bigqueryGrpc": 5432}}},
             ["each must be another one", "5432"],

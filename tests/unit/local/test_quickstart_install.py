@@ -25,7 +25,10 @@ REFERENCES = {
     "runner": "localhost/pipelines-runner:2b",
     "dev-services": "registry.example.com:5000/pipelines-dev-services:3c",
 }
-PORTS = {"postgres": 1, "bigquery": 2, "bigquery_grpc": 3, "operator": 4, "exporter": 5, "apiserver": 6}
+PORTS = {
+    "postgres": 1, "bigquery": 2, "bigquery_grpc": 3, "operator": 4, "exporter": 5, "apiserver": 6,
+    "bridge": 7, "bridge_metrics": 8,
+}  # fmt: skip
 
 
 def test_images_are_named_whole_so_that_a_registry_with_a_port_works() -> None:
@@ -41,6 +44,7 @@ def test_the_embedded_node_has_everything_on_its_loopback_and_pulls_nothing() ->
     assert values["kubernetesService"] == {"host": "127.0.0.1", "port": 6}
     assert values["image"]["pullPolicy"] == "Never"
     assert (values["operator"]["port"], values["exporter"]["port"]) == (4, 5)
+    assert values["bridge"] == {"port": 7, "metricsPort": 8}
     assert values["devServices"]["ports"] == {"postgres": 1, "bigquery": 2, "bigqueryGrpc": 3}
     assert values["devServices"]["persistence"] == {"type": "hostPath", "hostPath": "/data"}
 
@@ -48,7 +52,7 @@ def test_the_embedded_node_has_everything_on_its_loopback_and_pulls_nothing() ->
 @pytest.mark.parametrize("name", ["kind", "context"])
 def test_other_clusters_keep_their_own_network_and_volumes(name: str) -> None:
     values = local_values(name, REFERENCES, PORTS, Path("/data"))
-    assert not {"hostNetwork", "kubernetesService", "operator", "exporter"} & values.keys()
+    assert not {"hostNetwork", "kubernetesService", "operator", "exporter", "bridge"} & values.keys()
     assert values["devServices"] == {"enabled": True, "persistence": {"type": "claim"}}
 
 
@@ -120,17 +124,25 @@ class Told(Kubectl):
         return subprocess.CompletedProcess([], 1, "", "the server is away")
 
 
-def test_exports_take_the_password_from_the_secret() -> None:
-    secret = json.dumps({"data": {"password": "c2VjcmV0"}})
-    told = exports(Told({"get secret pipelines-database": secret}), PORTS)
+DATABASE = json.dumps({"data": {"password": "c2VjcmV0"}})
+BRIDGE = json.dumps({"data": {"pepper": "cGVwcGVy"}})
+
+
+def test_exports_take_password_and_pepper_from_the_secrets() -> None:
+    told = exports(Told({"get secret pipelines-database": DATABASE, "get secret pipelines-bridge": BRIDGE}), PORTS)
     assert told["PIPELINES_DATABASE_URL"] == "postgresql://pipelines:secret@127.0.0.1:1/pipelines"
     assert told["BIGQUERY_EMULATOR_HOST"] == "http://127.0.0.1:2"
     assert told["PIPELINES_BIGQUERY_STORAGE_ENDPOINT"] == "http://127.0.0.1:3"
+    assert told["PIPELINES_BRIDGE_URL"] == "http://127.0.0.1:7"
+    assert told["PIPELINES_API_KEY_PEPPER"] == "pepper"
 
 
-def test_exports_without_the_secret_say_so() -> None:
-    with pytest.raises(LocalError, match=r"get secret pipelines-database.*the server is away"):
-        exports(Told({}), PORTS)
+@pytest.mark.parametrize(
+    ("there", "missing"), [({}, "database"), ({"get secret pipelines-database": DATABASE}, "bridge")]
+)
+def test_exports_without_a_secret_say_so(there: dict[str, str], missing: str) -> None:
+    with pytest.raises(LocalError, match=rf"get secret pipelines-{missing}.*the server is away"):
+        exports(Told(there), PORTS)
 
 
 def _pod(name: str, ready: bool, state: dict[str, Any], restarts: int = 0) -> dict[str, Any]:
