@@ -42,6 +42,7 @@ lint: $(VENV) ## style, types, imports, configs
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/pipelines validate configs
 	@$(BIN)/python charts/sync.py --check
+	@$(BIN)/python -m pipeline_bridge.openapi --check
 
 format: $(VENV) ## put the sources into their form
 	@$(BIN)/ruff check --quiet --fix $(SOURCES)
@@ -60,8 +61,9 @@ lock: $(VENV) ## renew the lock files from pyproject.toml
 	$(BIN)/python -c 'from pipeline_local.toolchain import WHEEL; print(WHEEL)' | $(COMPILE) --no-annotate - --output-file locks/toolchain.txt
 	printf 'dlt[bigquery]\ngoogle-cloud-bigquery-storage\npyarrow\n' | $(COMPILE) --no-annotate - --output-file locks/bench-dlt.txt
 
-sync: $(VENV) ## copy crds/ and configs/ into the chart, and renew its table of values
+sync: $(VENV) ## renew what is made from other files: the chart's copies and table, the API's description
 	@$(BIN)/python charts/sync.py
+	@$(BIN)/python -m pipeline_bridge.openapi
 
 clean: ## take the local cluster down and remove what the targets made
 	@if [ -x $(BIN)/pipelines ]; then $(BIN)/pipelines local down; fi

@@ -15,6 +15,8 @@ LOGGER = "pipeline_bridge.access"
 _log = logging.getLogger(LOGGER)
 _PATH_MAX = 500
 _KEY_LIKE = re.compile(r"plk_[A-Za-z0-9_-]*")
+# Made once: json.dumps makes one for each call with options of its own.
+_to_json = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
 
 def write(fields: dict[str, object]) -> None:
@@ -29,7 +31,7 @@ def write(fields: dict[str, object]) -> None:
         "component": "bridge",
         **fields,
     }
-    sys.stderr.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
+    sys.stderr.write(_to_json(line) + "\n")
 
 
 def clean_path(path: str) -> str:

@@ -33,9 +33,8 @@ class BridgeApp(FastAPI):
             # Asked for at each request where it isn't off.
             telemetry={"tracing": False, "metrics": False, "logs": False},
         )
-        for router in _ROUTERS:
-            # Routers within a router would each be tried with every path, twice; their routes are complete as they are.
-            self.router.routes.extend(router.routes)
+        # Routers within a router would each be tried with every path, twice; their routes are complete as they are.
+        self.router.routes[:0] = [route for router in _ROUTERS for route in router.routes]
         add_documentation(self)
         add_handlers(self)
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -64,8 +65,8 @@ def _invalid(what: str) -> Problem:
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise _invalid(f"field {shorten(next(name for name in names if names.count(name) > 1))} is there twice")
+        twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
+        raise _invalid(f"field {shorten(twice)} is there twice")
     return found
 
 

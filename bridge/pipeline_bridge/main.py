@@ -118,8 +118,8 @@ def main() -> int:
     except OSError as error:
         _log.error("can't serve", error=str(error))
         return 1
-    except SystemExit as error:  # uvicorn's, which has logged why
-        return int(error.code or 0)
+    except SystemExit:  # uvicorn's, which has logged why
+        return 1
     _log.info("stopped")
     return 0
 

@@ -24,10 +24,12 @@ TIME_ZONES = frozenset(zoneinfo.available_timezones() - _NO_ZONES)
 
 def check_cron_expression(expression: str) -> str:
     """A cron expression in the form that the API server takes. Raises ValueError, which says what is expected."""
+    expected = f'five fields such as "0 */6 * * *", or one of {", ".join(CRON_NAMES)}'
+    if len(expression) > MAX_CRON:  # before croniter reads it, which takes its time over a long one
+        raise ValueError(f"{expected}; at most {MAX_CRON} characters")
     text = " ".join(expression.split())
     if text in CRON_NAMES:
         return text
-    expected = f'five fields such as "0 */6 * * *", or one of {", ".join(CRON_NAMES)}'
     count = len(text.split())
     if count in {6, 7}:
         raise ValueError(f"{expected}; it has {count} fields, and seconds and years aren't supported")

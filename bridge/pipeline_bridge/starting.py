@@ -5,34 +5,22 @@ operator takes it from there, and ends a run whose PipelineRun nobody has made f
 """
 
 import asyncio
-import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-import structlog
-
 from pipeline_bridge.auth import Principal
 from pipeline_bridge.limits import limit_problem
+from pipeline_bridge.making import make_object
 from pipeline_bridge.parts import Parts
-from pipeline_bridge.problems import RETRY_AFTER, Problem
 from pipeline_bridge.run_objects import ScheduleRef, Trace, build_run, object_parameters
 from pipeline_core import identifiers
 from pipeline_core.admission.admit import Facts, admit
 from pipeline_core.admission.quota import QuotaExceededError
 from pipeline_core.errors import UnknownProviderError
-from pipeline_core.kube.api import KubeError, KubeNotReachedError, KubeUnavailableError
-from pipeline_core.lifecycle.phases import Phase
-from pipeline_core.lifecycle.reasons import Reason
 from pipeline_core.resolve import RunRequest
-from pipeline_core.store.errors import StoreUnavailableError
 from pipeline_core.store.runs import NewRun, StoredRun
-
-_log = structlog.get_logger(__name__)
-
-# A call that failed this soon is made once more: an API server that is replaced drops its connections.
-_AGAIN_WITHIN_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +87,10 @@ class Starting:
             )
         # crash here: the next request with the same key goes on, or healing ends the record and frees the slot.
         if not stored.phase.is_final and is_unmade(stored):
-            await self._make(stored, wanted)
+            trace = Trace(wanted.request_id, wanted.traceparent)
+            parameters = object_parameters(wanted.parameters)
+            manifest = build_run(stored, parameters, trace, schedule=wanted.schedule, template=wanted.template)
+            await make_object(self._parts, stored, manifest, is_shared=wanted.idempotency_key is not None)
         # crash here: the run goes on; the next request with the same key gets the same answer.
         return run_id
 
@@ -133,56 +124,6 @@ class Starting:
         except QuotaExceededError as error:
             raise limit_problem(error, await parts.ledger.standing(who.org)) from error
 
-    async def _make(self, run: StoredRun, wanted: Wanted) -> None:
-        """Make the run's PipelineRun; that it is there already is as good."""
-        trace = Trace(wanted.request_id, wanted.traceparent)
-        parameters = object_parameters(wanted.parameters)
-        manifest = build_run(run, parameters, trace, schedule=wanted.schedule, template=wanted.template)
-        began, may_exist = time.monotonic(), False
-        for is_last in (False, True):
-            try:
-                await self._parts.cluster.create_run(run.object_namespace or "", manifest)
-            except KubeError as error:
-                if error.reason == "AlreadyExists":
-                    return
-                if may_exist:  # a quota is asked before the name is, and the object may be what fills it
-                    raise _away(run.run_id) from error
-                if error.status < 500:
-                    await self._give_back(run, wanted, f"The Kubernetes API refused the PipelineRun: {error.message}")
-                raise
-            except KubeUnavailableError as error:
-                may_exist = may_exist or not isinstance(error, KubeNotReachedError)
-                if not is_last and time.monotonic() < began + _AGAIN_WITHIN_SECONDS:
-                    continue
-                if not may_exist and await self._give_back(run, wanted, "The Kubernetes API couldn't be reached"):
-                    raise  # certainly not made, and nothing is left of it
-                raise _away(run.run_id) from error
-            else:
-                return
-
-    async def _give_back(self, run: StoredRun, wanted: Wanted, message: str) -> bool:
-        """End the run, whose object certainly isn't made; returns whether it did.
-
-        Not with an idempotency key: another request may be making the object in this moment, and a later one goes on
-        with this slot. Healing gives it back where none comes.
-        """
-        if wanted.idempotency_key is not None:
-            return False
-        try:
-            await self._parts.records.finish(
-                run.run_id,
-                phase=Phase.FAILED,
-                at=self._parts.now(),
-                error_message=message,
-                message=message,
-                reason=Reason.REJECTED,
-                frees=True,
-            )
-        except StoreUnavailableError as error:
-            _log.warning("slot left to be healed", run_id=run.run_id, org=run.org_slug, error=str(error))
-            return False
-        return True
-
 
 def is_unmade(run: StoredRun) -> bool:
     """Whether no object of the run has been seen: the operator binds the record to it before anything else."""
@@ -200,17 +141,4 @@ def _request(who: Principal, wanted: Wanted, run_id: str, logical_time: datetime
         logical_time=logical_time,
         timeout_seconds=wanted.template.get("timeoutSeconds"),
         max_retries=wanted.template.get("maxRetries"),
-    )
-
-
-def _away(run_id: str) -> Problem:
-    """Whether the run is made isn't known: its id is told, by which that can be seen."""
-    return Problem(
-        503,
-        "KubernetesUnavailable",
-        f"The Kubernetes API didn't say whether run {run_id} was made: ask for its status, or send the request again "
-        "with the same Idempotency-Key",
-        title="Kubernetes is unavailable",
-        headers=RETRY_AFTER,
-        members={"run_id": run_id},
     )

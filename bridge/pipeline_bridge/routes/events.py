@@ -19,6 +19,20 @@ _EXAMPLE = (
     f'id: 3.60\nevent: status\ndata: {{"run_id":"{RUN_ID}","status":"processing","progress":60,'
     '"started_at":"2026-11-03T06:00:04Z"}\n\n: heartbeat\n\n'
 )
+# Of each event, as OpenAPI before 3.2 has it.
+_EVENT = {
+    "type": "object",
+    "required": ["id", "event", "data"],
+    "properties": {
+        "id": {"type": "string"},
+        "event": {"const": "status"},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"$ref": "#/components/schemas/PipelineRunStatus"},
+        },
+    },
+}
 
 
 class EventStream(Response):
@@ -37,7 +51,7 @@ class EventStream(Response):
     responses={
         200: {
             "description": "The events.",
-            "content": {MEDIA_TYPE: {"schema": {"type": "string"}, "example": _EXAMPLE}},
+            "content": {MEDIA_TYPE: {"schema": _EVENT, "example": _EXAMPLE}},
         },
         204: {"description": "The run has ended, and `Last-Event-ID` names its end: nothing will follow."},
         **responses(

@@ -2,12 +2,13 @@
 
 from fastapi import APIRouter, Request, Response
 
+from pipeline_bridge.direct_route import DirectRoute
 from pipeline_bridge.models.records import STATUS_EXAMPLES, PipelineRunStatus, status_body
 from pipeline_bridge.parts import parts
 from pipeline_bridge.problems import responses
 from pipeline_bridge.reading import Organization, Reader, RunId, find_status, json_answer
 
-router = APIRouter(tags=["pipelines"])
+router = APIRouter(tags=["pipelines"], route_class=DirectRoute)
 
 _EXAMPLES = {name: {"summary": name, "value": value} for name, value in STATUS_EXAMPLES.items()}
 

@@ -9,7 +9,10 @@ import asyncio
 import select
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any, cast
 
+from psycopg import AsyncConnection as PsycopgConnection
+from psycopg.pq import TransactionStatus
 from sqlalchemy import URL, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
@@ -108,6 +111,25 @@ async def transaction(engine: AsyncEngine, *, seconds: float = TRANSACTION_SECON
         if not is_unavailability(error):
             raise
         raise StoreUnavailableError(f"PostgreSQL is unavailable: {first_line(error)}") from error
+
+
+@asynccontextmanager
+async def reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """A connection for one statement that reads, which is a transaction by itself: two round trips less.
+
+    Raises as `transaction` does.
+    """
+    async with transaction(engine) as connection:
+        driver = cast("PsycopgConnection[Any]", (await connection.get_raw_connection()).driver_connection)
+        # Not by SQLAlchemy's isolation level: to take it back it would set another one.
+        await driver.set_autocommit(True)
+        try:
+            yield connection
+        finally:
+            if driver.info.transaction_status is TransactionStatus.IDLE:
+                await driver.set_autocommit(False)
+            else:  # cut off in the middle of the statement
+                await connection.invalidate()
 
 
 def is_unavailability(error: DBAPIError) -> bool:

@@ -33,9 +33,7 @@ class RunRecords:
         self._engine = engine
         self._begun = Grouped(partial(begin_many, engine))
         self._changed = Grouped(partial(change_many, engine))
-        # One statement is a transaction by itself: two round trips less.
-        self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._statuses = Grouped(partial(read_statuses, self._reading), moment_seconds=0)
+        self._statuses = Grouped(partial(read_statuses, engine), moment_seconds=0)
 
     async def begin(self, record: NewRun) -> StoredRun:
         """Record a pending run, or return the one already recorded under this id: asking twice changes nothing.
@@ -169,7 +167,7 @@ class RunRecords:
         before: HistoryCursor | None = None,
     ) -> list[RunSummary]:
         """An organization's runs, newest first, at most `limit`; the next page is `before` the last one's cursor."""
-        return await read_history(self._reading, org_slug, wanted, limit=limit, before=before)
+        return await read_history(self._engine, org_slug, wanted, limit=limit, before=before)
 
     async def unfinished(self, *, after: str | None = None, limit: int = 500) -> list[StoredRun]:
         """Runs of all organizations that haven't ended, by run id, `after` the last one of the previous page."""

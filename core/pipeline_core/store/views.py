@@ -12,7 +12,7 @@ from sqlalchemy import Row, Select, literal, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from pipeline_core.lifecycle.phases import Phase
-from pipeline_core.store.engine import transaction
+from pipeline_core.store.engine import reading
 from pipeline_core.store.runs import HistoryCursor, phase_of
 from pipeline_core.store.tables import run_record
 
@@ -86,7 +86,7 @@ async def read_statuses(engine: AsyncEngine, keys: Sequence[tuple[str, str]]) ->
     """
     asked = set(keys)
     given = {"ids": [run_id for run_id, _ in asked], "orgs": [org_slug for _, org_slug in asked]}
-    async with transaction(engine) as connection:
+    async with reading(engine) as connection:
         rows = (await connection.execute(_STATUSES, given)).all()
     found = {(row[0], row[1]): _status(row) for row in rows}
     return [found.get(key) for key in keys]
@@ -100,7 +100,7 @@ async def read_history(
     Raises StoreUnavailableError when PostgreSQL is away.
     """
     query = history_query(org_slug, wanted, limit=limit, before=before)
-    async with transaction(engine) as connection:
+    async with reading(engine) as connection:
         rows = (await connection.execute(query)).all()
     return [_summary(row) for row in rows]
 

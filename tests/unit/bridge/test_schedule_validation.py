@@ -27,6 +27,7 @@ CRON_ACCEPTED = [
     (" @daily ", "@daily"),
 ]
 CRON_REFUSED = [
+    ("1," * 32_000 + "1 * * * *", "at most 256 characters"),
     ("", "@annually"),
     ("   ", "@annually"),
     ("*/5 * * *", "@annually"),

@@ -196,14 +196,49 @@ async def test_with_a_key_the_slot_waits_for_the_next_request(both: Both) -> Non
     assert await both.post(KEY) == refused.value.members["run_id"]
 
 
-@pytest.mark.parametrize("status", [403, 404, 422])
-async def test_a_run_that_the_api_server_refuses_ends_with_its_words(both: Both, status: int) -> None:
-    kubernetes(both, KubeError(status, "Forbidden", "exceeded quota: runs"))
+@pytest.mark.parametrize(
+    ("status", "message", "told"),
+    [
+        (403, "exceeded quota: runs", "exceeded quota: runs"),
+        (422, "spec.org: no", "spec.org: no"),
+        # Its own users are nobody else's business.
+        (403, 'User "bridge" cannot create it', "The Kubernetes API refuses the bridge; an operator has to mend it"),
+        (404, "no such path", "The Kubernetes API refuses the bridge; an operator has to mend it"),
+    ],
+)
+async def test_a_run_that_the_api_server_refuses_ends_with_its_words(
+    both: Both, status: int, message: str, told: str
+) -> None:
+    kubernetes(both, KubeError(status, "Forbidden", message))
     with pytest.raises(KubeError):
         await both.post()
     (run_id,) = both.records.rows
-    assert both.stored(run_id).error_message == "The Kubernetes API refused the PipelineRun: exceeded quota: runs"
+    assert both.stored(run_id).error_message == f"The PipelineRun wasn't made: {told}"
     assert both.held() == []
+
+
+async def test_no_connection_after_a_lost_answer_says_nothing_about_the_run(both: Both) -> None:
+    answers = [KubeUnavailableError("no answer"), KubeNotReachedError("no connection")]
+
+    def fault(part: str, _method: str, after: bool) -> None:
+        if part == "cluster" and (after or len(answers) == 1):
+            raise answers.pop(0)
+
+    both.fault = fault
+    with pytest.raises(Problem) as refused:
+        await both.post()
+    run_id = refused.value.members["run_id"]
+    assert both.held() == [run_id]
+    await both.come_to_rest()
+    assert both.stored(str(run_id)).phase is Phase.COMPLETED
+
+
+async def test_a_call_that_took_long_to_fail_isnt_made_again(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline_bridge.making._AGAIN_WITHIN_SECONDS", 0.0)
+    kubernetes(both, KubeUnavailableError("no answer"))
+    with pytest.raises(Problem):
+        await both.post()
+    assert both.calls.count("cluster.create_run") == 1
 
 
 async def test_a_refusal_after_a_lost_answer_says_nothing_about_the_run(both: Both) -> None:

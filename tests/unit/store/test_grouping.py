@@ -69,3 +69,25 @@ async def test_a_caller_that_is_cancelled_takes_nothing_from_the_others() -> Non
         await gone
     work.go.set()
     assert await stays == 4
+
+
+async def test_without_a_moment_those_who_ask_at_the_same_time_go_together_from_the_first() -> None:
+    work = Work()
+    work.go.set()
+    grouped = Grouped(work, moment_seconds=0)
+
+    async def ask_later(number: int) -> int:
+        for _ in range(number):  # turns of the event loop
+            await asyncio.sleep(0)
+        return await grouped(number)
+
+    assert await asyncio.gather(*(ask_later(number) for number in range(5))) == [0, 2, 4, 6, 8]
+    assert work.calls == [[0, 1, 2, 3, 4]]
+
+
+async def test_without_a_moment_a_group_is_bounded_all_the_same() -> None:
+    work = Work()
+    work.go.set()
+    grouped = Grouped(work, moment_seconds=0)
+    assert await asyncio.gather(*(grouped(number) for number in range(450))) == [2 * number for number in range(450)]
+    assert [len(call) for call in work.calls] == [200, 200, 50]
