@@ -121,6 +121,28 @@ async def test_an_old_key_is_taken_over_by_one_of_fifty(engines: list[AsyncEngin
     assert bound[0] != "run_old"
 
 
+async def test_a_key_whose_run_came_to_nothing_stands_for_another(engine: AsyncEngine) -> None:
+    keys = IdempotencyKeys(engine)
+    await keys.bind("acme", "k", ONE, "run_1")
+    assert await keys.rebind("acme", "k", from_run_id="run_1", to_run_id="run_2") == "run_2"
+    assert await keys.rebind("acme", "k", from_run_id="run_1", to_run_id="run_3") == "run_2"
+    assert await keys.rebind("brook", "k", from_run_id="run_2", to_run_id="run_4") == "run_4"
+    assert await keys.bind("acme", "k", ONE, "run_5") == "run_2"
+    assert await rows(engine) == {("acme", "k", "run_2")}
+
+
+async def test_of_many_who_rebind_it_at_once_one_does(engine: AsyncEngine, engines: list[AsyncEngine]) -> None:
+    await IdempotencyKeys(engine).bind("acme", "k", ONE, "run_old")
+    found = await asyncio.gather(
+        *(
+            IdempotencyKeys(engines[i % 3]).rebind("acme", "k", from_run_id="run_old", to_run_id=f"run_{i}")
+            for i in range(AT_ONCE)
+        )
+    )
+    assert len(set(found)) == 1
+    assert await rows(engine) == {("acme", "k", found[0])}
+
+
 async def test_only_old_keys_are_deleted(engine: AsyncEngine) -> None:
     keys = IdempotencyKeys(engine)
     for i in range(7):

@@ -10,11 +10,13 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from pipeline_core.lifecycle.phases import Phase
-from pipeline_core.store.engine import transaction
+from pipeline_core.store.engine import reading, transaction
+from pipeline_core.store.errors import StoreUnavailableError
 from pipeline_core.store.records import RunRecords
 from pipeline_core.store.runs import HistoryCursor
 from pipeline_core.store.views import EVERY_RUN, HistoryFilter, RunStatus, history_query
 from support.runs import T0, after, new_run
+from support.waiting import eventually
 
 NEWEST = datetime(2026, 11, 3, tzinfo=UTC)
 FILL = text(
@@ -143,3 +145,31 @@ async def explain(engine: AsyncEngine, wanted: HistoryFilter, before: HistoryCur
         explained = await connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}")
         [plan] = explained.scalar_one()
     return dict(plan["Plan"]["Plans"][0])
+
+
+async def test_a_reading_that_is_cut_off_leaves_no_trace(engine: AsyncEngine, records: RunRecords) -> None:
+    async def cut_off() -> None:
+        async with reading(engine) as connection:
+            await connection.execute(text("SELECT pg_sleep(60)"))
+
+    async def ended_by_the_server() -> None:
+        async with reading(engine) as connection:
+            await connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+
+    async def is_asleep() -> bool:
+        async with transaction(engine) as connection:
+            query = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'"
+            return bool(await connection.scalar(text(query)))
+
+    await records.begin(new_run())
+    sleeping = asyncio.create_task(cut_off())
+    await eventually(is_asleep)
+    sleeping.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await sleeping
+    with pytest.raises(StoreUnavailableError):
+        await ended_by_the_server()
+    for _ in range(10):
+        assert await records.status("run_1", "acme")
+        async with transaction(engine) as connection:
+            await connection.execute(text("SAVEPOINT within_a_transaction"))

@@ -28,6 +28,7 @@ async def use_everything(engine: AsyncEngine) -> None:
         await records.advance(run_id, phase=Phase.RUNNING, at=after(1))
         await records.finish(run_id, phase=Phase.COMPLETED, at=after(2))
         await records.get(run_id)
+        await records.status(run_id, "acme")
         await records.history("acme")
         await records.unfinished()
         await ledger.reserve(run_of("acme", f"run_with_a_slot_{i}"))

@@ -136,7 +136,9 @@ async def test_history_pages_meet_every_run_once_newest_first(records: RunRecord
         await records.begin(new_run(f"run_new{len(seen)}", created_at=after(100)))  # what comes in between is no matter
         page = await records.history("acme", limit=5, before=page[-1].cursor)
     assert seen == [f"run_{i:02}" for i in reversed(range(12))]
-    only = await records.history("acme", HistoryFilter(provider="openai"), before=(await records.history("acme"))[1].cursor)
+    only = await records.history(
+        "acme", HistoryFilter(provider="openai"), before=(await records.history("acme"))[1].cursor
+    )
     assert [run.run_id for run in only] == [f"run_{i:02}" for i in reversed(range(0, 12, 2))]
 
 

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import uvicorn
 from fastapi import FastAPI
 from pydantic import SecretStr
 
@@ -26,6 +25,7 @@ from pipeline_bridge.app import make_app
 from pipeline_bridge.cluster import BridgeCluster
 from pipeline_bridge.parts import Parts
 from pipeline_bridge.placement import Placement
+from pipeline_bridge.server import BridgeServer
 from pipeline_bridge.settings import BridgeSettings
 from pipeline_core.api_keys import Scope, make_key
 from pipeline_core.catalog import CatalogWatcher
@@ -192,8 +192,7 @@ def app_client(app: FastAPI, key: str | None = None, **options: Any) -> httpx.As
 async def serving(app: FastAPI) -> AsyncIterator[str]:
     """The base URL of the application, served on a port of the loopback in this event loop: for streams."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(app, log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=5)
-        server = _Server(config)
+        server = BridgeServer(app, "127.0.0.1", 0)
         task = asyncio.create_task(server.serve(sockets=[listener]))
         port = listener.getsockname()[1]
         await eventually(lambda: listens(port))
@@ -202,12 +201,6 @@ async def serving(app: FastAPI) -> AsyncIterator[str]:
         finally:
             server.should_exit = True
             await task
-
-
-class _Server(uvicorn.Server):
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield  # they are pytest's
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-import pipeline_local
+from pipeline_local.catalog import local_files
 from pipeline_local.kubeconfig import NAMESPACE
 from pipeline_local.paths import Paths
 from support.bridge import BridgeProcess, bridge_process, free_ports
@@ -69,10 +69,13 @@ def way_to_kubernetes(paths: Paths) -> Iterator[WayToKubernetes]:
 
 @contextmanager
 def bridge_by(api: HttpApi, url: str, folder: Path) -> Iterator[BridgeProcess]:
-    """A process of the bridge with the installation's PostgreSQL, pepper and catalog, and this address of Kubernetes."""
+    """A process of the bridge with the installation's PostgreSQL, pepper and catalog, and this way to Kubernetes."""
     catalog, kubeconfig = folder / "catalog", folder / "kubeconfig"
-    for source in (_CONFIGS, Path(pipeline_local.__file__).parent / "catalog"):
-        shutil.copytree(source, catalog, dirs_exist_ok=True)
+    shutil.copytree(_CONFIGS, catalog)
+    for name, text in local_files().items():
+        path = catalog / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
     cluster = {"name": "c", "cluster": {"server": url}}
     context = {"name": "c", "context": {"cluster": "c", "user": "u", "namespace": NAMESPACE}}
     config = {"clusters": [cluster], "users": [{"name": "u", "user": {}}], "contexts": [context]}

@@ -44,8 +44,11 @@ class HttpApi:
     ) -> str:
         """Make an organization with this plan, where it isn't there, led to the billing export; returns its slug."""
         asyncio.run(integrate(self.installation.database_url, slug, source.SETTINGS))
-        limits = {"per_day": per_day, "per_month": per_month, "concurrent": concurrent}
-        self.with_engine(lambda engine: Subscriptions(engine).set(slug, status="ACTIVE", **limits))
+        self.with_engine(
+            lambda engine: Subscriptions(engine).set(
+                slug, status="ACTIVE", per_day=per_day, per_month=per_month, concurrent=concurrent
+            )
+        )
         return slug
 
     def key(self, org: str, *scopes: Scope, requests_per_minute: int = 1_000_000) -> str:

@@ -146,12 +146,13 @@ class World:
         self.woken: list[str] = []
         self.room = room = WaitingRoom(self.ledger, self.cache, self.woken.append, lambda: self.knows_all, self._clock)
         self.healing = Healing(cluster, self.cache, self.ledger, self.now, room)
-        ending = Ending(self.records, self.cache, writer, events, self.now, room.slot_freed)
+        tenancy = Tenancy(cluster, self.tenancy, self._clock)
+        ending = Ending(self.records, self.cache, tenancy, writer, events, self.now, room.slot_freed)
         starting = Starting(
             cluster,
             self.cache,
             self.records,
-            Admission(CATALOG, FakeFacts(self.plans), "dev", Tenancy(cluster, self.tenancy, self._clock)),
+            Admission(CATALOG, FakeFacts(self.plans), "dev", tenancy),
             Slots(self.ledger, self.cache, self.healing, room),
             Queueing(room, self.records, ending, writer, events, self.now),
             ending,

@@ -68,6 +68,51 @@ async def test_a_run_in_another_organizations_namespace_leaves_nothing_with_its_
     assert world.ledger.rows == {}
 
 
+async def test_one_that_is_cancelled_there_leaves_nothing_either(world: World) -> None:
+    in_its_own_namespace(world)
+    label(world, "globex")
+    await world.reconcile(world.apply(cancel=True))
+    assert (world.status()["phase"], world.status()["conditions"][0]["reason"]) == ("Failed", "WrongNamespace")
+    assert world.records.rows == {}
+
+
+async def test_one_that_is_cancelled_at_once_in_its_own_namespace_ends_as_cancelled(world: World) -> None:
+    in_its_own_namespace(world)
+    uid = world.apply(cancel=True)
+    await world.reconcile(uid)
+    assert (world.status()["phase"], world.record(uid).phase) == ("Cancelled", Phase.CANCELLED)
+
+
+async def test_a_run_with_a_job_is_cancelled_whosever_its_namespace_is_by_now(world: World) -> None:
+    in_its_own_namespace(world)
+    uid = world.apply()
+    await world.reconcile(uid)
+    label(world, "globex")
+    world.kubernetes.put("pipelineruns", {**world.run(), "spec": {**world.run()["spec"], "cancel": True}})
+    await world.reconcile(uid)
+    world.collect_garbage()
+    world.kubernetes.remove("jobs", "default", world.job_of("billing"))
+    await world.reconcile(uid)
+    assert (world.status()["phase"], world.record(uid).phase) == ("Cancelled", Phase.CANCELLED)
+
+
+async def test_a_cancelled_run_waits_while_its_namespace_cant_be_read(world: World) -> None:
+    in_its_own_namespace(world)
+
+    def away(_method: str, path: str) -> None:
+        if path.endswith("/namespaces/default"):
+            raise KubeUnavailableError("no answer")
+
+    world.kubernetes.before = away
+    uid = world.apply(cancel=True)
+    with pytest.raises(KubeUnavailableError):
+        await world.reconcile(uid)
+    assert (world.status(), world.records.rows) == ({}, {})
+    world.kubernetes.before = no_faults
+    await world.reconcile(uid)
+    assert world.record(uid).phase is Phase.CANCELLED
+
+
 async def test_a_run_that_waited_when_its_namespace_became_anothers_ends_with_its_record(world: World) -> None:
     in_its_own_namespace(world)
     world.allow(1)

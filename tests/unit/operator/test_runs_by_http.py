@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from pipeline_core.admission.tenancy import TenancyMode
-from pipeline_core.kube.api import KubeError, KubeUnavailableError
+from pipeline_core.kube import names
+from pipeline_core.kube.api import Json, KubeError, KubeUnavailableError
 from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.store.errors import StoreUnavailableError
 from support.bridge_and_operator import KEY, Both
@@ -41,6 +42,19 @@ async def reserved(both: Both) -> str:
     both.fault = well
     (run_id,) = both.held()
     return run_id
+
+
+def becomes_globexs(both: Both) -> None:
+    """Each organization has namespaces of its own, and the one of this world is another's."""
+    both.tenancy = TenancyMode.NAMESPACE_PER_ORGANIZATION
+    namespace = {"name": "default", "namespace": "", "labels": {"pipelines.dev/org": "globex"}}
+    both.kubernetes.put("namespaces", {"metadata": namespace})
+    both.start_operator()
+
+
+def delete_later(body: Json) -> Json:
+    """The object as a deletion leaves it that something holds up."""
+    return {**body, "metadata": {**body["metadata"], "deletionTimestamp": "2026-11-22T03:00:00Z"}}
 
 
 def first(both: Both, method: str, meanwhile: Callable[[], Awaitable[Any]]) -> None:
@@ -109,10 +123,7 @@ async def test_a_refusal_by_the_operator_gives_the_slot_back(both: Both, seen: b
 
 async def test_one_in_a_namespace_that_is_anothers_by_now_gives_its_slot_back(both: Both) -> None:
     run_id = await both.post()
-    both.tenancy = TenancyMode.NAMESPACE_PER_ORGANIZATION
-    namespace = {"name": "default", "namespace": "", "labels": {"pipelines.dev/org": "globex"}}
-    both.kubernetes.put("namespaces", {"metadata": namespace})
-    both.start_operator()
+    becomes_globexs(both)
     await both.operate()
     assert both.held() == [run_id]  # the record isn't touched for an object in another's namespace
     both.pass_time(61)
@@ -122,6 +133,40 @@ async def test_one_in_a_namespace_that_is_anothers_by_now_gives_its_slot_back(bo
     assert stored.error_message == both.objects()[0]["status"]["message"]
     assert "expected globex, as namespace default names it" in str(stored.error_message)
     assert both.held() == []
+
+
+async def test_one_cancelled_in_a_namespace_that_is_anothers_by_now_gives_its_slot_back(both: Both) -> None:
+    run_id = await both.post()
+    becomes_globexs(both)
+    await both.cancel(run_id)
+    await both.operate()
+    assert (both.stored(run_id).phase, both.stored(run_id).object_uid) == (Phase.PENDING, None)
+    both.pass_time(61)
+    await both.healing.round()
+    assert (both.stored(run_id).phase, both.stored(run_id).object_uid) == (Phase.FAILED, None)
+    assert both.held() == []
+
+
+@pytest.mark.parametrize("end", ["cancelled", "being deleted"])
+async def test_a_strangers_object_that_ends_before_it_began_takes_nothing_of_the_run_it_names(
+    both: Both, end: str
+) -> None:
+    run_id = await reserved(both)
+    becomes_globexs(both)
+    uid = both.apply("forged", runId=run_id, cancel=end == "cancelled")
+    if end == "being deleted":  # with a finalizer of the stranger's, or in the foreground
+        both.kubernetes.put(names.RUNS, delete_later(both.run("forged")))
+    await both.reconcile(uid)
+    assert (both.status("forged")["phase"], both.status("forged")["conditions"][0]["reason"]) == (
+        "Failed",
+        "WrongNamespace",
+    )
+    assert (both.stored(run_id).phase, both.stored(run_id).object_uid) == (Phase.PENDING, None)
+    assert both.held() == [run_id]
+    assert both.ledger.usage("acme").day_used == 1
+    both.kubernetes.remove(names.RUNS, "default", "forged")
+    await both.reconcile(uid)
+    assert both.held() == both.live() == [run_id]
 
 
 async def test_another_object_that_claims_its_id_gets_nothing(both: Both) -> None:
