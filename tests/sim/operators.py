@@ -101,12 +101,15 @@ class Operators:
         self._made = 0
         self.instances: list[Instance] = []
         self.buried: list[Process] = []
+        # When the newest process was started.
+        self.begun_at = 0.0
 
     async def keep_one(self) -> None:
         """Start one; start it again whenever it ends."""
         world, random = self._world, self._world.random
         while True:
             self._made += 1
+            self.begun_at = world.loop.time()
             instance = Instance(world, f"operator-{self._made}", with_lease=world.dials.with_lease)
             self.instances.append(instance)
             instance.process.doomed_by_giving_up = world.chaos.on and random.random() < 0.15 * world.dials.kills

@@ -60,8 +60,11 @@ async def _happen(world: World) -> None:
         if not ending.unsettled(world):
             break
         await asyncio.sleep(_LOOK)
-    # Two rounds of the sweep find whatever no event has told of.
-    await asyncio.sleep(ending.TWO_ROUNDS)
+    # Two rounds of the sweep find whatever no event has told of; a process that begins meanwhile has two of its own.
+    until = world.loop.time() + ending.TWO_ROUNDS
+    while (left := until - world.loop.time()) > 0:
+        await asyncio.sleep(left)
+        until = max(until, world.operators.begun_at + ending.TWO_ROUNDS)
     ending.check(world)
 
 
