@@ -6,6 +6,7 @@ from datetime import datetime
 import structlog
 
 from pipeline_core import identifiers
+from pipeline_core.admission.tenancy import WrongNamespaceError
 from pipeline_core.errors import PipelinesError
 from pipeline_core.lifecycle.actions import Finish
 from pipeline_core.lifecycle.observed import Run
@@ -18,6 +19,7 @@ from pipeline_operator import metrics, status
 from pipeline_operator.cache import Cache
 from pipeline_operator.events import Events
 from pipeline_operator.final_records import end_record
+from pipeline_operator.tenancy import Tenancy
 from pipeline_operator.writer import StatusWriter
 
 _log = structlog.get_logger(__name__)
@@ -51,6 +53,7 @@ class Ending:
         self,
         records: RunRecords,
         cache: Cache,
+        tenancy: Tenancy,
         writer: StatusWriter,
         events: Events,
         now: Callable[[], datetime],
@@ -58,6 +61,7 @@ class Ending:
     ) -> None:
         self._records = records
         self._cache = cache
+        self._tenancy = tenancy
         self._slot_freed = slot_freed
         self._writer = writer
         self._events = events
@@ -66,7 +70,8 @@ class Ending:
     async def finish(self, run: Run, finish: Finish, *, refusal: str | None = None, frees: bool = True) -> None:
         """End the run; `refusal` is the reason for which it isn't admitted, where it ends by that.
 
-        It gives its slot back with that if this `frees` it: none of its pods is alive.
+        It gives its slot back with that if this `frees` it: none of its pods is alive. Raises KubeUnavailableError or
+        KubeError where the namespace of a run that isn't recorded can't be read, so that it has to wait.
         """
         try:
             stored = await self._record(run, finish, refusal, frees)
@@ -74,9 +79,11 @@ class Ending:
             # The run ends before it was begun (cancelled at once, refused), or its record was lost with a restore; or
             # the record was begun before there was an object, by the bridge, and isn't bound to it yet.
             try:
+                # Not every run that ends was asked for this before: one cancelled at once was never admitted.
+                await self._tenancy.check(run)
                 await self._records.begin(new_record(run, dict(run.spec.parameters), job_name=run.status.job_name))
                 stored = await self._record(run, finish, refusal, frees)
-            except RunIdTakenError as error:
+            except (RunIdTakenError, WrongNamespaceError) as error:
                 await self.refuse_without_record(run, error)
                 return
         self._cache.get(run.uid).holds_slot = not frees

@@ -130,7 +130,8 @@ class Operator:
         self.room = room = WaitingRoom(ledger, self.cache, add, self._knows_all, clock, call=add_first)
         self.sweep = Sweep(cluster, self.cache, self.queue, records, self.namespaces, room.__contains__)
         self.healing = Healing(cluster, self.cache, ledger, now, room)
-        ending = Ending(records, self.cache, writer, events, now, room.slot_freed)
+        tenancy = Tenancy(cluster, settings.tenancy, clock)
+        ending = Ending(records, self.cache, tenancy, writer, events, now, room.slot_freed)
         key = settings.progress_key.get_secret_value()
         accepts = bool(settings.progress_url and key)
         self.receiver = ProgressReceiver(key, self._accept_message, now, self._leads) if accepts else None
@@ -138,7 +139,7 @@ class Operator:
             cluster,
             self.cache,
             records,
-            Admission(self.catalog, facts, settings.env, Tenancy(cluster, settings.tenancy, clock)),
+            Admission(self.catalog, facts, settings.env, tenancy),
             Slots(ledger, self.cache, self.healing, room),
             Queueing(room, records, ending, writer, events, now),
             ending,

@@ -175,6 +175,8 @@ class Oracle:
         for run_id, uid in alive.items():
             if self._outlives_its_slot(self._world.truth.runs[uid]):
                 self.violated("no pod lives without its slot", uid, run_id)
+        # Its slot was given back while its Job was on its way, which nobody can call back, nor could have known of.
+        alive = {run_id: uid for run_id, uid in alive.items() if self._is_early(self._world.truth.runs[uid])}
         rows = [ledger[run_id] for run_id in alive if run_id in ledger]
         last = max((row.reserved_at for row in rows), default=BEGINNING)
         limit = self._world.tenants.limit_at(org, (last - BEGINNING).total_seconds())
@@ -185,9 +187,12 @@ class Oracle:
     def _outlives_its_slot(self, run: RunTruth) -> bool:
         """Whether a pod lives whose run holds no slot; but for one whose Job was on its way when the run ended."""
         row = self._world.ledger.rows.get(run.run_id)
+        return self._is_early(run) and (row is None or not row.held)
+
+    def _is_early(self, run: RunTruth) -> bool:
+        """Whether a pod lives that was made before the run's end."""
         ended = min(self.ended.get(run.uid, float("inf")), run.removed or float("inf"))
-        early = any(pod.ended is None and pod.gone is None and pod.made < ended for pod in run.pods.values())
-        return early and (row is None or not row.held)
+        return any(pod.ended is None and pod.gone is None and pod.made < ended for pod in run.pods.values())
 
     def _run_changed(self, change: Change) -> None:
         uid = change.body["metadata"]["uid"]

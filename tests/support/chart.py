@@ -14,6 +14,8 @@ ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts" / "pipelines"
 NAMESPACE = "etl"
 
+# What has to be said where charts are rendered without a cluster.
+_WITHOUT_CLUSTER: Mapping[str, Any] = {"bridge": {"pepper": {"allowEphemeral": True}}}
 # The least that an installation has to say.
 REQUIRED: Mapping[str, Any] = {
     "env": "dev",
@@ -99,9 +101,8 @@ def _template(values: Mapping[str, Any], release: str) -> subprocess.CompletedPr
     command = [program("helm"), "template", release, str(CHART), "--namespace", NAMESPACE, "--values", "-"]
     # without the user's own helm settings, and without a cluster
     environment = {"HOME": "/nonexistent", "KUBECONFIG": "/dev/null"}
-    return subprocess.run(
-        command, input=json.dumps(values), env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
+    said = json.dumps(merged(_WITHOUT_CLUSTER, values))
+    return subprocess.run(command, input=said, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
 def _id(manifest: Manifest) -> str:

@@ -22,11 +22,12 @@ seccompProfile:
   type: RuntimeDefault
 {{- end -}}
 
-{{/* An HTTP probe; it names a host only where the server listens on loopback, since restricted namespaces refuse it. */}}
+{{/* An HTTP probe, of the port `http` where no other is named; it names a host only where the server listens on
+     loopback, since restricted namespaces refuse it. */}}
 {{- define "pipelines.httpProbe" -}}
 httpGet:
   path: {{ .path }}
-  port: http
+  port: {{ .port | default "http" }}
   {{- if .root.Values.hostNetwork }}
   host: 127.0.0.1
   {{- end }}

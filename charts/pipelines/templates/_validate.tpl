@@ -62,6 +62,14 @@
 {{- end -}}
 {{- end -}}
 
+{{/* Whether a cluster answers what is looked up. The release's namespace can be read with rights in it alone, but isn't
+     there yet with --create-namespace, which takes rights to all namespaces. */}}
+{{- define "pipelines.hasCluster" -}}
+{{- if or (lookup "v1" "Namespace" "" .Release.Namespace) (lookup "v1" "Namespace" "" "default") -}}
+true
+{{- end -}}
+{{- end -}}
+
 {{/* The same for the bridge's values, where it is enabled. */}}
 {{- define "pipelines.validateBridge" -}}
 {{- $bridge := .Values.bridge -}}
@@ -85,5 +93,9 @@
 {{- end -}}
 {{- if and $bridge.httpRoute.enabled (not $bridge.httpRoute.parentRefs) -}}
 {{- fail "bridge.httpRoute.parentRefs: name the Gateway, such as --set bridge.httpRoute.parentRefs[0].name=public, with bridge.httpRoute.enabled=true" -}}
+{{- end -}}
+{{- $pepper := $bridge.pepper -}}
+{{- if not (or $pepper.existingSecret $pepper.allowEphemeral (include "pipelines.hasCluster" .)) -}}
+{{- fail (printf "bridge.pepper.existingSecret: name a Secret that holds the pepper of API keys, since no cluster can be asked for the one that is there (helm template, Argo CD, --dry-run=client), and with a new one every key becomes invalid. Where there is none yet, make it: openssl rand -hex 32 | kubectl create secret generic pipelines-pepper --namespace %s --from-file=%s=/dev/stdin. Or set bridge.pepper.allowEphemeral=true for a preview, with a pepper that changes at each rendering" .Release.Namespace $pepper.existingSecretKey) -}}
 {{- end -}}
 {{- end -}}

@@ -5,10 +5,25 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+import yaml
+from starlette.routing import Mount, Route
 
+from pipeline_bridge import main
+from pipeline_bridge.app import BridgeApp
 from pipeline_bridge.settings import BridgeSettings
 from pipeline_core.admission.tenancy import TenancyMode
-from support.chart import LOCAL, NAMESPACE, REQUIRED, Manifest, Rendering, environment, merged, render
+from support.chart import (
+    CHART,
+    LOCAL,
+    NAMESPACE,
+    REQUIRED,
+    Manifest,
+    Rendering,
+    environment,
+    merged,
+    render,
+    render_error,
+)
 
 pytestmark = pytest.mark.e2e
 
@@ -140,7 +155,16 @@ def test_it_waits_for_its_tables_and_sees_the_operators_catalog(required: Render
     (container,) = spec["containers"]
     assert container["command"] == ["python3", "-m", "pipeline_bridge"]
     assert container["image"] == operator["containers"][0]["image"]
-    assert spec["terminationGracePeriodSeconds"] == 30
+
+
+def test_proxies_have_time_to_hear_that_a_pod_goes(required: Rendering) -> None:
+    spec = required.pods[NAME]["spec"]
+    (container,) = spec["containers"]
+    assert container["lifecycle"] == {"preStop": {"sleep": {"seconds": 5}}}
+    # The kubelet's patience begins with preStop, and the process has its own way to end before it is over.
+    assert spec["terminationGracePeriodSeconds"] >= 5 + main._END_SECONDS + 5
+    (local,) = render(LOCAL).pods[NAME]["spec"]["containers"]
+    assert "lifecycle" not in local, "without a Service nobody has to hear"
 
 
 def test_probes_and_ports(required: Rendering) -> None:
@@ -148,9 +172,9 @@ def test_probes_and_ports(required: Rendering) -> None:
     assert {port["name"]: port["containerPort"] for port in container["ports"]} == {"http": 8001, "metrics": 8002}
     paths = {probe: container[probe]["httpGet"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")}
     assert paths == {
-        "startupProbe": {"path": "/healthz", "port": "http"},
-        "livenessProbe": {"path": "/healthz", "port": "http"},
-        "readinessProbe": {"path": "/readyz", "port": "http"},
+        "startupProbe": {"path": "/healthz", "port": "metrics"},
+        "livenessProbe": {"path": "/healthz", "port": "metrics"},
+        "readinessProbe": {"path": "/readyz", "port": "metrics"},
     }
     service = required.get("Service", NAME)
     assert service["spec"]["ports"] == [{"name": "http", "port": 8001, "targetPort": "http"}], (
@@ -180,17 +204,47 @@ def test_every_way_to_it() -> None:
     assert (spec["ingressClassName"], spec["tls"]) == ("nginx", WAYS["ingress"]["tls"])
     assert [rule["host"] for rule in spec["rules"]] == WAYS["ingress"]["hosts"]
     for rule in spec["rules"]:
-        backend = {"service": {"name": NAME, "port": {"name": "http"}}}
-        assert rule["http"]["paths"] == [{"path": "/", "pathType": "Prefix", "backend": backend}]
+        for way in rule["http"]["paths"]:
+            assert way["backend"] == {"service": {"name": NAME, "port": {"name": "http"}}}
 
     route = rendering.get("HTTPRoute", NAME)
     assert route["apiVersion"] == "gateway.networking.k8s.io/v1"
-    assert route["spec"] == {
-        "parentRefs": [{"name": "public"}],
-        "hostnames": ["a.example.com"],
-        "rules": [{"backendRefs": [{"name": NAME, "port": 8001}]}],
-    }
+    (rule,) = route["spec"].pop("rules")
+    assert route["spec"] == {"parentRefs": [{"name": "public"}], "hostnames": ["a.example.com"]}
+    assert rule["backendRefs"] == [{"name": NAME, "port": 8001}]
+    assert len(rule["matches"]) <= 8, "what a Gateway API of version 1.0 takes"
     assert rendering.get("PodDisruptionBudget", NAME)["spec"]["maxUnavailable"] == 1
+
+
+def ways_from_outside() -> dict[str, list[tuple[str, bool]]]:
+    """The paths that each way in leads to it by, and whether a path is meant with all that is below it."""
+    rendering = bridge(WAYS)
+    by_ingress = rendering.get("Ingress", NAME)["spec"]["rules"][0]["http"]["paths"]
+    (rule,) = rendering.get("HTTPRoute", NAME)["spec"]["rules"]
+    return {
+        "Ingress": [(way["path"], {"Prefix": True, "Exact": False}[way["pathType"]]) for way in by_ingress],
+        "HTTPRoute": [
+            (match["path"]["value"], {"PathPrefix": True, "Exact": False}[match["path"]["type"]])
+            for match in rule["matches"]
+        ],
+    }
+
+
+def test_every_endpoint_is_reached_from_outside_and_no_probe_is() -> None:
+    served = {route.path for route in BridgeApp().routes if isinstance(route, Route | Mount)}
+    internal = {"/healthz", "/readyz", "/metrics"}
+    pages = {path for path in served if path.startswith("/docs")} | {"/openapi.json"}
+    endpoints = served - internal - pages
+    assert endpoints, "nothing would be asked"
+    public = endpoints | {f"/api/v1{path}" for path in endpoints} | pages
+    private = internal | {f"/api/v1{path}" for path in internal} | {"/", "/api", "/docsx", "/openapi.json/x"}
+    for kind, ways in ways_from_outside().items():
+
+        def leads(path: str, ways: list[tuple[str, bool]] = ways) -> bool:
+            return any(path == way or (below and path.startswith(f"{way}/")) for way, below in ways)
+
+        assert {path for path in public if not leads(path)} == set(), kind
+        assert {path for path in private if leads(path)} == set(), kind
 
 
 def test_an_ingress_for_any_host() -> None:
@@ -259,8 +313,20 @@ def test_who_may_say_whom_a_run_is_for() -> None:
     assert "== variables.bridge && object.spec.createdBy.matches('^key:[a-z0-9]{16}$')" in rule["expression"]
 
 
-def test_helm_test_asks_whether_it_is_ready(required: Rendering) -> None:
-    url = f"http://{NAME}.{NAMESPACE}.svc:8001/readyz"
+def test_without_a_cluster_no_pepper_is_made_unless_that_is_wished_for() -> None:
+    for asked in (REQUIRED, LOCAL):
+        error = render_error(merged(asked, {"bridge": {"pepper": {"allowEphemeral": False}}}))
+        assert "bridge.pepper.existingSecret: name a Secret" in error
+        assert f"create secret generic pipelines-pepper --namespace {NAMESPACE} --from-file=pepper=/dev/stdin" in error
+        assert "bridge.pepper.allowEphemeral=true" in error
+    named = bridge({"pepper": {"allowEphemeral": False, "existingSecret": "keys", "existingSecretKey": "p"}})
+    assert not [secret for secret in named.of_kind("Secret") if secret["metadata"]["name"] == NAME]
+    assert bridge({"enabled": False, "pepper": {"allowEphemeral": False}}).objects
+    assert yaml.safe_load((CHART / "values.yaml").read_text())["bridge"]["pepper"]["allowEphemeral"] is False
+
+
+def test_helm_test_asks_as_a_caller_does(required: Rendering) -> None:
+    url = f"http://{NAME}.{NAMESPACE}.svc:8001/api/v1/validator/pipelines"
     assert url in required.get("Pod", "pipelines-test")["spec"]["containers"][0]["command"]
 
 
