@@ -54,13 +54,14 @@ class Gate:
         state = request.scope["state"]
         key = await self._authenticate(request)
         state["key_id"], state["org"] = key.key_id, key.org_slug
+        # First, so that what is refused below is limited as well.
+        await self._limit(state, key)
         named = request.scope["path_params"].get("org", key.org_slug)
         if named != key.org_slug:
             raise Problem(403, "OtherOrganization", f"The key isn't one of organization {shorten(named)}")
         if not allows(key.scopes, scope):
             has = ", ".join(sorted(key.scopes)) or "none"
             raise Problem(403, "ScopeMissing", f"This needs a key with the scope {scope.value!r}; the key has: {has}")
-        await self._limit(state, key)
         self.uses.note(key.key_id)
         return Principal(key.key_id, key.org_slug, key.scopes)
 

@@ -6,14 +6,37 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
+from fastapi import Request
+
+from pipeline_bridge.paths import PREFIX
 from pipeline_bridge.problems import Problem
+from pipeline_bridge.refused_fields import invalid_fields
 from pipeline_core.errors import ParametersInvalidError
 from pipeline_core.wording import join_problems, shorten
 
-API_PREFIX = "/api/v1"
-
+_JSON = "application/json"
 # Longer ones are no integers of 64 bits, and Python takes its time over very long ones.
 _INTEGER_CHARACTERS = 20
+
+
+async def body_of(request: Request) -> bytes:
+    """The request's body. Raises Problem 415 where there is one that says to be anything else than JSON."""
+    raw = await request.body()
+    if raw.strip():
+        for given in request.headers.getlist("Content-Type"):
+            if given.partition(";")[0].strip().lower() != _JSON:
+                detail = f"Content-Type: {shorten(given)}, expected {_JSON}"
+                raise Problem(415, "UnsupportedMediaType", detail, headers={"Accept": _JSON})
+    return raw
+
+
+async def refuse_fields(request: Request) -> None:
+    """Of an endpoint that takes no fields: no body, or an empty object. Raises Problem 400, 415, or 422 for each field.
+
+    A misplaced field isn't passed over as if it had been done.
+    """
+    if fields := read_object(await body_of(request)):
+        raise invalid_fields([{"field": name, "expected": "no such field"} for name in fields])
 
 
 def read_object(raw: bytes) -> dict[str, Any]:
@@ -55,7 +78,7 @@ def read_parameters(raw: bytes) -> dict[str, str | int | bool]:
 def fingerprint(method: str, path: str, body: Mapping[str, Any]) -> bytes:
     """What two requests have in common that ask for the same: their method, path and body, however it is written."""
     canonical = json.dumps(body, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256("\n".join((method, path.removeprefix(API_PREFIX), canonical)).encode()).digest()
+    return hashlib.sha256("\n".join((method, path.removeprefix(PREFIX), canonical)).encode()).digest()
 
 
 def _invalid(what: str) -> Problem:

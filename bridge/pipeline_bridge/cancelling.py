@@ -5,7 +5,7 @@ from typing import NamedTuple
 from pipeline_bridge.auth import Principal
 from pipeline_bridge.parts import Parts
 from pipeline_bridge.problems import Problem
-from pipeline_bridge.run_objects import Trace, build_run, object_parameters
+from pipeline_bridge.run_objects import Trace, build_run, is_object_of, object_parameters
 from pipeline_core import identifiers
 from pipeline_core.kube.api import Json, KubeError
 from pipeline_core.lifecycle.phases import Phase
@@ -58,16 +58,32 @@ class Cancelling:
     async def _patch(self, run: StoredRun) -> Json | None:
         """The run's object, asked to cancel; None where it isn't there."""
         namespace, name = run.object_namespace or "", run.object_name or ""
+        uid = run.object_uid or await self._uid_of(run)
+        if uid is None:
+            return None
         try:
-            return await self._parts.cluster.cancel_run(namespace, name, run.object_uid)
+            return await self._parts.cluster.cancel_run(namespace, name, uid)
         except KubeError as error:
             if error.status == 404:
                 return None
-            if error.status in _OTHER_UID and run.object_uid is not None:
+            if error.status in _OTHER_UID:
                 there = await self._parts.cluster.get_run(namespace, name)
-                if there is None or there["metadata"]["uid"] != run.object_uid:
+                if there is None or there["metadata"]["uid"] != uid:
                     return None  # another object has taken the name
             raise
+
+    async def _uid_of(self, run: StoredRun) -> str | None:
+        """The UID of the object that the operator hasn't seen yet; None where it isn't made.
+
+        Raises KubeError 409 where the name is another object's: then it never will be, and healing ends the run.
+        """
+        there = await self._parts.cluster.get_run(run.object_namespace or "", run.object_name or "")
+        if there is None:
+            return None
+        if not is_object_of(there, run):
+            raise KubeError(409, "Conflict", f"another object has the name of the PipelineRun of {run.run_id}")
+        uid: str = there["metadata"]["uid"]
+        return uid
 
     async def _make_cancelled(self, run: StoredRun, trace: Trace) -> bool:
         """Make the object that nobody has made, cancelled; False where somebody has made it meanwhile.

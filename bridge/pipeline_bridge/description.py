@@ -8,12 +8,10 @@ from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
 
 from pipeline_bridge.auth import SCHEME, RequiredScope
+from pipeline_bridge.paths import PREFIX
 from pipeline_bridge.problem_examples import SCHEMA
 from pipeline_bridge.problems import responses
 from pipeline_core import __version__
-
-# Every endpoint is there with and without it; the description names the first.
-PREFIX = "/api/v1"
 
 _DESCRIPTION = """\
 Starts pipelines, tells how their runs stand, and keeps schedules. A run asked for here is the run that `kubectl apply`

@@ -6,18 +6,17 @@ import os
 import signal
 import sys
 import threading
-from contextlib import closing
-from http.server import HTTPServer
+from contextlib import closing, suppress
 
 import structlog
 import uvloop
-from prometheus_client import start_http_server
 from pydantic import ValidationError
 
 from pipeline_bridge.app import make_app
 from pipeline_bridge.cluster import BridgeCluster
 from pipeline_bridge.parts import Parts
 from pipeline_bridge.placement import Placement
+from pipeline_bridge.probes import Heartbeat, Probes
 from pipeline_bridge.server import BridgeServer
 from pipeline_bridge.settings import BridgeSettings
 from pipeline_core import process_metrics
@@ -57,8 +56,7 @@ async def bridge(settings: BridgeSettings, database: DatabaseSettings) -> None:
             cluster=cluster,
             placement=Placement(cluster, settings),
         )
-        with closing(_Metrics(settings.http_host, settings.metrics_port)):
-            await serve(parts)
+        await serve(parts)
     finally:
         await engine.dispose()
         await api.close()
@@ -66,7 +64,10 @@ async def bridge(settings: BridgeSettings, database: DatabaseSettings) -> None:
 
 async def serve(parts: Parts) -> None:
     """Serve the application until a signal comes; streams end by `parts.stopping`, other requests are answered."""
-    server = BridgeServer(make_app(parts), parts.settings.http_host, parts.settings.http_port)
+    settings, app, heartbeat = parts.settings, make_app(parts), Heartbeat()
+    server = BridgeServer(
+        app, settings.http_host, settings.http_port, connections_each=settings.max_connections_per_address
+    )
 
     def stop() -> None:
         _log.info("stops")
@@ -79,20 +80,15 @@ async def serve(parts: Parts) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop)
-    await server.serve()
-
-
-class _Metrics:
-    """/metrics, on a port of its own that no proxy leads to, and in a thread."""
-
-    def __init__(self, host: str, port: int) -> None:
-        self._server: HTTPServer
-        self._server, self._thread = start_http_server(port, host)
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+    ready = app.state.readiness.wrong
+    with closing(Probes(settings.http_host, settings.metrics_port, healthy=heartbeat.wrong, ready=ready)):
+        beating = asyncio.create_task(heartbeat.beat_forever())
+        try:
+            await server.serve()
+        finally:
+            beating.cancel()
+            with suppress(asyncio.CancelledError):
+                await beating
 
 
 def _collect_seldom() -> None:

@@ -14,6 +14,7 @@ REQUEST_SECONDS = Histogram(
 )
 REJECTIONS = Counter("pipelines_bridge_rejections_total", "Refusals, by the reason of the problem.", ["reason"])
 OPEN_STREAMS = Gauge("pipelines_bridge_open_streams", "Streams of events and of logs that are being served.")
+REFUSED_CONNECTIONS = Counter("pipelines_bridge_refused_connections_total", "Connections closed as too many.")
 READY = Gauge("pipelines_bridge_ready", "Whether this process takes requests.")
 
 # To look a series up takes as long as the rest of the middleware; their number is bounded, as labels are.

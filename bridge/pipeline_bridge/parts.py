@@ -10,6 +10,7 @@ from fastapi import Request
 from pipeline_bridge.cluster import BridgeCluster
 from pipeline_bridge.placement import Placement
 from pipeline_bridge.settings import BridgeSettings
+from pipeline_bridge.stale_slots import StaleSlots
 from pipeline_core.catalog import CatalogWatcher
 from pipeline_core.store.api_keys import ApiKeys
 from pipeline_core.store.facts import AdmissionFacts
@@ -38,6 +39,10 @@ class Parts:
     placement: Placement
     now: Callable[[], datetime] = now
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    stale_slots: StaleSlots = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stale_slots", StaleSlots(self.ledger, self.cluster, self.now))
 
 
 def parts(request: Request) -> Parts:

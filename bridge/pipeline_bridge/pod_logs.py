@@ -18,6 +18,8 @@ from pipeline_core.store.errors import StoreUnavailableError
 from pipeline_core.store.views import RunStatus
 
 POLL_SECONDS = 1.0
+# From one list of the pods to the next where the record says nothing new of the run.
+LIST_SECONDS = 5.0
 # For so long Kubernetes and PostgreSQL may be away while a stream goes on.
 PATIENCE_SECONDS = 60.0
 
@@ -35,6 +37,7 @@ class RunLogs:
         read_status: Callable[[], Awaitable[RunStatus | None]],
         *,
         poll_seconds: float = POLL_SECONDS,
+        list_seconds: float = LIST_SECONDS,
         patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
         self._cluster = cluster
@@ -42,9 +45,12 @@ class RunLogs:
         self._run_id = run_id
         self._read_status = read_status
         self._poll_seconds = poll_seconds
+        self._list_seconds = list_seconds
         self._patience_seconds = patience_seconds
         self._lines: dict[str, StampedLines] = {}  # by the pod's UID
         self._over: set[str] = set()
+        self._listed_at = float("-inf")
+        self._listed_for: int | None = None  # the record's revision
 
     async def attempts(self) -> list[Json]:
         """The run's pods whose container has started, in the order of their creation."""
@@ -62,7 +68,7 @@ class RunLogs:
             try:
                 # In this order: no attempt begins after a run has ended.
                 status = await self._read_status()
-                attempts = await self.attempts()
+                attempts = await self._new_attempts(status) if follow else await self.attempts()
                 if tail is not None and not self._lines:
                     self._over.update(pod["metadata"]["uid"] for pod in attempts[:-1])
                 for pod in attempts:
@@ -79,6 +85,21 @@ class RunLogs:
                 if not follow or ((status is None or status.phase.is_final) and is_read):
                     return
             await tick(self._poll_seconds)
+
+    async def _new_attempts(self, status: RunStatus | None) -> list[Json]:
+        """The attempts; none where none can be new, since a list of pods costs the API server more than a status us."""
+        if not self._may_be_new(status):
+            return []
+        attempts = await self.attempts()
+        self._listed_at, self._listed_for = _time(), None if status is None else status.revision
+        return attempts
+
+    def _may_be_new(self, status: RunStatus | None) -> bool:
+        if status is None or status.phase.is_final or self._lines.keys() - self._over:
+            return True  # to see whether all is read, or whether the container of what broke off still runs
+        if status.started_at is None:
+            return False  # no container has started
+        return status.revision != self._listed_for or _time() - self._listed_at >= self._list_seconds
 
     async def _attempt(self, pod: Json, follow: bool, tail: int | None) -> AsyncGenerator[bytes, None]:
         """What is new of an attempt, as far as it can be read in one go."""

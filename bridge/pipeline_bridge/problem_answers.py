@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match, Route
+from starlette.staticfiles import StaticFiles
 
 from pipeline_bridge import metrics
 from pipeline_bridge.problems import MEDIA_TYPE, Problem, problem_of
@@ -79,6 +80,8 @@ def _of_http(request: Request, error: Exception) -> Problem:
 
 def _methods_at(request: Request) -> list[str]:
     """All methods of the path; the router names those of one endpoint."""
+    if isinstance(request.scope.get("endpoint"), StaticFiles):
+        return ["GET", "HEAD"]
     return sorted(
         {
             method

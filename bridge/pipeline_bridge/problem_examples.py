@@ -33,6 +33,7 @@ SCHEMA: dict[str, Any] = {
                 },
             },
         },
+        "more_errors": {"type": "integer", "description": "How many more fields are wrong than `errors` has."},
         "limit": {
             "type": "object",
             "description": "The limit of the plan that is reached.",
@@ -82,8 +83,10 @@ EXAMPLES: Mapping[int, tuple[Example, ...]] = {
         Example("OrganizationNotFound", "Organization not found: acme"),
     ),
     404: (
-        Example("PipelineNotFound", "Pipeline not found: gcp/cost/invoices"),
-        Example("UnknownProvider", "Unknown provider: gcq"),
+        Example(
+            "PipelineNotFound", "Pipeline not found: gcp/cost/invoices", title="Pipeline not found: gcp/cost/invoices"
+        ),
+        Example("UnknownProvider", "Unknown provider: gcq", title="Unknown provider: gcq"),
         Example("RunNotFound", "Run not found: run_0f8c1e5b7a924d06b3d1c2a4e6f80917", instance=_RUN),
         Example(
             "LogsGone",
@@ -94,7 +97,7 @@ EXAMPLES: Mapping[int, tuple[Example, ...]] = {
         Example("ScheduleNotFound", "Schedule not found: sch_5a0c3e1f9b7d4e26a8c4f0d2b6e81357", instance=_SCHEDULE),
     ),
     409: (
-        Example("IntegrationNotActive", "gcp integration not active"),
+        Example("IntegrationNotActive", "gcp integration not active", title="gcp integration not active"),
         Example("TemplateInvalid", "the integration has no setting 'billing_project_id'"),
         Example(
             "NoNamespace",
@@ -119,6 +122,7 @@ EXAMPLES: Mapping[int, tuple[Example, ...]] = {
         ),
     ),
     413: (Example("BodyTooLarge", "The body has more than 65536 bytes"),),
+    415: (Example("UnsupportedMediaType", "Content-Type: 'text/plain', expected application/json"),),
     422: (
         Example(
             "RequestInvalid",

@@ -30,13 +30,18 @@ _STATUS = {
     "MonthlyLimitReached": 429,
     "ConcurrentLimitReached": 429,
 }
+# Whose sentence in the specification's table of errors is the title, with a name or a status in it.
+_TITLED_BY_THEIR_MESSAGE = frozenset({"UnknownProvider", "PipelineNotFound", "IntegrationNotActive"})
+# Of a title's words, those that aren't written small.
+_NAMES = {"kubernetes": "Kubernetes", "json": "JSON"}
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z][a-z]*")
 # What role-based access control says; admission speaks of the object instead.
 _NOT_ALLOWED_TO_US = re.compile(r'User ".*" cannot ')
 
 
 class Problem(Exception):  # noqa: N818 - the standard's own word
-    """A refusal. `reason` is CamelCase; `type` and, where none is given, `title` follow from it.
+    """A refusal. `reason` is CamelCase; `type` and, where none is given, `title` follow from it. A reason has one title
+    (RFC 9457, 3.1.3), but for those of the specification's table.
 
     `members` are added to the body, `headers` to the answer.
     """
@@ -79,7 +84,8 @@ def type_of(reason: str) -> str:
 
 def title_of(reason: str) -> str:
     """`Run not found` for RunNotFound."""
-    return " ".join(word if word.isupper() else word.lower() for word in _WORDS.findall(reason)).capitalize()
+    text = " ".join(word if word.isupper() else word.lower() for word in _WORDS.findall(reason)).capitalize()
+    return " ".join(_NAMES.get(word.lower(), word) for word in text.split())
 
 
 def problem_of(error: PipelinesError | KubeError | KubeUnavailableError) -> Problem:
@@ -100,7 +106,8 @@ def problem_of(error: PipelinesError | KubeError | KubeUnavailableError) -> Prob
         case KubeError():
             return _refused_by_kubernetes(error)
         case PipelinesError(reason=reason) if reason in _STATUS:
-            return Problem(_STATUS[reason], reason, str(error), title=error.title)
+            is_fixed = error.title != str(error) or reason in _TITLED_BY_THEIR_MESSAGE
+            return Problem(_STATUS[reason], reason, str(error), title=error.title if is_fixed else None)
     return Problem(500, "InternalError", "Something went wrong; the log has it under this request id")
 
 

@@ -1,13 +1,10 @@
 """What a request carries of its caller's own: the request id and the place in a trace, each only if well formed."""
 
 import random
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
-# W3C Trace Context: version, trace id, parent id, flags. The ids aren't all zeros, version ff doesn't exist.
-_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+from pipeline_core import tracing
 
 
 @dataclass(slots=True)
@@ -41,11 +38,14 @@ def context_of(headers: Iterable[tuple[bytes, bytes]]) -> RequestContext:
             has_body = body_bytes != 0
         elif name == b"transfer-encoding":
             has_body = True
-    if request_id is None or not _REQUEST_ID.fullmatch(request_id):
-        # Unique is enough, and costs no system call.
-        request_id = b"%032x" % random.getrandbits(128)
-    if traceparent is not None and not _TRACEPARENT.fullmatch(traceparent):
-        traceparent = None
     return RequestContext(
-        request_id.decode("ascii"), None if traceparent is None else traceparent.decode("ascii"), body_bytes, has_body
+        # Unique is enough, and costs no system call.
+        tracing.request_id(_text(request_id)) or f"{random.getrandbits(128):032x}",
+        tracing.traceparent(_text(traceparent)),
+        body_bytes,
+        has_body,
     )
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("latin-1")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from pipeline_core.errors import ParametersInvalidError
 from pipeline_core.kube import names
@@ -30,6 +31,22 @@ class Trace:
 
     request_id: str
     traceparent: str | None = None
+
+
+class _OfRun(Protocol):
+    """A record or a slot."""
+
+    @property
+    def run_id(self) -> str: ...
+
+    @property
+    def org_slug(self) -> str: ...
+
+
+def is_object_of(body: Json, run: _OfRun) -> bool:
+    """Whether the PipelineRun is the one that was made for this run: its name alone is anybody's to give."""
+    spec = body.get("spec") or {}
+    return (spec.get("runId"), spec.get("org")) == (run.run_id, run.org_slug)
 
 
 def object_parameters(parameters: Mapping[str, object]) -> dict[str, int | str]:

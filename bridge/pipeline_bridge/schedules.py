@@ -84,7 +84,7 @@ class Schedules:
                 return
             schedule = await self._again(schedule, schedule_id)
         detail = f"Schedule {schedule_id} was changed by others {_TRIES} times meanwhile; try again"
-        raise Problem(409, "Conflict", detail, title="Changed by others meanwhile")
+        raise Problem(409, "Conflict", detail)
 
     async def remove(self, org: str, schedule_id: str) -> None:
         """Delete the schedule; runs that it has made go on. Raises Problem 409 `ManagedByGitOps`."""

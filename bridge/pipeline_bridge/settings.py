@@ -40,6 +40,9 @@ class BridgeSettings(BaseSettings):
     key_cache_seconds: Annotated[float, Field(ge=0, le=300)] = 5.0
     # Streams of events and of logs that one process serves at a time.
     max_streams: Annotated[int, Field(ge=1)] = 200
+    # Open ones, of at most 2,200 in all. A proxy whose X-Forwarded-For is believed (FORWARDED_ALLOW_IPS) has no limit
+    # of its own; another one in front needs so many for all of its clients.
+    max_connections_per_address: Annotated[int, Field(ge=1)] = 500
     pod_namespace: Annotated[str, Field(validation_alias="POD_NAMESPACE")] = "default"
 
     @property

@@ -7,15 +7,16 @@ is for what a crash or a lost event left behind; the end of a run gives its slot
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import structlog
 
 from pipeline_core.errors import PipelinesError
 from pipeline_core.kube.api import Json, KubeError, KubeUnavailableError
-from pipeline_core.lifecycle.observed import is_at_rest
+from pipeline_core.lifecycle.observed import Run, is_at_rest
 from pipeline_core.store.quota.ledger import HeldSlot, QuotaLedger
+from pipeline_core.store.quota.looks import Looks
+from pipeline_core.store.quota.unmade import NEVER_MADE, YOUNG
 from pipeline_operator import metrics
 from pipeline_operator.cache import Cache
 from pipeline_operator.cluster import Cluster
@@ -28,26 +29,8 @@ _log = structlog.get_logger(__name__)
 _PAGE = 500
 _RETRY_SECONDS = 5.0
 _BETWEEN_QUESTIONS = 0.1
-# A slot this young is being used: its Job, or the object for it, is about to be made.
-_YOUNG = timedelta(seconds=60)
-# One organization's runs that are refused in a burst are reason for one look.
-_BETWEEN_LOOKS = timedelta(seconds=2)
 # The drift of the counters is asked for every so many rounds.
 _DRIFT_ROUNDS = 10
-_NEVER_MADE = "The PipelineRun that this run was asked for with was never made"
-
-
-@dataclass(slots=True)
-class _Look:
-    """The last look at an organization's slots: when, and whether it has freed any."""
-
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    at: datetime | None = None
-    freed: bool = False
-
-    def is_new(self, now: datetime) -> bool:
-        """Whether another would find the same."""
-        return self.at is not None and now < self.at + _BETWEEN_LOOKS
 
 
 class Healing:
@@ -66,7 +49,7 @@ class Healing:
         self._ledger = ledger
         self._now = now
         self._room = room
-        self._looks: dict[str, _Look] = {}
+        self._looks = Looks(self._heal_one, now)
         # Slots of which nothing can be known, in namespaces that this process has no rights in; said once of each.
         self._out_of_reach: set[str] = set()
 
@@ -96,19 +79,13 @@ class Healing:
         held = [slot.run_id async for slot in self._held() if not await self._heal(slot)]
         metrics.QUOTA_HELD.set(len(held))
         self._out_of_reach &= set(held)
-        self._looks = {org: look for org, look in self._looks.items() if look.is_new(self._now()) or look.lock.locked()}
 
     async def heal(self, org: str) -> bool:
         """Look at one organization's slots, as none is free; returns whether one is now.
 
         Raises StoreUnavailableError; where the API server doesn't answer, the slots are taken to be in use.
         """
-        look = self._looks.setdefault(org, _Look())
-        async with look.lock:  # who comes meanwhile waits for what is found
-            if not look.is_new(self._now()):
-                look.freed = await self._heal_one(org)
-                look.at = self._now()
-            return look.freed
+        return await self._looks(org)
 
     async def _heal_one(self, org: str) -> bool:
         try:
@@ -136,7 +113,7 @@ class Healing:
             return False
 
     async def _look(self, slot: HeldSlot) -> bool:
-        is_young = slot.age < _YOUNG
+        is_young = slot.age < YOUNG
         if slot.is_recorded and slot.object_uid is not None:
             known = self._cache.get(slot.object_uid).run
             is_over = slot.is_over or (known is not None and known.is_over)
@@ -191,15 +168,16 @@ class Healing:
     async def _end_unmade(self, slot: HeldSlot) -> bool:
         """End the run whose object whoever had asked for it died before making; its units are given back.
 
-        So does one whose object was refused without the record being touched (`Ending.refuse_without_record`).
+        So does one whose object was refused without the record being touched (`Ending.refuse_without_record`), and one
+        that never can be made, as another run's object has its name.
         """
-        message = _NEVER_MADE
+        message = NEVER_MADE
         if slot.object_namespace is not None and slot.object_name is not None:
             body = await self._get_run(slot.object_namespace, slot.object_name)
-            if body is not None:
-                if not parse_run(body).is_over:
+            if body is not None and _is_of(slot, run := parse_run(body)):
+                if not run.is_over:
                     return False  # it binds the run when it is seen
-                message = body["status"].get("message") or _NEVER_MADE
+                message = body["status"].get("message") or NEVER_MADE
         if not await self._ledger.end_unmade(slot, at=self._now(), message=message):
             return False  # it has been seen, or is being made
         metrics.QUOTA_HEALS.inc()
@@ -218,3 +196,8 @@ class Healing:
 
     async def _measure_drift(self) -> None:
         metrics.QUOTA_DRIFT.set(len(await self._ledger.drift()))
+
+
+def _is_of(slot: HeldSlot, run: Run) -> bool:
+    """Whether the object is of the run that holds the slot: its name alone is anybody's to give."""
+    return (run.run_id, run.spec.org) == (slot.run_id, slot.org_slug)

@@ -199,7 +199,7 @@ class Reconciler:
         self._events.tell(run, "Stopping", f"Deleted Job {job.name}: {action.message}")
 
     async def _release(self, run: Run, entry: Entry) -> None:
-        await self._ledger.release(run.run_id)
+        await self._ledger.release(run.run_id, object_uid=run.uid)
         # crash here: the next process finds a slot that is held no more, and nothing to do.
         entry.holds_slot = False
         self._room.slot_freed()

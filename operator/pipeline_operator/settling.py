@@ -136,7 +136,7 @@ class Settling:
         """Give the slot back of a run whose record is final, once nothing of it runs; returns when to look again."""
         if not is_at_rest(job, pods) and (again := await self._stop(vanished.namespace, job, pods)) is not None:
             return again
-        await self._ledger.release(vanished.run_id)
+        await self._ledger.release(vanished.run_id, object_uid=vanished.uid)
         self._slot_freed()
         return None
 

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -117,8 +117,11 @@ def test_it_serves_and_is_told_to_stop(bridge: BridgeProcess) -> None:
 
 def test_readiness_follows_the_api_server(bridge: BridgeProcess, api: NothingThere) -> None:
     api.is_away = True
-    assert until(bridge, 503).text.startswith("the Kubernetes API can't be reached: GET /apis/pipelines.dev/")
+    assert until(bridge, 503).text == "kubernetes\n"
+    assert "the Kubernetes API can't be reached: GET /apis/pipelines.dev/" in bridge.log.read_text()
     assert httpx.get(f"{bridge.url}/healthz").status_code == 200
+    probes = bridge.metrics_url.removesuffix("/metrics")
+    assert (httpx.get(f"{probes}/readyz").text, httpx.get(f"{probes}/healthz").text) == ("kubernetes\n", "ok\n")
     api.is_away = False
     until(bridge, 200)
     assert set(api.asked) == {"/apis/pipelines.dev/v1alpha1/namespaces/default/pipelineruns/pipelines-bridge-readiness"}
@@ -132,7 +135,7 @@ def test_it_is_not_ready_without_postgresql_and_says_so(api: NothingThere, tmp_p
     with bridge_process(environment(url, api, tmp_path), wait=False) as bridge:
         deadline = time.monotonic() + 30
         text = ""
-        while "PostgreSQL" not in text:
+        while "store" not in text:
             assert time.monotonic() < deadline, text
             try:
                 text = ready(bridge).text
@@ -142,7 +145,28 @@ def test_it_is_not_ready_without_postgresql_and_says_so(api: NothingThere, tmp_p
             f"{bridge.url}/pipelines/status/acme/run_1", headers={"X-API-Key": f"plk_{'a' * 16}_{'b' * 43}"}
         )
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+        assert "PostgreSQL" in bridge.log.read_text()
         assert "hunter2" not in bridge.log.read_text() + text + answer.text
+        assert str(port) not in text
+
+
+def test_clients_without_a_key_take_neither_the_process_nor_its_probes(
+    database_url: str, api: NothingThere, tmp_path: Path
+) -> None:
+    api.is_away = False
+    limit = {"PIPELINES_MAX_CONNECTIONS_PER_ADDRESS": "5"}
+    with bridge_process(environment(database_url, api, tmp_path) | limit) as bridge, ExitStack() as held:
+        peers = [held.enter_context(connection(bridge)) for _ in range(5)]
+        for peer in peers:
+            peer.sendall(b"GET /pipelines/history/a HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
+            assert peer.recv(1024).startswith(b"HTTP/1.1 401 ")
+        began = time.monotonic()
+        probes = bridge.metrics_url.removesuffix("/metrics")
+        assert httpx.get(f"{probes}/healthz").text == httpx.get(f"{probes}/readyz").text == "ok\n"
+        while peers[0].recv(1024):
+            pass  # until the server ends what goes on after its answer
+        assert time.monotonic() - began < 10
+        until(bridge, 200)
 
 
 def test_a_head_that_never_ends_is_given_up(bridge: BridgeProcess) -> None:

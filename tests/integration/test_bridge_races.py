@@ -17,7 +17,7 @@ from pipeline_bridge.cluster import BridgeCluster
 from pipeline_bridge.parts import Parts
 from pipeline_bridge.placement import Placement
 from pipeline_core.api_keys import Scope, make_key
-from pipeline_core.kube.api import KubeUnavailableError
+from pipeline_core.kube.api import KubeError, KubeUnavailableError
 from pipeline_core.store.api_keys import ApiKeys
 from pipeline_core.store.engine import create_engine, transaction
 from pipeline_core.store.facts import AdmissionFacts
@@ -177,6 +177,25 @@ async def test_a_key_whose_run_was_never_made_is_one_other_run(bridges: Bridges)
     assert bridges.made() == [run_id]
     usage = (await counted(bridges.engine))["acme"]
     assert (usage.day_used, usage.concurrent) == (1, 1)
+
+
+async def test_requests_that_kubernetes_refuses_hold_nothing_whatever_keys_they_have(bridges: Bridges) -> None:
+    await plan(bridges.engine, "acme", concurrent=3)
+
+    def refuse(method: str, _path: str) -> None:
+        if method == "POST":
+            raise KubeError(403, "Forbidden", "exceeded quota: runs")
+
+    bridges.kubernetes.before = refuse
+    for number in range(6):
+        answers = await bridges.post(2, headers={"Idempotency-Key": f"key-{number}"})
+        assert {answer.status_code for answer in answers} == {422}
+    usage = (await counted(bridges.engine))["acme"]
+    assert (usage.day_used, usage.concurrent) == (0, 0)
+    bridges.kubernetes.before = lambda _method, _path: None
+    answers = await bridges.post(2, headers={"Idempotency-Key": "key-0"})
+    assert {answer.status_code for answer in answers} == {200}
+    assert bridges.made() == [answers[0].json()["run_id"]]
 
 
 async def test_requests_with_keys_of_their_own_are_runs_of_their_own(bridges: Bridges) -> None:

@@ -124,18 +124,51 @@ async def test_an_old_key_is_taken_over_by_one_of_fifty(engines: list[AsyncEngin
 async def test_a_key_whose_run_came_to_nothing_stands_for_another(engine: AsyncEngine) -> None:
     keys = IdempotencyKeys(engine)
     await keys.bind("acme", "k", ONE, "run_1")
-    assert await keys.rebind("acme", "k", from_run_id="run_1", to_run_id="run_2") == "run_2"
-    assert await keys.rebind("acme", "k", from_run_id="run_1", to_run_id="run_3") == "run_2"
-    assert await keys.rebind("brook", "k", from_run_id="run_2", to_run_id="run_4") == "run_4"
+    assert await keys.rebind("acme", "k", ONE, from_run_id="run_1", to_run_id="run_2") == "run_2"
+    assert await keys.rebind("acme", "k", ONE, from_run_id="run_1", to_run_id="run_3") == "run_2"
     assert await keys.bind("acme", "k", ONE, "run_5") == "run_2"
     assert await rows(engine) == {("acme", "k", "run_2")}
+
+
+async def test_another_request_cannot_take_it_over(engine: AsyncEngine) -> None:
+    keys = IdempotencyKeys(engine)
+    await keys.bind("acme", "k", ONE, "run_1")
+    with pytest.raises(IdempotencyKeyReusedError):
+        await keys.rebind("acme", "k", OTHER, from_run_id="run_1", to_run_id="run_2")
+    assert await keys.bind("acme", "k", ONE, "run_3") == "run_1"
+
+
+@pytest.mark.parametrize("is_pruned", [False, True], ids=["old", "gone"])
+async def test_a_key_that_has_run_out_is_bound_as_a_new_one(engine: AsyncEngine, is_pruned: bool) -> None:
+    keys = IdempotencyKeys(engine)
+    await keys.bind("acme", "k", ONE, "run_1")
+    await age(engine, DAY)
+    if is_pruned:
+        await prune_idempotency_keys(engine)
+    assert await keys.rebind("acme", "k", ONE, from_run_id="run_1", to_run_id="run_2") == "run_2"
+    assert await keys.bind("acme", "k", ONE, "run_3") == "run_2"  # for another 24 hours
+    await age(engine, DAY - timedelta(minutes=1))
+    assert await keys.bind("acme", "k", ONE, "run_4") == "run_2"
+
+
+async def test_a_key_is_looked_up_without_being_bound(engine: AsyncEngine) -> None:
+    keys = IdempotencyKeys(engine)
+    assert await keys.find("acme", "k", ONE) is None
+    assert await rows(engine) == set()
+    await keys.bind("acme", "k", ONE, "run_1")
+    assert await keys.find("acme", "k", ONE) == "run_1"
+    assert await keys.find("brook", "k", ONE) is None
+    with pytest.raises(IdempotencyKeyReusedError):
+        await keys.find("acme", "k", OTHER)
+    await age(engine, DAY)
+    assert await keys.find("acme", "k", OTHER) is None
 
 
 async def test_of_many_who_rebind_it_at_once_one_does(engine: AsyncEngine, engines: list[AsyncEngine]) -> None:
     await IdempotencyKeys(engine).bind("acme", "k", ONE, "run_old")
     found = await asyncio.gather(
         *(
-            IdempotencyKeys(engines[i % 3]).rebind("acme", "k", from_run_id="run_old", to_run_id=f"run_{i}")
+            IdempotencyKeys(engines[i % 3]).rebind("acme", "k", ONE, from_run_id="run_old", to_run_id=f"run_{i}")
             for i in range(AT_ONCE)
         )
     )

@@ -137,6 +137,19 @@ async def test_a_release_settles_what_a_process_without_a_ledger_has_left_open(
     assert (usage.concurrent, usage.day_succeeded) == (0, 1)
 
 
+async def test_an_object_that_claims_anothers_id_frees_nothing_of_it(engine: AsyncEngine, ledger: QuotaLedger) -> None:
+    await ledger.reserve(replace(run_of("acme", "run_1"), object_uid="its-own"))
+    await ledger.reserve(run_of("acme", "run_2"))
+    claims = await asyncio.gather(*(ledger.release(f"run_{number}", object_uid="strange") for number in (1, 1, 2)))
+    assert claims == [False, False, False]
+    assert (await counted(engine))["acme"].concurrent == 2
+    both = await asyncio.gather(
+        ledger.release("run_1", object_uid="strange"), ledger.release("run_1", object_uid="its-own")
+    )
+    assert both == [False, True]
+    assert (await counted(engine))["acme"].concurrent == 1
+
+
 async def test_who_is_refused_for_more_than_a_limit(engine: AsyncEngine) -> None:
     ledger = QuotaLedger(engine)
     with pytest.raises(OrganizationNotFoundError):

@@ -91,6 +91,25 @@ async def test_not_once_somebody_has_asked_for_it_again(engine: AsyncEngine, led
     assert await ledger.end_unmade(again, at=after(60), message=WORDS)
 
 
+async def test_whoever_has_reserved_it_can_end_it_until_somebody_renews_it(ledger: QuotaLedger) -> None:
+    first = await ledger.reserve(unmade())
+    assert first.reserved_at == (await held(ledger)).reserved_at
+    second = await ledger.reserve(unmade())
+    assert second.reserved_at == (await held(ledger)).reserved_at
+    assert not await ledger.end_unmade(first, at=after(60), message=WORDS)
+    assert await ledger.end_unmade(second, at=after(60), message=WORDS)
+    over = await ledger.reserve(unmade())
+    assert over.reserved_at is None
+    assert not await ledger.end_unmade(over, at=after(60), message=WORDS)
+
+
+async def test_of_many_that_reserve_together_each_can_end_its_own(ledger: QuotaLedger) -> None:
+    runs = await asyncio.gather(*(ledger.reserve(unmade(f"run_{number}")) for number in (3, 1, 2)))
+    assert {run.run_id: run.reserved_at for run in runs} == {
+        slot.run_id: slot.reserved_at for slot in await ledger.held()
+    }
+
+
 async def test_the_slot_of_a_run_that_was_seen_isnt_made_younger(ledger: QuotaLedger) -> None:
     await ledger.reserve(seen())
     slot = await held(ledger)

@@ -53,8 +53,8 @@ class Ledger:
     async def reserve(self, record: NewRun) -> StoredRun:
         return await self._call("reserve", record.run_id, partial(self._ledger.reserve, record))
 
-    async def release(self, run_id: str) -> bool:
-        return await self._call("release", run_id, partial(self._ledger.release, run_id))
+    async def release(self, run_id: str, *, object_uid: str | None = None) -> bool:
+        return await self._call("release", run_id, partial(self._ledger.release, run_id, object_uid=object_uid))
 
     async def end_unmade(self, slot: HeldSlot, *, at: datetime, message: str) -> bool:
         work = partial(self._ledger.end_unmade, slot, at=at, message=message)

@@ -75,12 +75,18 @@ class FakeIdempotencyKeys:
             raise IdempotencyKeyReusedError(key)
         return found
 
-    async def rebind(self, org_slug: str, key: str, *, from_run_id: str, to_run_id: str) -> str:
+    async def find(self, org_slug: str, key: str, fingerprint: bytes) -> str | None:
+        self.fault("find")
+        bound, found = self.rows.get((org_slug, key), (fingerprint, None))
+        if bound != fingerprint:
+            raise IdempotencyKeyReusedError(key)
+        return found
+
+    async def rebind(self, org_slug: str, key: str, fingerprint: bytes, *, from_run_id: str, to_run_id: str) -> str:
         self.fault("rebind")
-        fingerprint, found = self.rows[org_slug, key]
-        if found == from_run_id:
+        if self.rows.get((org_slug, key)) == (fingerprint, from_run_id):
             self.rows[org_slug, key] = (fingerprint, to_run_id)
-        return self.rows[org_slug, key][1]
+        return await self.bind(org_slug, key, fingerprint, to_run_id)
 
 
 class FakeRunRecords(FakeRecords):

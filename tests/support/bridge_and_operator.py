@@ -10,7 +10,8 @@ from pipeline_bridge.cluster import BridgeCluster
 from pipeline_bridge.parts import Parts
 from pipeline_bridge.placement import Placement
 from pipeline_bridge.run_objects import Trace
-from pipeline_bridge.starting import IdempotencyKey, Starting, Wanted
+from pipeline_bridge.starting import Starting
+from pipeline_bridge.wanted import IdempotencyKey, Wanted
 from pipeline_core.api_keys import Scope
 from pipeline_core.kube import names
 from pipeline_core.kube.api import Json

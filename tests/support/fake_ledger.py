@@ -15,6 +15,7 @@ from pipeline_core.store.errors import RunIdTakenError
 from pipeline_core.store.quota.ledger import HeldSlot
 from pipeline_core.store.quota.settle import of_run
 from pipeline_core.store.quota.standing import Standing
+from pipeline_core.store.quota.unmade import Reserved
 from pipeline_core.store.runs import NewRun, StoredRun, phase_of
 
 if TYPE_CHECKING:
@@ -64,9 +65,11 @@ class FakeLedger:
         stored = self.records.begun(record)
         row = self.rows.get(record.run_id)
         if stored.phase.is_final or (row is not None and row.held):
-            if row is not None and stored.object_uid is None:
-                row.reserved_at = self.now()  # whoever asks again is about to make the object
-            return stored
+            if row is None or stored.object_uid is not None or stored.phase.is_final:
+                return stored
+            # Whoever asks again is about to make the object; no two renewals are at the same time.
+            row.reserved_at = max(self.now(), row.reserved_at + timedelta(microseconds=1))
+            return replace(stored, reserved_at=row.reserved_at)
         try:
             if row is not None:
                 raise RunIdTakenError(record.run_id)
@@ -78,18 +81,20 @@ class FakeLedger:
                 self.records.rows[record.run_id] = before
             raise
         self.rows[record.run_id] = Reservation(record.org_slug, self.now())
-        return replace(stored, took_slot=True)
+        return replace(stored, took_slot=True, reserved_at=self.now())
 
-    async def release(self, run_id: str) -> bool:
+    async def release(self, run_id: str, *, object_uid: str | None = None) -> bool:
         self.records.fault("release")
         record, held = self.records.rows.get(run_id), run_id in self.rows and self.rows[run_id].held
+        if record is not None and object_uid not in (None, record["object_uid"]):
+            return False
         if record is not None:
             self.settle(StoredRun.from_row(record), frees=True)
         else:
             self._free(run_id)
         return held
 
-    async def end_unmade(self, slot: HeldSlot, *, at: datetime, message: str) -> bool:
+    async def end_unmade(self, slot: Reserved, *, at: datetime, message: str) -> bool:
         self.records.fault("end_unmade")
         run, row = StoredRun.from_row(self.records.rows[slot.run_id]), self.rows[slot.run_id]
         if run.phase.is_final or run.object_uid is not None or row.reserved_at != slot.reserved_at or not row.held:

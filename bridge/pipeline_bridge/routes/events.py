@@ -80,4 +80,4 @@ async def get_events(
     if first.phase.is_final and event_id(first) == last_event_id:
         return Response(status_code=204)
     events = status_events(first, partial(records.status, run_id, who.org), known=last_event_id)
-    return Stream(streams(request), with_heartbeats(events), MEDIA_TYPE)
+    return Stream(streams(request), who.org, with_heartbeats(events), MEDIA_TYPE)

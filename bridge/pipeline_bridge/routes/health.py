@@ -1,4 +1,4 @@
-"""`/healthz` and `/readyz`, for probes."""
+"""`/healthz` and `/readyz` beside the endpoints; probes ask for them on the port of the metrics (probes.py)."""
 
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ async def healthy() -> Response:
 
 @router.get("/readyz")
 async def ready(request: Request) -> Response:
-    """Whether requests can be answered; if not, why."""
+    """Whether requests can be answered; if not, which parts are away."""
     readiness: Readiness = request.app.state.readiness
     wrong = readiness.wrong()
     return PlainTextResponse(f"{wrong or 'ok'}\n", 503 if wrong else 200)

@@ -11,7 +11,7 @@ from pipeline_bridge.models.records import RunHistory, Word, run_body
 from pipeline_bridge.parts import parts
 from pipeline_bridge.problems import responses
 from pipeline_bridge.reading import TEXT, Organization, Reader, json_answer, read_cursor, read_moment, write_cursor
-from pipeline_bridge.refused_fields import invalid_fields, shown
+from pipeline_bridge.refused_fields import invalid_fields
 from pipeline_core.identifiers import NAME
 from pipeline_core.store.runs import HistoryCursor, phase_of
 from pipeline_core.store.views import HistoryFilter
@@ -76,6 +76,7 @@ async def get_history(
     if since is not None and until is not None and since > until:
         given = request.query_params["until"]
         raise invalid_fields([{"field": "until", "value": given, "expected": "a moment that isn't before `since`"}])
+    provider = provider or None  # `provider=` is what a form without a choice sends
     wanted = HistoryFilter(provider=provider, phases=frozenset(map(phase_of, status or ())), since=since, until=until)
     # One more than is shown tells whether there is another page.
     before = None if cursor is None else _position(cursor)
@@ -94,4 +95,4 @@ def _position(cursor: str) -> HistoryCursor:
     try:
         return read_cursor(cursor)
     except ValueError as error:
-        raise invalid_fields([{"field": "cursor", "value": shown(cursor), "expected": str(error)}]) from None
+        raise invalid_fields([{"field": "cursor", "value": cursor, "expected": str(error)}]) from None

@@ -35,7 +35,8 @@ class Lines(Response):
     summary="Read a run's logs",
     description="The lines that the run's containers wrote, of all attempts in order. It waits for the first one to "
     "start, and goes on until the run has ended, unless `follow` is false. Logs are the cluster's, and go with the "
-    "run's pods, which are deleted some time after its end. Needs the scope `read`.",
+    "run's pods, which are deleted some time after its end. While nothing is written nothing is sent: a client, or a "
+    "proxy, that gives up a silent connection asks again with `tail`. Needs the scope `read`.",
     response_class=Lines,
     responses={
         200: {
@@ -73,10 +74,13 @@ async def get_logs(
     if record.object_namespace is None:
         raise _gone(run_id)
     logs = RunLogs(used.cluster, record.object_namespace, run_id, partial(used.records.status, run_id, who.org))
-    # Also where nothing hangs on it: what Kubernetes refuses is told now, and not in the middle of the answer.
-    if not await logs.attempts() and record.phase.is_final:
-        raise _gone(run_id)
-    return Stream(streams(request), logs.read(follow=follow, tail=tail), MEDIA_TYPE)
+
+    async def look() -> None:
+        # Also where nothing hangs on it: what Kubernetes refuses is told now, and not in the middle of the answer.
+        if not await logs.attempts() and record.phase.is_final:
+            raise _gone(run_id)
+
+    return Stream(streams(request), who.org, logs.read(follow=follow, tail=tail), MEDIA_TYPE, look)
 
 
 def _gone(run_id: str) -> Problem:

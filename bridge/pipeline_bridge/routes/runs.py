@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from pydantic import AfterValidator
 
 from pipeline_bridge.auth import Principal, require
-from pipeline_bridge.bodies import fingerprint, read_parameters
+from pipeline_bridge.bodies import body_of, fingerprint, read_parameters, refuse_fields
 from pipeline_bridge.cancelling import Cancelling
 from pipeline_bridge.models.runs import (
     LIMIT_HEADERS,
@@ -19,13 +19,16 @@ from pipeline_bridge.models.runs import (
     started,
 )
 from pipeline_bridge.problems import responses
+from pipeline_bridge.refused_fields import invalid_fields
 from pipeline_bridge.run_objects import Trace
-from pipeline_bridge.starting import IdempotencyKey, Starting, Wanted
+from pipeline_bridge.starting import Starting
+from pipeline_bridge.wanted import IdempotencyKey, Wanted
 from pipeline_core.api_keys import Scope
 
 router = APIRouter(tags=["pipelines"])
 
 _JSON = "application/json"
+_IDEMPOTENCY_HEADER = "Idempotency-Key"
 _IDEMPOTENCY_KEY = re.compile("[!-~]{1,255}")
 _ORG = Path(description="The organization's slug, the one of the key.", examples=["acme"])
 
@@ -42,7 +45,7 @@ IdempotencyHeader = Annotated[
     str | None,
     AfterValidator(check_idempotency_key),
     Header(
-        alias="Idempotency-Key",
+        alias=_IDEMPOTENCY_HEADER,
         json_schema_extra={"minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
         description="Names this request, in visible ASCII: sent again with the same key within 24 hours, it starts no "
         "second run, and answers with the first one's id. A refused request may be sent again with its key.",
@@ -69,14 +72,18 @@ def start_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
         "DailyLimitReached",
         "RateLimited",
     )
-    found = responses(400, 401, 403, 404, 409, 413, 422, 429, 502, 503, *statuses, reasons=reasons)
+    found = responses(400, 401, 403, 404, 409, 413, 415, 422, 429, 502, 503, *statuses, reasons=reasons)
     found[429]["headers"] = {**found[429].get("headers", {}), **LIMIT_HEADERS}
     return found
 
 
 def idempotency_key(request: Request, body: dict[str, Any], key: str | None) -> IdempotencyKey | None:
-    """The request's idempotency key, if it has one; `body` as it was read."""
-    return IdempotencyKey(key, fingerprint(request.method, request.scope["path"], body)) if key is not None else None
+    """The request's idempotency key, if it has one; `body` as it was read. Raises Problem 422 where it has two."""
+    if key is None:
+        return None
+    if len(request.headers.getlist(_IDEMPOTENCY_HEADER)) > 1:
+        raise invalid_fields([{"field": _IDEMPOTENCY_HEADER, "expected": "the header once"}])
+    return IdempotencyKey(key, fingerprint(request.method, request.scope["path"], body))
 
 
 @router.post(
@@ -100,7 +107,7 @@ async def start_run(
     key: IdempotencyHeader = None,
 ) -> Response:
     """Start a run of the pipeline."""
-    body = read_parameters(await request.body())
+    body = read_parameters(await body_of(request))
     wanted = Wanted(
         provider=provider,
         domain=domain,
@@ -120,8 +127,8 @@ async def start_run(
     "unless it was about to end by itself, or is over: that can't be taken back.",
     response_model=RunCancelled,
     responses=responses(
-        401, 403, 404, 422, 429, 502, 503,
-        reasons=("ScopeMissing", "OtherOrganization", "RunNotFound", "RequestInvalid", "RateLimited"),
+        400, 401, 403, 404, 409, 413, 415, 422, 429, 502, 503,
+        reasons=("ScopeMissing", "OtherOrganization", "RunNotFound", "Conflict", "RequestInvalid", "RateLimited"),
     ),
     openapi_extra={"parameters": TRACE_PARAMETERS},
 )  # fmt: skip
@@ -132,6 +139,7 @@ async def cancel_run(
     who: Annotated[Principal, Depends(require(Scope.RUN))],
 ) -> Response:
     """Cancel the run."""
+    await refuse_fields(request)
     trace = Trace(request.state.request_id, request.state.traceparent)
     success, phase = await Cancelling(request.app.state.parts).cancel(who, run_id, trace)
     return Response(cancelled(phase, success=success), media_type=_JSON)

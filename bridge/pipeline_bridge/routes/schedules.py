@@ -21,7 +21,8 @@ from pipeline_bridge.parts import Parts, parts
 from pipeline_bridge.problems import responses
 from pipeline_bridge.routes.runs import IdempotencyHeader, idempotency_key, start_responses
 from pipeline_bridge.schedules import Schedules
-from pipeline_bridge.starting import Starting, Wanted
+from pipeline_bridge.starting import Starting
+from pipeline_bridge.wanted import Wanted
 from pipeline_core.api_keys import Scope
 from pipeline_core.kube import names
 
@@ -78,8 +79,13 @@ async def list_schedules(who: Reader, use: Use) -> Response:
 )
 async def trigger(request: Request, who: Runner, use: Use, key: IdempotencyHeader = None) -> TriggerAnswer:
     """Start a run of the schedule."""
-    body = bodies.read_object(await request.body())
-    schedule = await Schedules(use).find(who.org, parse(TriggerRequest, body).schedule_id)
+    body = bodies.read_object(await bodies.body_of(request))
+    schedule_id, starting = parse(TriggerRequest, body).schedule_id, Starting(use)
+    named = idempotency_key(request, body, key)
+    # The schedule may have changed or gone since the first request with the key, and what that has started has not.
+    if named is not None and (run_id := await starting.find(who, named)) is not None:
+        return TriggerAnswer(run_id=run_id)
+    schedule = await Schedules(use).find(who.org, schedule_id)
     spec, (reference, template) = schedule["spec"], schedule_objects.run_of(schedule)
     wanted = Wanted(
         provider=spec["provider"],
@@ -88,11 +94,11 @@ async def trigger(request: Request, who: Runner, use: Use, key: IdempotencyHeade
         parameters=spec.get("parameters") or {},
         schedule=reference,
         template=template,
-        idempotency_key=idempotency_key(request, body, key),
+        idempotency_key=named,
         request_id=request.state.request_id,
         traceparent=request.state.traceparent,
     )
-    return TriggerAnswer(run_id=await Starting(use).start(who, wanted))
+    return TriggerAnswer(run_id=await starting.start(who, wanted))
 
 
 @router.post(
@@ -106,7 +112,7 @@ async def trigger(request: Request, who: Runner, use: Use, key: IdempotencyHeade
     responses={
         201: {"headers": _LOCATION},
         **responses(
-            400, 401, 403, 404, 409, 413, 422, 429, 502, 503,
+            400, 401, 403, 404, 409, 413, 415, 422, 429, 502, 503,
             reasons=(
                 *_KEY, *_AWAY, "MalformedJson", "PipelineNotFound",
                 "UnknownProvider", "NameTaken", "RequestInvalid", "ParametersInvalid", "CatalogUnusable",
@@ -123,7 +129,7 @@ async def trigger(request: Request, who: Runner, use: Use, key: IdempotencyHeade
 )  # fmt: skip
 async def create_schedule(request: Request, response: Response, who: Scheduler, use: Use) -> ScheduleCreated:
     """Make a schedule."""
-    wanted = parse(ScheduleCreate, bodies.read_object(await request.body()))
+    wanted = parse(ScheduleCreate, bodies.read_object(await bodies.body_of(request)))
     annotations = {names.ANNOTATION_REQUEST_ID: request.state.request_id}
     schedule_id = await Schedules(use).create(who.org, wanted, annotations)
     response.headers["Location"] = f"{request.scope['path'].rstrip('/')}/{schedule_id}"
@@ -137,7 +143,7 @@ async def create_schedule(request: Request, response: Response, who: Scheduler, 
     "Helm manages is to be changed there: 409. Needs the scope `schedule`.",
     response_model=Success,
     responses=responses(
-        400, 401, 403, 404, 409, 413, 422, 429, 502, 503,
+        400, 401, 403, 404, 409, 413, 415, 422, 429, 502, 503,
         reasons=(
             *_KEY, *_AWAY, "MalformedJson", "ScheduleNotFound", "ManagedByGitOps", "Conflict", "RequestInvalid",
             "ParametersInvalid", "CatalogUnusable",
@@ -149,7 +155,7 @@ async def create_schedule(request: Request, response: Response, who: Scheduler, 
 )  # fmt: skip
 async def change_schedule(schedule_id: ScheduleId, request: Request, who: Scheduler, use: Use) -> Success:
     """Change a schedule."""
-    change = parse(ScheduleChange, bodies.read_object(await request.body()))
+    change = parse(ScheduleChange, bodies.read_object(await bodies.body_of(request)))
     await Schedules(use).change(who.org, schedule_id, change)
     return Success(success=True)
 
@@ -161,11 +167,12 @@ async def change_schedule(schedule_id: ScheduleId, request: Request, who: Schedu
     "manages is to be deleted there: 409. Needs the scope `schedule`.",
     response_model=Success,
     responses=responses(
-        401, 403, 404, 409, 422, 429, 502, 503,
+        400, 401, 403, 404, 409, 413, 415, 422, 429, 502, 503,
         reasons=(*_KEY, *_AWAY, "ScheduleNotFound", "ManagedByGitOps", "RequestInvalid"),
     ),
 )  # fmt: skip
-async def delete_schedule(schedule_id: ScheduleId, who: Scheduler, use: Use) -> Success:
+async def delete_schedule(schedule_id: ScheduleId, request: Request, who: Scheduler, use: Use) -> Success:
     """Delete a schedule."""
+    await bodies.refuse_fields(request)
     await Schedules(use).remove(who.org, schedule_id)
     return Success(success=True)

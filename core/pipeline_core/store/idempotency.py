@@ -23,10 +23,18 @@ _BIND = text(
     RETURNING fingerprint, run_id
     """
 )
+_FIND = text(
+    """
+    SELECT fingerprint, run_id FROM idempotency_key
+    WHERE org_slug = :org_slug AND key = :key AND created_at > clock_timestamp() - interval '24 hours'
+    """
+)
 _REBIND = text(
     """
     UPDATE idempotency_key SET run_id = CASE WHEN run_id = :from_run_id THEN :to_run_id ELSE run_id END
-    WHERE org_slug = :org_slug AND key = :key RETURNING run_id
+    WHERE org_slug = :org_slug AND key = :key AND fingerprint = :fingerprint
+        AND created_at > clock_timestamp() - interval '24 hours'
+    RETURNING run_id
     """
 )
 _PRUNE = text(
@@ -62,16 +70,36 @@ class IdempotencyKeys:
         found: str = bound.run_id
         return found
 
-    async def rebind(self, org_slug: str, key: str, *, from_run_id: str, to_run_id: str) -> str:
+    async def find(self, org_slug: str, key: str, fingerprint: bytes) -> str | None:
+        """The id of the run that the organization's key stands for, None for a key that is new, or 24 hours old.
+
+        Raises IdempotencyKeyReusedError and StoreUnavailableError as `bind` does.
+        """
+        async with transaction(self._engine) as connection:
+            bound = (await connection.execute(_FIND, {"org_slug": org_slug, "key": key})).one_or_none()
+        if bound is None:
+            return None
+        if bound.fingerprint != fingerprint:
+            raise IdempotencyKeyReusedError(key)
+        found: str = bound.run_id
+        return found
+
+    async def rebind(self, org_slug: str, key: str, fingerprint: bytes, *, from_run_id: str, to_run_id: str) -> str:
         """Have the key stand for another run, as the one that it stood for has come to nothing.
 
-        Returns the run that it stands for now: another one still, where somebody else was faster. Raises
-        StoreUnavailableError when PostgreSQL is away: asking again is safe then.
+        Returns the run that it stands for now: another one still, where somebody else was faster. A key that has run
+        out meanwhile is bound as a new one is. Raises what `bind` raises.
         """
-        given = {"org_slug": org_slug, "key": key, "from_run_id": from_run_id, "to_run_id": to_run_id}
+        given = {
+            "org_slug": org_slug,
+            "key": key,
+            "fingerprint": fingerprint,
+            "from_run_id": from_run_id,
+            "to_run_id": to_run_id,
+        }
         async with transaction(self._engine) as connection:
-            bound = (await connection.execute(_REBIND, given)).scalar_one_or_none()
-        return to_run_id if bound is None else str(bound)  # the key has run out in this moment, and binds nothing
+            bound: str | None = (await connection.execute(_REBIND, given)).scalar_one_or_none()
+        return bound if bound is not None else await self.bind(org_slug, key, fingerprint, to_run_id)
 
 
 async def prune_idempotency_keys(engine: AsyncEngine, *, limit: int = 1000, batches: int = 200) -> int:

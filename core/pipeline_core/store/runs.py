@@ -55,7 +55,8 @@ class StoredRun(NewRun):
     `transitions` has each phase once, in order. `undecided_since` is set while only the target can tell whether the
     run, whose object and pods are gone, had published. `was_there` is set by `RunRecords.begin` where the record had
     been begun before, and `was_bound` where this object had been bound to it as well, so that a Job may have been made;
-    `took_slot` by `QuotaLedger.reserve` where the run has got its slot just now.
+    `took_slot` by `QuotaLedger.reserve` where the run has got its slot just now, and `reserved_at` where it has got or
+    renewed it: by that the ledger tells this call's slot from one that somebody has renewed since.
     """
 
     phase: Phase
@@ -74,6 +75,7 @@ class StoredRun(NewRun):
     was_there: bool = field(default=False, compare=False)
     was_bound: bool = field(default=False, compare=False)
     took_slot: bool = field(default=False, compare=False)
+    reserved_at: datetime | None = field(default=None, compare=False)
 
     @property
     def cursor(self) -> HistoryCursor:

@@ -10,9 +10,10 @@ import pytest
 from fastapi.routing import APIRoute
 
 from pipeline_bridge.app import BridgeApp
-from pipeline_bridge.description import PREFIX, scopes_of
+from pipeline_bridge.description import scopes_of
 from pipeline_bridge.key_cache import KeyCache
 from pipeline_bridge.key_uses import KeyUses
+from pipeline_bridge.paths import PREFIX
 from pipeline_bridge.routes import health
 from pipeline_core.api_keys import Scope, make_key
 from pipeline_core.store.api_keys import ApiKey
@@ -192,6 +193,16 @@ async def test_a_key_ends_while_it_is_kept(bridge: Bridge) -> None:
         bridge.time += timedelta(seconds=2)
         assert (await client.get("/pipelines/history/acme")).status_code == 401
     assert len(bridge.keys.asked) == 1
+
+
+async def test_what_a_key_is_refused_is_limited_as_what_it_may_is(bridge: Bridge) -> None:
+    async with bridge.client(bridge.key(Scope.READ, requests_per_minute=4)) as client:
+        statuses = []
+        for method, path in [("GET", "/pipelines/history/globex"), ("POST", "/pipelines/cancel/acme/run_1")] * 3:
+            answer = await client.request(method, path)
+            statuses.append(answer.status_code)
+            assert answer.headers["ratelimit-policy"] == '"key";q=4;w=60'
+    assert statuses == [403] * 4 + [429] * 2
 
 
 async def test_the_store_is_away(bridge: Bridge) -> None:

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from pipeline_bridge.bodies import fingerprint, read_object, read_parameters
 from pipeline_bridge.problems import Problem
+from pipeline_core.api_keys import Scope
 from pipeline_core.errors import ParametersInvalidError
+from support.bridge import Bridge
 
 PATH = "/pipelines/run/acme/gcp/cost/billing"
 
@@ -96,6 +98,44 @@ def test_requests_are_the_same_however_they_are_written() -> None:
 )
 def test_requests_that_ask_for_something_else_are_others(method: str, path: str, raw: bytes) -> None:
     assert fingerprint(method, path, read_object(raw)) != fingerprint("POST", PATH, read_object(b'{"a": 1}'))
+
+
+@pytest.mark.parametrize(
+    ("kinds", "content", "status"),
+    [
+        (["application/json"], b"{}", 200),
+        (["Application/JSON; charset=utf-8"], b"{}", 200),
+        ([], b"{}", 200),
+        (["text/plain"], b"", 200),
+        (["text/plain"], b" \n", 200),
+        (["text/plain"], b"{}", 415),
+        (["application/x-www-form-urlencoded"], b"date=2026-11-21", 415),
+        (["application/jsonlines"], b"{}", 415),
+        ([""], b"{}", 415),
+        (["application/json", "text/plain"], b"{}", 415),
+    ],
+)
+async def test_a_body_that_says_to_be_something_else_isnt_read(kinds: list[str], content: bytes, status: int) -> None:
+    bridge = Bridge()
+    headers = [("Content-Type", kind) for kind in kinds]
+    async with bridge.client(bridge.key(Scope.RUN)) as client:
+        answer = await client.post(PATH, content=content, headers=headers)
+    assert answer.status_code == status
+    if status == 415:
+        assert answer.json()["type"] == "urn:pipelines:problem:unsupported-media-type"
+        assert answer.json()["detail"].endswith("expected application/json")
+        assert answer.headers["Accept"] == "application/json"
+        assert bridge.records.rows == {}
+
+
+async def test_two_idempotency_keys_are_none() -> None:
+    bridge = Bridge()
+    async with bridge.client(bridge.key(Scope.RUN)) as client:
+        headers = [("Idempotency-Key", "one"), ("Idempotency-Key", "two")]
+        answer = await client.post(PATH, headers=headers)
+    assert answer.status_code == 422
+    assert answer.json()["errors"] == [{"field": "Idempotency-Key", "expected": "the header once"}]
+    assert bridge.records.rows == bridge.idempotency.rows == {}
 
 
 @given(st.dictionaries(st.text(), st.one_of(st.text(), st.integers(), st.floats(), st.booleans(), st.none())))

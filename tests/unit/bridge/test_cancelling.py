@@ -1,5 +1,7 @@
 """A run is cancelled whether the operator has seen it or not, whoever else is about to do something with it."""
 
+from typing import Any
+
 import pytest
 
 from pipeline_bridge.auth import Principal
@@ -93,6 +95,19 @@ async def test_what_is_made_in_the_same_moment_is_cancelled(both: Both) -> None:
     both.kubernetes._post = made_meanwhile  # type: ignore[method-assign,assignment]
     assert await both.cancel(run_id) == Cancelled(True, Phase.PENDING)
     await comes_to_nothing(both, run_id)
+
+
+async def test_another_object_of_its_name_isnt_cancelled_in_its_place(both: Both) -> None:
+    run_id = await reserved(both)
+    name = both.stored(run_id).object_name or ""
+    both.apply(name, runId="run_another")
+    with pytest.raises(KubeError, match="another object has the name"):
+        await both.cancel(run_id)
+    assert "cancel" not in both.run(name)["spec"]
+    both.pass_time(61)
+    await both.healing.round()
+    assert await both.cancel(run_id) == Cancelled(False, Phase.FAILED)
+    assert both.held() == []
 
 
 async def test_a_run_that_nobody_has_made_for_a_minute_is_over(both: Both) -> None:
@@ -197,6 +212,27 @@ async def test_a_key_without_the_scope_may_neither_start_nor_cancel(path: str) -
         answer = await client.post(f"/api/v1/pipelines/{path}")
     assert (answer.status_code, answer.json()["type"]) == (403, "urn:pipelines:problem:scope-missing")
     assert bridge.kubernetes.objects == {}
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "words"),
+    [
+        ({"json": {}}, 200, ""),
+        ({"content": b""}, 200, ""),
+        ({"json": {"force": True, "after": 5}}, 422, "force: expected no such field; after: expected no such field"),
+        ({"json": []}, 400, "expected a JSON object"),
+        ({"data": {"force": "true"}}, 415, "Content-Type: 'application/x-www-form-urlencoded', expected application/"),
+    ],
+)
+async def test_a_cancellation_has_no_fields(sent: dict[str, Any], status: int, words: str) -> None:
+    bridge = Bridge(kubernetes=FakeKubernetes())
+    async with bridge.client(bridge.key(Scope.RUN)) as client:
+        run_id = (await client.post("/pipelines/run/acme/gcp/cost/billing")).json()["run_id"]
+        answer = await client.post(f"/pipelines/cancel/acme/{run_id}", **sent)
+    assert answer.status_code == status
+    assert words in answer.json().get("detail", "")
+    (body,) = (body for (plural, _, _), body in bridge.kubernetes.objects.items() if plural == names.RUNS)
+    assert body["spec"].get("cancel", False) is (status == 200)
 
 
 async def test_the_endpoints_answers() -> None:

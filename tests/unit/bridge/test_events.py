@@ -1,6 +1,7 @@
 """Events of a run: at once, at each change, once each, until its end; and streams that leave nothing behind."""
 
 import asyncio
+import gc
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,8 +9,10 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.exceptions import HTTPException
 
 from pipeline_bridge.models.records import PipelineRunStatus, status_body
+from pipeline_bridge.problems import Problem
 from pipeline_bridge.status_events import event_id, status_events, with_heartbeats
 from pipeline_bridge.streams import Stream, Streams
 from pipeline_core.api_keys import Scope
@@ -112,7 +115,7 @@ async def following(bridge: Bridge, url: str, run_id: str = "run_1") -> AsyncIte
 
 
 async def open_streams(bridge: Bridge) -> int:
-    return int(bridge.app.state.streams._open)
+    return int(bridge.app.state.streams._open.total())
 
 
 async def test_a_client_follows_a_run_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,6 +170,20 @@ async def test_so_many_streams_at_a_time_and_a_client_that_goes_makes_room() -> 
             assert answer.status_code == 200
 
 
+async def test_no_organization_has_more_than_its_share_of_the_places() -> None:
+    opened = Streams(8, asyncio.Event())
+    with opened.place("acme"), opened.place("acme"):
+        with pytest.raises(Problem, match="streams of the organization") as refused, opened.place("acme"):
+            pass
+        assert (refused.value.status, refused.value.reason) == (429, "TooManyStreams")
+        with opened.place("globex"):
+            pass
+    with opened.place("acme"):
+        pass
+    with Streams(1, asyncio.Event()).place("acme"):
+        pass  # one at least
+
+
 async def test_streams_end_completely_when_the_process_is_told_to_stop() -> None:
     bridge = Bridge()
     await bridge.records.begin(new_run())
@@ -213,7 +230,7 @@ async def test_whatever_ends_a_stream_its_source_is_closed_and_no_task_is_left(
 
     before, client = asyncio.all_tasks(), Client(reads="read" not in end)
     opened = Streams(1, asyncio.Event())
-    serving = asyncio.create_task(Stream(opened, endless(), "text/plain")({}, client.receive, client.send))  # type: ignore[arg-type]
+    serving = asyncio.create_task(Stream(opened, "acme", endless(), "text/plain")({}, client.receive, client.send))  # type: ignore[arg-type]
     await client.began.wait()
     {"goes": client.gone.set, "cancelled": serving.cancel}.get(end, opened.stopping.set)()
     await asyncio.wait([serving])
@@ -221,7 +238,7 @@ async def test_whatever_ends_a_stream_its_source_is_closed_and_no_task_is_left(
     assert asyncio.all_tasks() == before
     assert serving.cancelled() == (end == "cancelled")
     assert (client.sent[-1] == {"type": "http.response.body", "body": b"", "more_body": False}) == ("stops" in end)
-    with opened.place():
+    with opened.place("acme"):
         pass
 
 
@@ -232,4 +249,28 @@ async def test_a_defect_of_the_source_is_not_swallowed() -> None:
 
     client = Client()
     with pytest.raises(ZeroDivisionError):
-        await Stream(Streams(1, asyncio.Event()), broken(), "text/plain")({}, client.receive, client.send)  # type: ignore[arg-type]
+        await Stream(Streams(1, asyncio.Event()), "acme", broken(), "text/plain")({}, client.receive, client.send)  # type: ignore[arg-type]
+
+
+async def test_a_client_that_does_not_send_its_request_to_the_end_counts_as_gone() -> None:
+    is_closed, complaints = asyncio.Event(), []
+
+    async def endless() -> AsyncGenerator[bytes, None]:
+        try:
+            yield b"x"
+            await asyncio.Event().wait()
+        finally:
+            is_closed.set()
+
+    client = Client()
+
+    async def receive() -> dict[str, Any]:
+        await client.began.wait()
+        raise HTTPException(408, "The body didn't come within 30 s")
+
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    await Stream(Streams(1, asyncio.Event()), "acme", endless(), "text/plain")({}, receive, client.send)  # type: ignore[arg-type]
+    assert is_closed.is_set()
+    gc.collect()
+    await asyncio.sleep(0)
+    assert not complaints, "an exception that nobody retrieves is complained about"

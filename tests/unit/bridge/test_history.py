@@ -107,6 +107,7 @@ async def test_filters() -> None:
     await bridge.records.finish("run_old", phase=Phase.CANCELLED, at=after(1))
     assert await ids(bridge, "provider=openai") == ["run_old"]
     assert await ids(bridge, "provider=nobody") == []
+    assert len(await ids(bridge, "provider=&limit=50")) == 4, "an empty one is none"
     assert await ids(bridge, "provider=%00") == []
     assert await ids(bridge, "status=cancelled&status=failed") == ["run_old"]
     assert await ids(bridge, "until=2026-11-03") == ["run_old"]

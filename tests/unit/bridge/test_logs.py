@@ -10,6 +10,7 @@ import pytest
 
 from pipeline_bridge.cluster import BridgeCluster
 from pipeline_bridge.pod_logs import RunLogs
+from pipeline_bridge.streams import Streams
 from pipeline_core.api_keys import Scope
 from pipeline_core.kube import names
 from pipeline_core.kube.api import Json, KubeError, KubeUnavailableError
@@ -21,7 +22,8 @@ from support.runs import after, new_run
 from support.waiting import eventually
 
 Reading = list[bytes | Exception]
-RUNNING = RunStatus("run_1", Phase.RUNNING, 10, None, None, None, None, 2)
+PENDING = RunStatus("run_1", Phase.PENDING, 0, None, None, None, None, 1)
+RUNNING = RunStatus("run_1", Phase.RUNNING, 10, None, None, after(1), None, 2)
 ENDED = RunStatus("run_1", Phase.COMPLETED, 100, None, None, None, after(9), 3)
 
 
@@ -90,7 +92,8 @@ class Story:
         return status
 
     def logs(self, **limits: float) -> RunLogs:
-        return RunLogs(BridgeCluster(self.pods), "runs", "run_1", self.status, **{"poll_seconds": 1e-4, **limits})
+        limits = {"poll_seconds": 1e-4, "list_seconds": 0.0, **limits}
+        return RunLogs(BridgeCluster(self.pods), "runs", "run_1", self.status, **limits)
 
     async def read(self, *, follow: bool = True, tail: int | None = None, **limits: float) -> str:
         found = [chunk async for chunk in self.logs(**limits).read(follow=follow, tail=tail)]
@@ -181,6 +184,26 @@ async def test_the_tail_is_of_the_latest_attempt_and_what_follows_comes_whole() 
     ]
 
 
+async def test_no_pods_are_listed_before_the_record_shows_that_a_container_has_started() -> None:
+    story = Story(*[PENDING] * 50, RUNNING, ENDED)
+    story.pods.add("a", [line(1, "one")])
+    assert await story.read() == "one\n"
+    assert len(story.pods.calls) == 2
+
+
+async def test_pods_are_listed_again_when_the_record_changes_or_after_a_while() -> None:
+    again = RUNNING._replace(revision=3)
+    story = Story(*[RUNNING] * 50, *[again] * 50, ENDED)
+    story.pods.add("a", [line(1, "one")])
+    story.then = {60: lambda: story.pods.add("b", [line(9, "two")], at=8)}
+    assert await story.read(list_seconds=1000) == "one\ntwo\n"
+    assert len(story.pods.calls) == 3
+    story = Story(*[RUNNING] * 50, ENDED)
+    story.pods.add("a", [line(1, "one")])
+    assert await story.read(list_seconds=0) == "one\n"
+    assert len(story.pods.calls) == 51
+
+
 async def bridge(run_id: str = "run_1", **values: Any) -> Bridge:
     made = Bridge(kubernetes=Pods())
     await made.records.begin(new_run(run_id, **values))
@@ -227,6 +250,15 @@ async def test_logs_that_are_gone_or_never_were_are_a_404_that_says_so(has_pod: 
     assert answer.json()["detail"].startswith("No pod of run_1 is left")
 
 
+async def test_kubernetes_is_not_asked_for_a_stream_that_has_no_place() -> None:
+    made = await bridge()
+    opened = made.app.state.streams = Streams(4, asyncio.Event())
+    with opened.place("acme"):
+        answer = await ask(made, "acme/run_1")
+    assert (answer.status_code, answer.json()["title"]) == (429, "Too many streams")
+    assert pods(made).calls == []
+
+
 async def test_kubernetes_away_is_told_before_anything_is_answered() -> None:
     made = await bridge()
 
@@ -246,6 +278,7 @@ async def test_what_cant_be_is_refused_by_its_name(query: str) -> None:
 
 async def test_a_client_that_goes_closes_the_connection_to_kubernetes() -> None:
     made = await bridge()
+    await made.records.advance("run_1", phase=Phase.RUNNING, at=after(1), started_at=after(1))
     pods(made).add("a", [], state="running")
     async with serving(made.app) as url, httpx.AsyncClient(headers={"X-API-Key": made.key(Scope.READ)}) as client:
         tasks = asyncio.all_tasks()
@@ -263,6 +296,7 @@ async def test_a_client_that_goes_closes_the_connection_to_kubernetes() -> None:
 
 async def test_a_stream_that_breaks_off_is_seen_to_be_incomplete(monkeypatch: pytest.MonkeyPatch) -> None:
     made = await bridge()
+    await made.records.advance("run_1", phase=Phase.RUNNING, at=after(1), started_at=after(1))
     pods(made).add("a", [line(1, "one"), KubeError(403, "Forbidden", "no")], state="running")
     async with serving(made.app) as url, httpx.AsyncClient(headers={"X-API-Key": made.key(Scope.READ)}) as client:
         with pytest.raises(httpx.RemoteProtocolError):

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline_bridge.problem_examples import EXAMPLES
 from pipeline_bridge.problems import Problem, problem_of, responses, title_of, type_of
+from pipeline_bridge.refused_fields import invalid_fields
 from pipeline_core.admission.quota import ConcurrentLimitReachedError, DailyLimitReachedError, MonthlyLimitReachedError
 from pipeline_core.admission.subscription import OrganizationNotFoundError, SubscriptionInactiveError
 from pipeline_core.catalog.problems import CatalogInvalidError
@@ -37,10 +38,10 @@ POLICY = "ValidatingAdmissionPolicy 'pipelines-tenancy' denied request: the name
     [
         (UnknownProviderError("gcq"), 404, "Unknown provider: gcq", "Unknown provider: gcq"),
         (PipelineNotFoundError("a", "b", "c"), 404, "Pipeline not found: a/b/c", "Pipeline not found: a/b/c"),
-        (RequestInvalidError("x"), 422, "x", "x"),
-        (ParametersInvalidError("x"), 422, "x", "x"),
+        (RequestInvalidError("x"), 422, "Request invalid", "x"),
+        (ParametersInvalidError("x"), 422, "Parameters invalid", "x"),
         (IdempotencyKeyReusedError("k"), 422, "Idempotency-Key was used for another request", None),
-        (OrganizationNotFoundError("acme"), 403, "Organization not found: acme", None),
+        (OrganizationNotFoundError("acme"), 403, "Organization not found", "Organization not found: acme"),
         (
             SubscriptionInactiveError("acme", "SUSPENDED"),
             403,
@@ -48,12 +49,12 @@ POLICY = "ValidatingAdmissionPolicy 'pipelines-tenancy' denied request: the name
             "Pipeline execution not allowed for SUSPENDED organizations",
         ),
         (IntegrationNotActiveError("gcp"), 409, "gcp integration not active", "gcp integration not active"),
-        (TemplateInvalidError("x"), 409, "x", "x"),
-        (RunIdTakenError("run_1"), 409, None, "run id run_1 belongs to another run"),
+        (TemplateInvalidError("x"), 409, "Template invalid", "x"),
+        (RunIdTakenError("run_1"), 409, "Run id taken", "run id run_1 belongs to another run"),
         (DailyLimitReachedError(20), 429, "Daily pipeline limit reached", "Daily pipeline limit (20) reached"),
         (MonthlyLimitReachedError(9), 429, "Monthly pipeline limit reached", "Monthly pipeline limit (9) reached"),
         (ConcurrentLimitReachedError(2), 429, "Concurrent pipeline limit reached", None),
-        (KubeError(422, "Invalid", POLICY), 422, "Refused by kubernetes", POLICY),
+        (KubeError(422, "Invalid", POLICY), 422, "Refused by Kubernetes", POLICY),
         (KubeError(403, "Forbidden", "exceeded quota: runs"), 422, None, "exceeded quota: runs"),
         (KubeError(409, "Conflict", "the object has been modified"), 409, "Conflict", None),
     ],
@@ -103,7 +104,8 @@ def test_the_body() -> None:
     [
         ("RateLimited", "rate-limited", "Rate limited"),
         ("TooManyStreams", "too-many-streams", "Too many streams"),
-        ("MalformedJson", "malformed-json", "Malformed json"),
+        ("MalformedJson", "malformed-json", "Malformed JSON"),
+        ("KubernetesRefused", "kubernetes-refused", "Kubernetes refused"),
     ],
 )
 def test_names_follow_from_the_reason(reason: str, kind: str, title: str) -> None:
@@ -183,12 +185,20 @@ def bridge() -> Bridge:
             [
                 {
                     "field": "tags[1]",
-                    "value": f"'{'y' * 60}'… (500 characters)",
+                    "value": "y" * 100 + "…",
                     "expected": "a valid integer, unable to parse string as an integer",
                 }
             ],
         ),
-        ([1], "", [{"field": "body", "value": "a list of 1", "expected": "a JSON object"}]),
+        ([1], "", [{"field": "body", "expected": "a JSON object"}]),
+        (
+            {"name": {"a": 1}, "count": 2**70},
+            "",
+            [
+                {"field": "name", "expected": "a valid string"},
+                {"field": "count", "expected": "less than or equal to 5"},
+            ],
+        ),
     ],
 )
 async def test_wrong_fields_are_named(bridge: Bridge, body: Any, query: str, errors: list[dict[str, object]]) -> None:
@@ -199,6 +209,39 @@ async def test_wrong_fields_are_named(bridge: Bridge, body: Any, query: str, err
     found = answer.json()["errors"]
     assert [{**each, "expected": each["expected"].split(", with")[0]} for each in found] == errors
     assert all(str(each["field"]) in answer.json()["detail"] for each in errors)
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("y" * 500, f"'{'y' * 100}'… (500 characters)"),
+        ("x", "'x'"),
+        ({"a": 1}, "an object"),
+        ([1], "an array"),
+        (None, "null"),
+        (True, "true"),
+        (1.5, "1.5"),
+        (2**70, "an integer of 71 bits"),
+    ],
+)
+def test_what_was_given_is_told_in_words_of_json_and_short(value: object, told: str) -> None:
+    problem = invalid_fields([{"field": "tags", "value": value, "expected": "a number"}])
+    assert problem.detail == f"tags: {told}, expected a number"
+
+
+def test_so_many_wrong_fields_are_told_and_how_many_more_there_are() -> None:
+    problem = invalid_fields([{"field": f"f{number}", "expected": "no such field"} for number in range(8000)])
+    assert (len(problem.members["errors"]), problem.members["more_errors"]) == (20, 7980)  # type: ignore[arg-type]
+    assert problem.detail.startswith("f0: expected no such field; f1: ")
+    assert problem.detail.endswith("; and 7995 more")
+    assert "more_errors" not in invalid_fields([{"field": "f", "expected": "a number"}]).members
+
+
+def test_a_reason_has_one_title_in_the_documentation_and_in_answers() -> None:
+    for error in (RequestInvalidError("x"), UnknownProviderError("gcq"), KubeError(422, "Invalid", POLICY)):
+        problem = problem_of(error)
+        (example,) = [each for each in EXAMPLES[problem.status] if each.reason == problem.reason]
+        assert (example.title or title_of(example.reason)) == problem.title
 
 
 async def test_a_body_that_is_not_json(bridge: Bridge) -> None:
@@ -224,6 +267,7 @@ async def test_no_endpoint(bridge: Bridge, path: str) -> None:
         ("DELETE", "/pipelines/status/acme/run_1", "GET"),
         ("POST", "/scheduler/schedule/sch_1", "DELETE, PUT"),
         ("PATCH", "/scheduler/schedule", "POST"),
+        ("POST", "/docs/assets/swagger-ui.css", "GET, HEAD"),
     ],
 )
 async def test_another_method(bridge: Bridge, prefix: str, method: str, path: str, allowed: str) -> None:

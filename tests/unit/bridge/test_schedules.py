@@ -358,6 +358,82 @@ async def test_a_trigger_sent_twice_with_one_idempotency_key_starts_one_run() ->
     assert (status, problem["type"]) == (422, "urn:pipelines:problem:idempotency-key-reused")
 
 
+async def test_a_trigger_that_was_answered_is_answered_again_whatever_became_of_the_schedule() -> None:
+    bridge = Bridge()
+    schedule = put_schedule(bridge)
+    body, monday = {"schedule_id": id_of(schedule)}, {"Idempotency-Key": "monday"}
+    first = await ask(bridge, "POST", "trigger", body, **monday)
+    bridge.kubernetes.remove("pipelineschedules", "default", "nightly")
+    assert await ask(bridge, "POST", "trigger", body, **monday) == first
+    bridge.records.rows[first[1]["run_id"]]["object_uid"] = runs(bridge)[0]["metadata"]["uid"]  # the operator sees it
+
+    def away(_method: str, _path: str) -> None:
+        raise KubeUnavailableError("no answer")
+
+    bridge.kubernetes.before = away
+    assert await ask(bridge, "POST", "trigger", body, **monday) == first
+    assert len(runs(bridge)) == 1
+
+
+async def test_a_trigger_that_goes_on_after_a_change_makes_the_run_that_is_recorded() -> None:
+    bridge = Bridge()
+    schedule = put_schedule(bridge, parameters={"date": "2026-11-01"})
+    body, monday = {"schedule_id": id_of(schedule)}, {"Idempotency-Key": "monday"}
+
+    def away(method: str, _path: str) -> None:
+        if method == "POST":
+            raise KubeUnavailableError("no answer")
+
+    bridge.kubernetes.before = away
+    status, problem = await ask(bridge, "POST", "trigger", body, **monday)
+    assert status == 503
+    bridge.kubernetes.before = lambda _method, _path: None
+    schedule["spec"]["parameters"] = {"date": "2026-11-02"}
+    bridge.kubernetes.put("pipelineschedules", schedule)
+    assert await ask(bridge, "POST", "trigger", body, **monday) == (200, {"run_id": problem["run_id"]})
+    (run,) = runs(bridge)
+    record = await bridge.records.get(problem["run_id"])
+    assert record is not None
+    assert run["spec"]["parameters"] == record.parameters == {"date": "2026-11-01"}
+    assert run["spec"]["scheduleRef"]["name"] == "nightly"
+
+
+async def test_a_trigger_that_never_was_carried_out_ends_with_its_schedule() -> None:
+    bridge = Bridge()
+    body, monday = {"schedule_id": id_of(put_schedule(bridge))}, {"Idempotency-Key": "monday"}
+
+    def away(method: str, _path: str) -> None:
+        if method == "POST":
+            raise KubeUnavailableError("no answer")
+
+    bridge.kubernetes.before = away
+    assert (await ask(bridge, "POST", "trigger", body, **monday))[0] == 503
+    (slot,) = await bridge.ledger.held()
+    bridge.kubernetes.before = lambda _method, _path: None
+    bridge.kubernetes.remove("pipelineschedules", "default", "nightly")
+    assert (await ask(bridge, "POST", "trigger", body, **monday))[0] == 404
+    assert await bridge.ledger.held() == [slot]  # not renewed: healing gives it back
+
+
+async def test_a_trigger_with_two_idempotency_keys_is_refused() -> None:
+    bridge = Bridge()
+    async with bridge.client(bridge.key(Scope.RUN)) as client:
+        headers = [("Idempotency-Key", "one"), ("Idempotency-Key", "two")]
+        answer = await client.post(
+            "/scheduler/trigger", json={"schedule_id": id_of(put_schedule(bridge))}, headers=headers
+        )
+    assert (answer.status_code, runs(bridge)) == (422, [])
+
+
+@pytest.mark.parametrize(("body", "status"), [({}, 200), ({"force": True}, 422)])
+async def test_a_deletion_has_no_fields(body: Any, status: int) -> None:
+    bridge = Bridge()
+    path = f"schedule/{id_of(put_schedule(bridge))}"
+    found, answer = await ask(bridge, "DELETE", path, body)
+    assert (found, len(stored(bridge))) == (status, int(status == 422))
+    assert status == 200 or answer["errors"] == [{"field": "force", "expected": "no such field"}]
+
+
 async def test_a_trigger_over_a_limit_is_refused_and_makes_nothing() -> None:
     bridge = Bridge()
     bridge.plans.limits["acme"] = Limits(0, 10, 10)

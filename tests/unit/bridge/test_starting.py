@@ -8,7 +8,7 @@ import pytest
 
 from pipeline_bridge.problems import Problem
 from pipeline_bridge.run_objects import ScheduleRef
-from pipeline_bridge.starting import IdempotencyKey
+from pipeline_bridge.wanted import IdempotencyKey
 from pipeline_core.admission.subscription import Limits, OrganizationNotFoundError, SubscriptionInactiveError
 from pipeline_core.errors import (
     IntegrationNotActiveError,
@@ -184,16 +184,174 @@ async def test_where_it_isnt_known_whether_the_run_was_made_its_id_is_told(both:
     assert "10.0.0.1" not in problem.detail
 
 
-async def test_with_a_key_the_slot_waits_for_the_next_request(both: Both) -> None:
-    kubernetes(both, KubeNotReachedError("no connection"))
-    for _ in range(3):
-        with pytest.raises(Problem) as refused:
-            await both.post(KEY)
-        both.pass_time(50)  # each time it counts as new
-        await both.healing.round()
-    assert both.held() == [refused.value.members["run_id"]]
+REFUSED = KubeError(403, "Forbidden", "exceeded quota: runs")
+
+
+@pytest.mark.parametrize("error", [KubeNotReachedError("no connection"), REFUSED])
+async def test_keys_that_are_refused_again_and_again_hold_nothing(both: Both, error: Exception) -> None:
+    kubernetes(both, error)
+    for number in range(6):  # more than may run at a time
+        for _ in range(2):
+            with pytest.raises(type(error)):
+                await both.post(IdempotencyKey(f"key-{number}", KEY.fingerprint))
+            assert both.held() == both.live() == []
+    assert both.ledger.usage("acme").day_used == 0
     both.fault = lambda _part, _method, _after: None
-    assert await both.post(KEY) == refused.value.members["run_id"]
+    run_id = await both.post(IdempotencyKey("key-0", KEY.fingerprint))
+    assert both.live() == both.held() == [run_id]
+
+
+@pytest.mark.parametrize("status", [403, 500])
+async def test_a_refused_request_that_goes_on_with_a_slot_gives_it_back(both: Both, status: int) -> None:
+    both.fault = at(4, dies, after=False)
+    assert await ask(both, KEY) is None
+
+    def fault(_part: str, method: str, _after: bool) -> None:
+        if method == "create_run":
+            raise KubeError(status, "InternalError" if status == 500 else "Forbidden", "a webhook says no")
+
+    both.fault = fault
+    with pytest.raises(KubeError):
+        await both.post(KEY)
+    assert both.held() == both.live() == []
+
+
+@pytest.mark.parametrize("status", [403, 500])
+async def test_a_refusal_isnt_believed_where_the_first_request_has_made_the_object(both: Both, status: int) -> None:
+    """Its answer was lost, and it is what fills the quota."""
+    both.fault = at(4, dies, after=True)
+    assert await ask(both, KEY) is None
+
+    def fault(_part: str, method: str, _after: bool) -> None:
+        if method == "create_run":
+            raise KubeError(status, "Forbidden", "exceeded quota: runs")
+
+    both.fault = fault
+    run_id = await both.post(KEY)
+    assert both.live() == both.held() == [run_id]
+    await both.come_to_rest()
+    assert both.stored(run_id).phase is Phase.COMPLETED
+
+
+async def test_a_slot_that_another_request_goes_on_with_is_left_to_it(both: Both) -> None:
+    """The first is refused after the second has come, and before it has made the object."""
+    second: list[asyncio.Task[str]] = []
+    has_come, may_go_on = asyncio.Event(), asyncio.Event()
+    create = both.parts.cluster._part.create_run  # type: ignore[attr-defined]
+
+    async def refuse_the_first(*arguments: Any) -> Any:
+        if second:
+            has_come.set()
+            await may_go_on.wait()
+            return await create(*arguments)
+        second.append(asyncio.create_task(both.post(KEY)))
+        await has_come.wait()
+        raise REFUSED
+
+    both.parts.cluster._part.create_run = refuse_the_first  # type: ignore[attr-defined]
+    with pytest.raises(KubeError):
+        await both.post(KEY)
+    (run_id,) = both.held()
+    may_go_on.set()
+    assert await second[0] == run_id
+    await both.come_to_rest()
+    assert both.stored(run_id).phase is Phase.COMPLETED
+
+
+async def test_a_name_that_another_object_has_isnt_taken_for_the_run(both: Both) -> None:
+    def forge(part: str, _method: str, after: bool) -> None:
+        if part == "cluster" and not after and not both.objects():
+            both.apply(both.stored(both.held()[0]).object_name or "", runId="run_another")
+
+    both.fault = forge
+    with pytest.raises(KubeError, match="already exists"):
+        await both.post(KEY)
+    assert both.held() == []
+    (run_id,) = both.records.rows
+    assert both.stored(run_id).error_message == "The PipelineRun wasn't made: another object has its name"
+    again = await both.post(KEY)
+    assert both.live() == both.held() == [again] != [run_id]
+
+
+@pytest.mark.parametrize("befalls", [KubeUnavailableError("no answer"), KubeError(404, "NotFound", "deleted since")])
+async def test_whose_a_name_is_that_cannot_be_read_isnt_known(both: Both, befalls: Exception) -> None:
+    def fault(_part: str, method: str, _after: bool) -> None:
+        if method == "create_run":
+            raise KubeError(409, "AlreadyExists", "it is there")
+        if method == "get_run" and not isinstance(befalls, KubeError):
+            raise befalls
+
+    both.fault = fault
+    with pytest.raises(Problem) as refused:
+        await both.post()
+    assert both.held() == [refused.value.members["run_id"]]
+
+
+async def test_the_object_of_a_later_request_has_the_parameters_of_the_record(both: Both) -> None:
+    both.fault = at(4, dies, after=False)
+    with pytest.raises(CrashError):
+        await both.post(KEY, parameters={"start_date": "2026-11-01"})
+    both.fault = lambda _part, _method, _after: None
+    both.pass_time(50)
+    run_id = await both.post(KEY, parameters={"start_date": "2026-11-02"})
+    await both.operate()
+    (body,) = both.objects()
+    recorded = {"start_date": "2026-11-01", "end_date": "2026-11-21"}
+    assert dict(both.stored(run_id).parameters) == body["spec"]["parameters"] == recorded
+    assert both.stored(run_id).phase is Phase.VALIDATING
+
+
+async def test_nobody_is_refused_for_a_slot_that_a_bridge_has_left_behind(both: Both) -> None:
+    both.fault = at(3, dies, after=False)
+    assert await ask(both) is None
+    (left,) = both.held()
+    both.fault = lambda _part, _method, _after: None
+    both.pass_time(59)
+    with pytest.raises(Problem, match="Concurrent pipeline limit"):
+        await both.post()
+    both.pass_time(3)
+    run_id = await both.post()
+    assert both.held() == both.live() == [run_id]
+    assert both.stored(left).error_message == "The PipelineRun that this run was asked for with was never made"
+
+
+@pytest.mark.parametrize("is_seen", [False, True])
+async def test_a_slot_whose_object_is_there_is_the_operators(both: Both, is_seen: bool) -> None:
+    run_id = await both.post()
+    if is_seen:
+        await both.operate()
+        both.kubernetes.remove("pipelineruns", "default", both.stored(run_id).object_name or "")
+    both.pass_time(3600)
+    with pytest.raises(Problem, match="Concurrent pipeline limit"):
+        await both.post()
+    assert both.held() == [run_id]
+
+
+@pytest.mark.parametrize("error", [KubeUnavailableError("no answer"), KubeError(403, "Forbidden", "no right")])
+async def test_a_slot_that_cannot_be_looked_at_is_in_use(both: Both, error: Exception) -> None:
+    both.fault = at(3, dies, after=False)
+    assert await ask(both) is None
+    both.pass_time(61)
+    kubernetes(both, error)
+    with pytest.raises(Problem, match="Concurrent pipeline limit"):
+        await both.post()
+    assert len(both.held()) == 1
+
+
+async def test_runs_refused_in_a_burst_are_reason_for_one_look(both: Both) -> None:
+    await both.post()
+    both.calls.clear()
+
+    async def burst() -> None:
+        for each in await asyncio.gather(*(both.post() for _ in range(20)), return_exceptions=True):
+            assert isinstance(each, Problem)
+
+    await burst()
+    await burst()
+    assert both.calls.count("ledger.held") == 1
+    both.pass_time(3)
+    await burst()
+    assert both.calls.count("ledger.held") == 2
 
 
 @pytest.mark.parametrize(
@@ -260,7 +418,7 @@ async def test_the_slot_of_a_refused_run_is_healed_where_postgresql_is_away_by_t
     def fault(part: str, method: str, _after: bool) -> None:
         if part == "cluster":
             raise KubeNotReachedError("no connection")
-        if method == "finish":
+        if method == "end_unmade":
             raise StoreUnavailableError("no connection")
 
     both.fault = fault

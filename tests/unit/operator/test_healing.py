@@ -216,6 +216,18 @@ async def test_unless_its_object_is_there_and_was_not_seen_yet(world: World) -> 
     assert world.ledger.usage(ORG).concurrent == 1
 
 
+@pytest.mark.parametrize("spec", [{"runId": "run_another"}, {}, {"runId": "run_asked", "org": "brook"}])
+async def test_another_runs_object_of_its_name_keeps_no_slot(world: World, spec: dict[str, str]) -> None:
+    await reserve_without_object(world, name="asked")
+    world.apply("asked", **spec)
+    world.pass_time(61)
+    await world.healing.round()
+    assert world.ledger.usage(ORG).concurrent == 0
+    record = await world.records.get("run_asked")
+    assert record is not None
+    assert record.error_message == "The PipelineRun that this run was asked for with was never made"
+
+
 async def test_a_slot_without_any_record_is_given_back_after_a_minute(world: World) -> None:
     await reserve_without_object(world)
     world.records.rows.clear()

@@ -15,7 +15,7 @@ from pipeline_core.store.quota.recompute import Drift, drift
 from pipeline_core.store.quota.reserve import reserve_many, reserve_one
 from pipeline_core.store.quota.settle import Settlement, of_run, settle_within
 from pipeline_core.store.quota.standing import Standing, standing_within
-from pipeline_core.store.quota.unmade import end_unmade
+from pipeline_core.store.quota.unmade import Reserved, end_unmade
 from pipeline_core.store.runs import NewRun, StoredRun
 from pipeline_core.store.tables import run_record
 
@@ -70,7 +70,7 @@ class QuotaLedger:
 
     async def reserve(self, record: NewRun) -> StoredRun:
         """Begin the run's record with a slot, or return the one that is there with its slot; a run that is over gets
-        none. Asking again changes nothing.
+        none. Asking again takes nothing more: the slot of a run without an object counts as just reserved then.
 
         Raises QuotaExceededError with the limit that is reached, OrganizationNotFoundError or
         SubscriptionInactiveError, and RunIdTakenError if the id is another run's; then nothing has changed.
@@ -79,21 +79,23 @@ class QuotaLedger:
             return stored
         return await reserve_one(self._engine, record)
 
-    async def release(self, run_id: str) -> bool:
+    async def release(self, run_id: str, *, object_uid: str | None = None) -> bool:
         """Give back the run's slot, if it holds one: none of its pods is alive. Returns whether it did.
 
-        What its record says of its end, if it has ended, is settled too, should that be open.
+        Where `object_uid` is given, only if the record is that object's, or isn't there: another's object may claim the
+        id. What the record says of its end, if it has ended, is settled too, should that be open.
         """
-        freed = await self._freed(run_id)
-        return (await self._free([run_id]))[0] if freed is None else freed
+        asked = (run_id, object_uid)
+        freed = await self._freed(asked)
+        return (await self._free([asked]))[0] if freed is None else freed
 
-    async def end_unmade(self, slot: HeldSlot, *, at: datetime, message: str) -> bool:
-        """End the run of which nobody has made an object since the slot was looked at, and give the slot back.
+    async def end_unmade(self, slot: Reserved, *, at: datetime, message: str) -> bool:
+        """End the run of which no object has been seen, and give its slot back, if nobody has renewed it since.
 
-        Returns whether it did. Raises RunNotRecordedError if the run was never begun.
+        `slot` is as `held` or `reserve` returned it. Returns whether it did. Raises RunNotRecordedError if the run was
+        never begun.
         """
-        since = slot.reserved_at
-        return await end_unmade(self._engine, slot.run_id, reserved_at=since, at=at, message=message)
+        return await end_unmade(self._engine, slot, at=at, message=message)
 
     async def held(self, *, org_slug: str | None = None, after: str = "", limit: int = 500) -> list[HeldSlot]:
         """Slots that are held, of one organization or of all, by run id, `after` the last one of the page before."""
@@ -122,21 +124,27 @@ class QuotaLedger:
         """Counters that differ from the ledger they are the sums of: none, or there is a defect."""
         return await drift(self._engine)
 
-    async def _free_many(self, run_ids: Sequence[str]) -> Sequence[bool | None]:
+    async def _free_many(self, asked: Sequence[tuple[str, str | None]]) -> Sequence[bool | None]:
         """The same of many; None where something of one of them keeps all from it."""
         try:
-            return await self._free(run_ids)
+            return await self._free(asked)
         except OF_ONE:
-            return [None] * len(run_ids)
+            return [None] * len(asked)
 
-    async def _free(self, run_ids: Sequence[str]) -> list[bool]:
+    async def _free(self, asked: Sequence[tuple[str, str | None]]) -> list[bool]:
         async with transaction(self._engine) as connection:
-            records = select(run_record).where(run_record.c.run_id.in_(set(run_ids)))
-            ended = {row["run_id"]: StoredRun.from_row(row) for row in (await connection.execute(records)).mappings()}
+            records = select(run_record).where(run_record.c.run_id.in_({run_id for run_id, _ in asked}))
+            stored = {row["run_id"]: StoredRun.from_row(row) for row in (await connection.execute(records)).mappings()}
+            # Those whose record is another object's are left out.
+            own = [uid is None or run_id not in stored or stored[run_id].object_uid == uid for run_id, uid in asked]
             settlements = [
-                (run_id in ended and of_run(ended[run_id], frees=True)) or Settlement(run_id, None, frees=True)
-                for run_id in sorted(set(run_ids))
+                (run_id in stored and of_run(stored[run_id], frees=True)) or Settlement(run_id, None, frees=True)
+                for run_id in sorted({run_id for (run_id, _), is_own in zip(asked, own, strict=True) if is_own})
             ]
             freed = await settle_within(connection, settlements)
-        # Of two that ask for the same run, one has done it.
-        return [run_id in freed and run_id not in run_ids[:place] for place, run_id in enumerate(run_ids)]
+        done: list[bool] = []
+        for (run_id, _), is_own in zip(asked, own, strict=True):
+            done.append(is_own and run_id in freed)
+            if is_own:
+                freed.discard(run_id)  # of two that ask for the same run, one has done it
+        return done

@@ -4,8 +4,9 @@ What is allowed is checked by the UPDATE that takes it, on the row of counters a
 reservation already keeps it: asking twice is the same answer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from sqlalchemy import delete, text
@@ -73,13 +74,19 @@ _TAKE = text(
     ), reserved AS (
         INSERT INTO quota_reservation (run_id, org_slug, day, month)
         SELECT unnest(t.run_ids), t.org_slug, t.day, t.month FROM taken t
-        ON CONFLICT DO NOTHING RETURNING run_id
+        ON CONFLICT DO NOTHING RETURNING run_id, reserved_at
     )
-    SELECT EXISTS (SELECT FROM asked) AS is_asked, (SELECT array_agg(run_id) FROM reserved) AS reserved,
+    SELECT EXISTS (SELECT FROM asked) AS is_asked, (SELECT array_agg(run_id ORDER BY run_id) FROM reserved) AS reserved,
+        (SELECT array_agg(reserved_at ORDER BY run_id) FROM reserved) AS reserved_at,
         (SELECT sum(cardinality(run_ids)) FROM taken) AS taken
     """
 )
-_RENEW = text("UPDATE quota_reservation SET reserved_at = clock_timestamp() WHERE run_id = :run_id AND state = 'held'")
+_RENEW = text(
+    """
+    UPDATE quota_reservation SET reserved_at = clock_timestamp() WHERE run_id = :run_id AND state = 'held'
+    RETURNING reserved_at
+    """
+)
 _RESERVED = text("SELECT org_slug, state = 'held' AS is_held FROM quota_reservation WHERE run_id = :run_id")
 
 
@@ -88,10 +95,10 @@ class _RefusedError(Exception):
 
 
 class _Taken(NamedTuple):
-    """The runs that got a slot, and whether any was asked for that had none."""
+    """When which run got its slot, and whether any was asked for that had none."""
 
     is_asked: bool
-    run_ids: set[str]
+    at: Mapping[str, datetime]
 
 
 async def reserve_many(engine: AsyncEngine, records: Sequence[NewRun]) -> list[StoredRun | None]:
@@ -106,12 +113,12 @@ async def reserve_many(engine: AsyncEngine, records: Sequence[NewRun]) -> list[S
             for record in records:
                 if record.run_id in stored:
                     asked.setdefault(record.run_id, record)
-            reserved = (await _take(connection, list(asked.values()))).run_ids
-            if refused := stored.keys() - reserved:
+            reserved = (await _take(connection, list(asked.values()))).at
+            if refused := stored.keys() - reserved.keys():
                 await connection.execute(delete(run_record).where(run_record.c.run_id.in_(refused)))
     except (*OF_ONE, _RefusedError):
         return [None] * len(records)
-    took = {run_id: replace(each, took_slot=True) for run_id, each in stored.items() if run_id in reserved}
+    took = {run_id: replace(stored[run_id], took_slot=True, reserved_at=at) for run_id, at in reserved.items()}
     return [took.pop(record.run_id, None) for record in records]
 
 
@@ -128,13 +135,12 @@ async def reserve_one(engine: AsyncEngine, record: NewRun) -> StoredRun:
                 stored = await begin_within(connection, record)
                 # Whoever asks again doesn't wait for the counters.
                 if stored.phase.is_final or (stored.was_there and await _has_one(connection, record)):
-                    await _renew(connection, stored)
-                    return stored
+                    return await _renewed(connection, stored)
                 taken = await _take(connection, [record])
-                if taken.run_ids:
-                    return replace(stored, took_slot=True)
+                if taken.at:
+                    return replace(stored, took_slot=True, reserved_at=taken.at[stored.run_id])
                 if not taken.is_asked and await _has_one(connection, record):
-                    return stored
+                    return await _renewed(connection, stored)
                 raise _RefusedError  # noqa: TRY301 - by which the transaction is rolled back
         except _RefusedError:
             pass
@@ -159,10 +165,12 @@ async def _has_one(connection: AsyncConnection, record: NewRun) -> bool:
     return row is not None
 
 
-async def _renew(connection: AsyncConnection, run: StoredRun) -> None:
-    """Have the slot count as just reserved, if the run has no object yet: whoever asks again is about to make it."""
-    if run.object_uid is None and not run.phase.is_final:
-        await connection.execute(_RENEW, {"run_id": run.run_id})
+async def _renewed(connection: AsyncConnection, run: StoredRun) -> StoredRun:
+    """The run, whose slot counts as just reserved if it has no object yet: whoever asks again is about to make it."""
+    if run.object_uid is not None or run.phase.is_final:
+        return run
+    at = await connection.scalar(_RENEW, {"run_id": run.run_id})
+    return replace(run, reserved_at=at and at.astimezone(UTC))
 
 
 async def _take(connection: AsyncConnection, records: Sequence[NewRun]) -> _Taken:
@@ -171,10 +179,11 @@ async def _take(connection: AsyncConnection, records: Sequence[NewRun]) -> _Take
     Raises _RefusedError where a run has got one from another process in the same moment.
     """
     if not records:
-        return _Taken(False, set())
+        return _Taken(False, {})
     asked = {"run_ids": [record.run_id for record in records], "orgs": [record.org_slug for record in records]}
     row = (await connection.execute(_TAKE, asked)).one()
-    reserved = set(row.reserved or ())
+    moments = (moment.astimezone(UTC) for moment in row.reserved_at or ())
+    reserved = dict(zip(row.reserved or (), moments, strict=True))
     if len(reserved) != (row.taken or 0):
         raise _RefusedError
     return _Taken(row.is_asked, reserved)
