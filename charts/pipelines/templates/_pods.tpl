@@ -174,19 +174,20 @@ mountPath: /etc/pipelines/bigquery
 readOnly: true
 {{- end -}}
 
-{{/* Brings the database's tables up to date before the container starts; two at once wait for each other. */}}
+{{/* Brings the database's tables up to date before the container starts; two at once wait for each other. It asks for what
+     its workload asks for: a pod needs the most of the two. */}}
 {{- define "pipelines.migrate" -}}
 name: migrate
-image: {{ include "pipelines.image" (dict "root" . "name" "operator") }}
-imagePullPolicy: {{ .Values.image.pullPolicy }}
+image: {{ include "pipelines.image" (dict "root" .root "name" "operator") }}
+imagePullPolicy: {{ .root.Values.image.pullPolicy }}
 command: [python3, -m, pipeline_core.store.migrate]
-env: {{- include "pipelines.databaseEnv" . | nindent 2 }}
-securityContext: {{- include "pipelines.containerSecurityContext" . | nindent 2 }}
-resources: {{- toYaml .Values.operator.resources | nindent 2 }}
+env: {{- include "pipelines.databaseEnv" .root | nindent 2 }}
+securityContext: {{- include "pipelines.containerSecurityContext" .root | nindent 2 }}
+resources: {{- toYaml (index .root.Values .component).resources | nindent 2 }}
 volumeMounts:
   - name: tmp
     mountPath: /tmp
-  {{- if .Values.database.caSecret.name }}
-  - {{- include "pipelines.databaseCaMount" . | nindent 4 }}
+  {{- if .root.Values.database.caSecret.name }}
+  - {{- include "pipelines.databaseCaMount" .root | nindent 4 }}
   {{- end }}
 {{- end -}}

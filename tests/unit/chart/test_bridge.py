@@ -149,7 +149,8 @@ def test_the_defaults_of_the_values_are_those_of_the_settings(required: Renderin
 
 def test_it_waits_for_its_tables_and_sees_the_operators_catalog(required: Rendering) -> None:
     operator, spec = (required.pods[name]["spec"] for name in ("pipelines-operator", NAME))
-    assert spec["initContainers"] == operator["initContainers"]
+    (migrate,), (others,) = spec["initContainers"], operator["initContainers"]
+    assert migrate == {**others, "resources": spec["containers"][0]["resources"]}
     (catalog,) = (volume for volume in operator["volumes"] if volume["name"] == "catalog")
     assert catalog in spec["volumes"]
     (container,) = spec["containers"]

@@ -562,3 +562,14 @@ def grants(rules: list[Manifest]) -> dict[str, set[str]]:
             for resource in rule["resources"]:
                 allowed.setdefault(f"{group}/{resource}", set()).update(rule["verbs"])
     return allowed
+
+
+def test_the_migration_asks_for_what_its_workload_asks_for(required: Rendering) -> None:
+    raised = render(merged(REQUIRED, {"operator": {"resources": {"requests": {"cpu": "2"}}}}))
+    for rendered, of_the_operator in ((required, "100m"), (raised, "2")):
+        specs = {name: pod["spec"] for name, pod in rendered.pods.items() if "initContainers" in pod["spec"]}
+        assert specs.keys() == {"pipelines-operator", "pipelines-exporter", "pipelines-bridge"}
+        for spec in specs.values():
+            assert spec["initContainers"][0]["resources"] == spec["containers"][0]["resources"]
+        operator = specs["pipelines-operator"]["initContainers"][0]
+        assert operator["resources"]["requests"]["cpu"] == of_the_operator
