@@ -1,7 +1,6 @@
 """The bridge's process: wires the parts, serves until it is told to stop."""
 
 import asyncio
-import gc
 import os
 import signal
 import sys
@@ -21,6 +20,7 @@ from pipeline_bridge.server import BridgeServer
 from pipeline_bridge.settings import BridgeSettings
 from pipeline_core import process_metrics
 from pipeline_core.catalog import CatalogWatcher
+from pipeline_core.garbage import collect_seldom
 from pipeline_core.kube.api import KubeApi
 from pipeline_core.logging import configure_logging
 from pipeline_core.settings import DatabaseSettings
@@ -35,8 +35,6 @@ _log = structlog.get_logger(__name__)
 
 # After the server's own time to stop: whatever still holds the process up then is let go.
 _END_SECONDS = 15.0
-# New objects from one garbage collection to the next, as in the operator.
-_COLLECT_AFTER = 5_000
 
 
 async def bridge(settings: BridgeSettings, database: DatabaseSettings) -> None:
@@ -91,13 +89,6 @@ async def serve(parts: Parts) -> None:
                 await beating
 
 
-def _collect_seldom() -> None:
-    """Leave what the imports made out of garbage collections, and look for cycles less often: there are few."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_COLLECT_AFTER)
-
-
 def main() -> int:
     """Run the bridge; returns the exit code: 0 when told to stop, 1 where it can't serve, 2 for bad settings."""
     try:
@@ -108,7 +99,7 @@ def main() -> int:
         return 2
     configure_logging(settings.log_level, "bridge")
     process_metrics.register("bridge")
-    _collect_seldom()
+    collect_seldom()
     try:
         uvloop.run(bridge(settings, database))
     except OSError as error:

@@ -1,7 +1,6 @@
 """The operator's process: wires the parts, waits for leadership, works until it is told to stop."""
 
 import asyncio
-import gc
 import os
 import signal
 import threading
@@ -18,6 +17,7 @@ from pydantic import ValidationError
 from pipeline_core import process_metrics
 from pipeline_core.catalog import CatalogWatcher
 from pipeline_core.errors import PipelinesError
+from pipeline_core.garbage import collect_seldom
 from pipeline_core.kube.api import Api, KubeApi
 from pipeline_core.lifecycle.actions import PROGRESS_INTERVAL
 from pipeline_core.lifecycle.observed import Published
@@ -65,8 +65,6 @@ _STOP_SECONDS = 12.0
 # How long a phase between a run's start and its end may go without a word.
 _UNSAID_AT_FIRST = timedelta(seconds=1)
 _UNSAID_WHEN_BUSY = timedelta(seconds=20)
-# New objects from one garbage collection to the next: parsed JSON is many, and none of it is garbage in cycles.
-_COLLECT_AFTER = 5_000
 # How long a slot may be held by nothing where nobody is refused meanwhile.
 _HEAL_SECONDS = 30.0
 # What ends this process, and nothing but the next can mend.
@@ -277,13 +275,6 @@ async def operate(settings: OperatorSettings, database: DatabaseSettings) -> Non
         await api.close()
 
 
-def _collect_seldom() -> None:
-    """Leave what the imports made out of garbage collections, and look for cycles less often: there are few."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_COLLECT_AFTER)
-
-
 def main() -> int:
     """Run the operator; returns the exit code: 0 when told to stop, 1 to be started anew, 2 for bad settings."""
     try:
@@ -294,7 +285,7 @@ def main() -> int:
         return 2
     configure_logging(settings.log_level, "operator")
     process_metrics.register("operator")
-    _collect_seldom()
+    collect_seldom()
     try:
         uvloop.run(operate(settings, database))
     except asyncio.CancelledError:
