@@ -15,6 +15,7 @@ from pipeline_bridge.parts import Parts
 from pipeline_bridge.problem_answers import add_handlers
 from pipeline_bridge.readiness import Readiness
 from pipeline_bridge.routes import discovery, events, health, history, logs, runs, schedules, status
+from pipeline_bridge.streams import Streams
 
 # In the order in which a request's path is compared with theirs: those that are asked for most come first.
 _ROUTERS = tuple(each.router for each in (status, runs, events, logs, history, schedules, discovery, health))
@@ -51,6 +52,7 @@ def make_app(parts: Parts) -> BridgeApp:
     app.state.parts = parts
     app.state.gate = Gate(parts)
     app.state.readiness = Readiness(parts)
+    app.state.streams = Streams(parts.settings.max_streams, parts.stopping)
     app.add_middleware(BridgeMiddleware, max_body_bytes=parts.settings.max_body_bytes)
     return app
 

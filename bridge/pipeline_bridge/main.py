@@ -1,10 +1,8 @@
 """The bridge's process: wires the parts, serves until it is told to stop."""
 
 import asyncio
-import os
 import signal
 import sys
-import threading
 from contextlib import closing, suppress
 
 import structlog
@@ -20,9 +18,9 @@ from pipeline_bridge.server import BridgeServer
 from pipeline_bridge.settings import BridgeSettings
 from pipeline_core import process_metrics
 from pipeline_core.catalog import CatalogWatcher
-from pipeline_core.garbage import collect_seldom
 from pipeline_core.kube.api import KubeApi
 from pipeline_core.logging import configure_logging
+from pipeline_core.process import collect_seldom, end_within, print_problems
 from pipeline_core.settings import DatabaseSettings
 from pipeline_core.store.api_keys import ApiKeys
 from pipeline_core.store.engine import create_engine
@@ -69,9 +67,7 @@ async def serve(parts: Parts) -> None:
 
     def stop() -> None:
         _log.info("stops")
-        timer = threading.Timer(_END_SECONDS, os._exit, (0,))
-        timer.daemon = True
-        timer.start()
+        end_within(_END_SECONDS, 0)
         # Readiness and streams look at it; the server stops listening and waits for the answers under way.
         parts.stopping.set()
         server.should_exit = True
@@ -94,8 +90,7 @@ def main() -> int:
     try:
         settings, database = BridgeSettings(), DatabaseSettings()
     except ValidationError as error:
-        for problem in error.errors():
-            print(f"setting {'.'.join(map(str, problem['loc']))}: {problem['msg']}")  # noqa: T201 - no log yet
+        print_problems(error)
         return 2
     configure_logging(settings.log_level, "bridge")
     process_metrics.register("bridge")

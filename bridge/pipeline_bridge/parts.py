@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
 from fastapi import Request
 
@@ -12,16 +12,12 @@ from pipeline_bridge.placement import Placement
 from pipeline_bridge.settings import BridgeSettings
 from pipeline_bridge.stale_slots import StaleSlots
 from pipeline_core.catalog import CatalogWatcher
+from pipeline_core.process import now
 from pipeline_core.store.api_keys import ApiKeys
 from pipeline_core.store.facts import AdmissionFacts
 from pipeline_core.store.idempotency import IdempotencyKeys
 from pipeline_core.store.quota.ledger import QuotaLedger
 from pipeline_core.store.records import RunRecords
-
-
-def now() -> datetime:
-    """The wall clock, in UTC."""
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +42,11 @@ class Parts:
 
 
 def parts(request: Request) -> Parts:
-    """A dependency of endpoints: the parts of their process."""
+    """The parts of the request's process."""
     found: Parts = request.app.state.parts
     return found
+
+
+async def needs_parts(request: Request) -> Parts:
+    """The same as a dependency of endpoints: one that isn't async would be called in a thread."""
+    return parts(request)

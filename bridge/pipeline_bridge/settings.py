@@ -4,16 +4,11 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
-from pydantic.functional_validators import BeforeValidator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pipeline_core import identifiers
 from pipeline_core.admission.tenancy import TenancyMode
-from pipeline_core.settings import Pepper
-
-
-def _split(value: object) -> object:
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+from pipeline_core.settings import Names, Pepper
 
 
 class BridgeSettings(BaseSettings):
@@ -24,7 +19,7 @@ class BridgeSettings(BaseSettings):
 
     env: Annotated[str, Field(pattern=f"^{identifiers.ENV.pattern}$")]
     # Namespaces that the operator watches; none means all of them.
-    namespaces: Annotated[list[str], NoDecode, BeforeValidator(_split)] = []
+    namespaces: Names = []
     tenancy: TenancyMode = TenancyMode.SHARED
     catalog_dir: Path = Path("/etc/pipelines/configs")
     # Keys are stored as an HMAC of their secret with this.

@@ -15,7 +15,6 @@ from starlette.exceptions import HTTPException
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from pipeline_bridge.parts import parts
 from pipeline_bridge.problems import Problem
 from pipeline_core.errors import PipelinesError
 from pipeline_core.kube.api import KubeError, KubeUnavailableError
@@ -58,10 +57,7 @@ class Streams:
 
 def streams(request: Request) -> Streams:
     """Those of the request's process."""
-    state, used = request.app.state, parts(request)
-    if not hasattr(state, "streams"):
-        state.streams = Streams(used.settings.max_streams, used.stopping)
-    found: Streams = state.streams
+    found: Streams = request.app.state.streams
     return found
 
 

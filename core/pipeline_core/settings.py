@@ -6,12 +6,20 @@ The same code runs against Google's services and the stand-ins of the local prof
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator
 from pydantic_core import PydanticCustomError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 # As SQLAlchemy reads it: a password may hold what strictly had to be escaped, except "@".
 _POSTGRES = re.compile(r"postgres(?:ql)?://(?:[^@]*@)?(?:\[[^]@]+]|[^][:/?@\s]*)(?::\d+)?(?:/[^?\s]*)?(?:\?\S*)?")
+
+
+def _split(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+# Names separated by commas.
+Names = Annotated[list[str], NoDecode, BeforeValidator(_split)]
 
 
 class BigQuerySettings(BaseSettings):

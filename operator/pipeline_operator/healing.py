@@ -12,7 +12,7 @@ from datetime import datetime
 import structlog
 
 from pipeline_core.errors import PipelinesError
-from pipeline_core.kube.api import Json, KubeError, KubeUnavailableError
+from pipeline_core.kube.api import KubeError, KubeUnavailableError
 from pipeline_core.lifecycle.observed import Run, is_at_rest
 from pipeline_core.store.quota.ledger import HeldSlot, QuotaLedger
 from pipeline_core.store.quota.looks import Looks
@@ -21,7 +21,7 @@ from pipeline_operator import metrics
 from pipeline_operator.cache import Cache
 from pipeline_operator.cluster import Cluster
 from pipeline_operator.parsing import parse_job, parse_pod, parse_run
-from pipeline_operator.reading import read_bodies
+from pipeline_operator.reading import read_bodies, read_run
 from pipeline_operator.waiting_room import WaitingRoom
 
 _log = structlog.get_logger(__name__)
@@ -173,7 +173,7 @@ class Healing:
         """
         message = NEVER_MADE
         if slot.object_namespace is not None and slot.object_name is not None:
-            body = await self._get_run(slot.object_namespace, slot.object_name)
+            body = await read_run(self._cluster, slot.object_namespace, slot.object_name)
             if body is not None and _is_of(slot, run := parse_run(body)):
                 if not run.is_over:
                     return False  # it binds the run when it is seen
@@ -184,15 +184,6 @@ class Healing:
         _log.warning("run ended whose object was never made", run_id=slot.run_id, org=slot.org_slug)
         self._room.slot_freed()
         return True
-
-    async def _get_run(self, namespace: str, name: str) -> Json | None:
-        """The object of that name; None where its namespace is gone."""
-        try:
-            return await self._cluster.get_run(namespace, name)
-        except KubeError as error:
-            if not await self._cluster.went_with_namespace(namespace, error):
-                raise
-            return None
 
     async def _measure_drift(self) -> None:
         metrics.QUOTA_DRIFT.set(len(await self._ledger.drift()))

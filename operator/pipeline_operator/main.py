@@ -1,12 +1,10 @@
 """The operator's process: wires the parts, waits for leadership, works until it is told to stop."""
 
 import asyncio
-import os
 import signal
-import threading
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Protocol
 
@@ -17,11 +15,11 @@ from pydantic import ValidationError
 from pipeline_core import process_metrics
 from pipeline_core.catalog import CatalogWatcher
 from pipeline_core.errors import PipelinesError
-from pipeline_core.garbage import collect_seldom
 from pipeline_core.kube.api import Api, KubeApi
 from pipeline_core.lifecycle.actions import PROGRESS_INTERVAL
 from pipeline_core.lifecycle.observed import Published
 from pipeline_core.logging import configure_logging
+from pipeline_core.process import collect_seldom, end_within, now, print_problems
 from pipeline_core.settings import DatabaseSettings
 from pipeline_core.store.engine import create_engine
 from pipeline_core.store.facts import AdmissionFacts
@@ -69,18 +67,6 @@ _UNSAID_WHEN_BUSY = timedelta(seconds=20)
 _HEAL_SECONDS = 30.0
 # What ends this process, and nothing but the next can mend.
 _ENDS = (LeaseLostError, WatchEndedError, NamespaceBackError)
-
-
-def end_within(seconds: float, code: int) -> None:
-    """End the process in that time with this exit code, whatever holds it up: a call, or a thread that doesn't stop."""
-    timer = threading.Timer(seconds, os._exit, (code,))
-    timer.daemon = True
-    timer.start()
-
-
-def now() -> datetime:
-    """The wall clock, in UTC."""
-    return datetime.now(UTC)
 
 
 class Watches(Protocol):
@@ -280,8 +266,7 @@ def main() -> int:
     try:
         settings, database = OperatorSettings(), DatabaseSettings()
     except ValidationError as error:
-        for problem in error.errors():
-            print(f"setting {'.'.join(map(str, problem['loc']))}: {problem['msg']}")  # noqa: T201 - no log yet
+        print_problems(error)
         return 2
     configure_logging(settings.log_level, "operator")
     process_metrics.register("operator")

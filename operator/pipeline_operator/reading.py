@@ -4,10 +4,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline_core import identifiers
-from pipeline_core.kube.api import Json
+from pipeline_core.kube.api import Json, KubeError
 from pipeline_core.lifecycle.observed import Job, Pod
 from pipeline_operator.cluster import Cluster
 from pipeline_operator.parsing import parse_job, parse_pod, run_uid_of
+
+
+async def read_run(cluster: Cluster, namespace: str, name: str) -> Json | None:
+    """The PipelineRun of that name; None where it or its namespace is gone."""
+    try:
+        return await cluster.get_run(namespace, name)
+    except KubeError as error:
+        if not await cluster.went_with_namespace(namespace, error):
+            raise
+        return None
 
 
 async def read_bodies(cluster: Cluster, namespace: str, run_id: str, uid: str) -> tuple[Json | None, list[Json], int]:

@@ -8,17 +8,13 @@ from uuid import uuid4
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
-from pydantic.functional_validators import BeforeValidator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pipeline_core import identifiers
 from pipeline_core.admission.tenancy import TenancyMode
 from pipeline_core.errors import ConfigInvalidError
 from pipeline_core.lifecycle.actions import Deadlines
-
-
-def _split(value: object) -> object:
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+from pipeline_core.settings import Names
 
 
 class OperatorSettings(BaseSettings):
@@ -28,7 +24,7 @@ class OperatorSettings(BaseSettings):
 
     env: Annotated[str, Field(pattern=f"^{identifiers.ENV.pattern}$")]
     # Namespaces to watch; none means all of them.
-    namespaces: Annotated[list[str], NoDecode, BeforeValidator(_split)] = []
+    namespaces: Names = []
     # Whose runs may be in a namespace.
     tenancy: TenancyMode = TenancyMode.SHARED
     catalog_dir: Path = Path("/etc/pipelines/configs")

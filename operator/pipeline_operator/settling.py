@@ -18,7 +18,7 @@ from pipeline_operator import metrics
 from pipeline_operator.cache import Cache, Entry, Vanished
 from pipeline_operator.cluster import Cluster
 from pipeline_operator.final_records import end_of_deleted, end_record
-from pipeline_operator.reading import read_job_and_pods
+from pipeline_operator.reading import read_job_and_pods, read_run
 
 _log = structlog.get_logger(__name__)
 
@@ -106,7 +106,7 @@ class Settling:
         if not entry.awaited:
             entry.awaited = True
             return _AWAIT_SECONDS
-        body = await self._get_run(*job.owner)
+        body = await read_run(self._cluster, *job.owner)
         if body is None or body["metadata"]["uid"] != uid:
             self._cache.forget(uid)  # the garbage collector's, with or without a record: that one the sweep finds
             return None
@@ -123,14 +123,6 @@ class Settling:
             if not await self._cluster.went_with_namespace(namespace, error):
                 raise
             return None, None, []
-
-    async def _get_run(self, namespace: str, name: str) -> Json | None:
-        try:
-            return await self._cluster.get_run(namespace, name)
-        except KubeError as error:
-            if not await self._cluster.went_with_namespace(namespace, error):
-                raise
-            return None
 
     async def _clear(self, vanished: Vanished, job: Job | None, pods: list[Pod]) -> float | None:
         """Give the slot back of a run whose record is final, once nothing of it runs; returns when to look again."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Request, Response
 
 from pipeline_bridge.models.catalog import PipelineList, list_pipelines
-from pipeline_bridge.parts import Parts, parts
+from pipeline_bridge.parts import Parts, needs_parts
 from pipeline_bridge.problems import responses
 from pipeline_bridge.refused_fields import refuse_unknown_query
 from pipeline_core.catalog import Catalog
@@ -72,7 +72,7 @@ _shared = Pages()
     response_model=PipelineList,
     responses={**_ANSWERS, **responses(422, 503, reasons=("RequestInvalid", "CatalogUnusable"))},
 )
-async def all_pipelines(request: Request, use: Annotated[Parts, Depends(parts)]) -> Response:
+async def all_pipelines(request: Request, use: Annotated[Parts, Depends(needs_parts)]) -> Response:
     """All pipelines of the catalog."""
     return _answer(request, _shared.get(use.catalog.current(), None))
 
@@ -90,7 +90,7 @@ async def all_pipelines(request: Request, use: Annotated[Parts, Depends(parts)])
 async def pipelines_of_provider(
     provider: Annotated[str, Path(description="The provider's key.", examples=["gcp"])],
     request: Request,
-    use: Annotated[Parts, Depends(parts)],
+    use: Annotated[Parts, Depends(needs_parts)],
 ) -> Response:
     """The provider's pipelines."""
     return _answer(request, _shared.get(use.catalog.current(), provider))

@@ -18,6 +18,7 @@ from pipeline_bridge.models.runs import (
     cancelled,
     started,
 )
+from pipeline_bridge.parts import parts
 from pipeline_bridge.problems import responses
 from pipeline_bridge.refused_fields import invalid_fields
 from pipeline_bridge.run_objects import Trace
@@ -117,7 +118,7 @@ async def start_run(
         request_id=request.state.request_id,
         traceparent=request.state.traceparent,
     )
-    return Response(started(await Starting(request.app.state.parts).start(who, wanted)), media_type=_JSON)
+    return Response(started(await Starting(parts(request)).start(who, wanted)), media_type=_JSON)
 
 
 @router.post(
@@ -141,5 +142,5 @@ async def cancel_run(
     """Cancel the run."""
     await refuse_fields(request)
     trace = Trace(request.state.request_id, request.state.traceparent)
-    success, phase = await Cancelling(request.app.state.parts).cancel(who, run_id, trace)
+    success, phase = await Cancelling(parts(request)).cancel(who, run_id, trace)
     return Response(cancelled(phase, success=success), media_type=_JSON)

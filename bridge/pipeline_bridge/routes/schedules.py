@@ -17,7 +17,7 @@ from pipeline_bridge.models.schedules import (
     TriggerRequest,
     parse,
 )
-from pipeline_bridge.parts import Parts, parts
+from pipeline_bridge.parts import Parts, needs_parts
 from pipeline_bridge.problems import responses
 from pipeline_bridge.routes.runs import IdempotencyHeader, idempotency_key, start_responses
 from pipeline_bridge.schedules import Schedules
@@ -28,7 +28,7 @@ from pipeline_core.kube import names
 
 router = APIRouter(tags=["schedules"])
 
-Use = Annotated[Parts, Depends(parts)]
+Use = Annotated[Parts, Depends(needs_parts)]
 Reader = Annotated[Principal, Depends(require(Scope.READ))]
 Runner = Annotated[Principal, Depends(require(Scope.RUN))]
 Scheduler = Annotated[Principal, Depends(require(Scope.SCHEDULE))]
