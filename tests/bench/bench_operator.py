@@ -8,27 +8,20 @@ import asyncio
 import copy
 import secrets
 import time
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from pipeline_core.run_document import RUN_DOCUMENT_ANNOTATION
-from pipeline_local.images_content import checkout
-from pipeline_local.install import RELEASE, helm
 from pipeline_local.kubeconfig import NAMESPACE
-from pipeline_local.quickstart import source
 from pipeline_local.state import State
 from support.figures import median, show
 from support.installation import Installation
-from support.load import JOBS, RUNS, ApiServer, Json, Timing, api_server, at_once
+from support.load import JOBS, RUNS, ApiServer, Json, Timing, at_once
+from support.measured_operator import calm, the_operator
 from support.operator_process import OPERATOR, OperatorProcess, is_ready, total
-from support.organizations import integrate
-from support.simulated_nodes import NODES, SELECTOR, TOLERATIONS, simulated_nodes
+from support.simulated_nodes import NODES
 
 MOST_WRITES, MOST_EVENTS, MOST_RECONCILES = 5, 3, 10
 
@@ -40,23 +33,6 @@ IDLE_SECONDS = 90
 WATCHED = "pipelines_watch_events_total"
 
 pytestmark = pytest.mark.timeout(1200)
-
-
-@pytest.fixture
-def api(cluster: Installation) -> Callable[[Callable[[ApiServer], Coroutine[Any, Any, Any]]], Any]:
-    """Runs a coroutine function with a connection to the API server; acme may run as much as it likes."""
-    if State(cluster.paths.state).backend.name != "embedded":
-        pytest.skip("reads the operator's process, which is on this machine only with the embedded cluster")
-    asyncio.run(integrate(cluster.database_url, "acme", source.SETTINGS))
-
-    def run(work: Callable[[ApiServer], Coroutine[Any, Any, Any]]) -> Any:
-        async def connected() -> Any:
-            async with api_server(cluster.paths.kubeconfig) as server:
-                return await work(server)
-
-        return asyncio.run(connected())
-
-    return run
 
 
 def run_manifest() -> Json:
@@ -185,56 +161,6 @@ def show_cost(title: str, cost: Cost, events: int, runs: int) -> None:
     show(title, ["", "each", "at most"], rows)
 
 
-@pytest.fixture
-def on_simulated_nodes(cluster: Installation, tmp_path: Path) -> Iterator[tuple[str, str]]:
-    """Two fresh namespaces, one for runs and one for Jobs, whose runner pods go to simulated nodes.
-
-    By the chart's own values, so that it is the operator in its pod that works; they are as before at the end. Its pod
-    and PostgreSQL's get a share of the CPU like that of the control plane's processes beside them: by default they ask
-    for a tenth of it, which is meant for a node that isn't the control plane's too.
-    """
-    suffix = secrets.token_hex(3)
-    runs, jobs = f"bench-runs-{suffix}", f"bench-jobs-{suffix}"
-    values = {
-        "watch": {"namespaces": [NAMESPACE, runs]},
-        "operator": {"resources": {"requests": {"cpu": "600m"}}},
-        "devServices": {"resources": {"requests": {"cpu": "600m"}}},
-        "runner": {"namespaces": [jobs], "nodeSelector": SELECTOR, "tolerations": TOLERATIONS},
-    }
-    with simulated_nodes(cluster.paths, cluster.kubectl, tmp_path):
-        for name in (runs, jobs):
-            cluster.kubectl("create", "namespace", name)
-        try:
-            with changed_values(cluster, tmp_path, values):
-                yield runs, jobs
-        finally:
-            cluster.kubectl("delete", "namespace", runs, jobs, "--wait=false")
-
-
-@contextmanager
-def changed_values(cluster: Installation, folder: Path, values: Json) -> Iterator[None]:
-    """The release with other values for a while."""
-    file = folder / "values.json"
-    file.write_text(yaml.safe_dump(values))
-    upgrade(cluster, "--values", str(file))
-    try:
-        yield
-    finally:
-        upgrade(cluster)
-
-
-def upgrade(cluster: Installation, *arguments: str) -> None:
-    chart, own = checkout() / "charts" / "pipelines", cluster.paths.state / "values.yaml"
-    told = helm(
-        cluster.paths, "upgrade", RELEASE, str(chart), f"--values={own}", *arguments, "--wait", "--timeout=180s"
-    )
-    assert told.returncode == 0, told.stderr
-
-
-def the_operator(cluster: Installation) -> OperatorProcess:
-    return OperatorProcess.find(cluster.kubectl, State(cluster.paths.state).port("operator"))
-
-
 def test_crowd(api: Any, cluster: Installation, on_simulated_nodes: tuple[str, str]) -> None:
     in_runs, in_jobs = on_simulated_nodes
     operator = the_operator(cluster)
@@ -271,17 +197,6 @@ def scale(cluster: Installation, replicas: int) -> None:
     cluster.kubectl("scale", "deployment/pipelines-operator", f"--replicas={replicas}")
     if replicas == 0:
         cluster.kubectl("wait", "pod", f"--selector={OPERATOR}", "--for=delete", "--timeout=60s")
-
-
-async def calm(operator: OperatorProcess) -> float:
-    """Wait until the operator does nearly nothing; the CPU seconds that it has used by then."""
-    before = operator.cpu_seconds()
-    while True:
-        await asyncio.sleep(5)
-        now = operator.cpu_seconds()
-        if now - before < 0.25:
-            return now
-        before = now
 
 
 def test_history(api: Any, cluster: Installation) -> None:

@@ -99,7 +99,7 @@ class ApiServer:
             group.create_task(at_once(manifests, create))
             names = {manifest["metadata"]["name"] for manifest in manifests}
             while len(ended) < len(names):  # the server ends a watch when it likes, above all a slow one
-                async with aclosing(self._watch(path, version)) as events:
+                async with aclosing(self.watch(path, version)) as events:
                     async for seen in events:
                         name, version = seen["metadata"]["name"], seen["metadata"]["resourceVersion"]
                         if name in names and name not in ended and kind.is_over(seen):
@@ -108,7 +108,8 @@ class ApiServer:
                                 break
         return Timing(max(ended.values()) - began, [ended[name] - created[name] for name in created])
 
-    async def _watch(self, path: str, version: str) -> AsyncGenerator[Json, None]:
+    async def watch(self, path: str, version: str) -> AsyncGenerator[Json, None]:
+        """The objects of a watch, as they change from a version on; it ends when the server likes."""
         query = {"watch": "1", "resourceVersion": version}
         async with self._session.get(path, params=query) as answer:
             async for line in answer.content:
