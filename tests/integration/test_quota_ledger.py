@@ -10,14 +10,16 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from pipeline_core.admission.quota import ConcurrentLimitReachedError, DailyLimitReachedError
 from pipeline_core.admission.subscription import OrganizationNotFoundError, SubscriptionInactiveError
 from pipeline_core.lifecycle.phases import Phase
-from pipeline_core.store.engine import transaction
+from pipeline_core.store.engine import fetch, transaction
 from pipeline_core.store.errors import RunIdTakenError
+from pipeline_core.store.many_records import new_rows
 from pipeline_core.store.quota import reserve, settle
 from pipeline_core.store.quota.ledger import QuotaLedger
 from pipeline_core.store.quota.reserve import reserve_many, reserve_one
-from pipeline_core.store.records import RunRecords
+from pipeline_core.store.records import RunRecords, begin_within
 from support.quota import counted, organization, plan, run_of
 from support.runs import after
+from support.waiting import eventually
 
 
 @pytest.fixture
@@ -221,6 +223,25 @@ async def test_where_there_is_room_and_what_is_held(engine: AsyncEngine, ledger:
     assert await ledger.room(["brook"]) == {"brook": 1}
 
 
+async def test_who_waits_for_a_record_keeps_nobody_from_the_counters(engine: AsyncEngine, ledger: QuotaLedger) -> None:
+    """Records first, then counters: whoever has begun a run by itself wants the counters next."""
+    other = run_of("acme", "run_2")
+    async with transaction(engine) as connection:
+        await begin_within(connection, other)
+        group = asyncio.create_task(reserve_many(engine, [run_of("acme", f"run_{number}") for number in (1, 2, 3)]))
+        await eventually(lambda: is_waiting(engine))
+        await connection.execute(text("SELECT FROM quota_usage WHERE org_slug = 'acme' FOR UPDATE NOWAIT"))
+    assert [stored and stored.run_id for stored in await group] == ["run_1", None, "run_3"]
+    assert (await ledger.reserve(other)).took_slot
+    assert (await counted(engine))["acme"].concurrent == 3
+
+
+async def is_waiting(engine: AsyncEngine) -> bool:
+    async with transaction(engine) as connection:
+        query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        return bool(await connection.scalar(text(query)))
+
+
 @pytest.mark.parametrize("runs", [1, 200])
 async def test_no_statement_scans_the_ledger(engine: AsyncEngine, runs: int) -> None:
     await do(
@@ -234,13 +255,15 @@ async def test_no_statement_scans_the_ledger(engine: AsyncEngine, runs: int) -> 
         "ANALYZE",
     )
     ids = [f"run_{number}" for number in range(1, runs + 1)]
-    statements = [
-        (reserve._TAKE, {"run_ids": ids, "orgs": [f"org_{number}" for number in range(1, runs + 1)]}),
+    new, orgs = [f"new_{each}" for each in ids], [f"org_{number}" for number in range(1, runs + 1)]
+    records = new_rows([run_of(org, run_id) for org, run_id in zip(orgs, new, strict=True)])
+    statements: list[tuple[str, dict[str, object]]] = [
+        (reserve._BEGIN, {"given": records, "run_ids": new, "orgs": orgs}),
+        (reserve._TAKE, {"run_ids": ids, "orgs": orgs}),
         (settle._SETTLE, {"run_ids": ids, "outcomes": ["failed"] * runs, "frees": [True] * runs}),
     ]
     async with transaction(engine) as connection:
         for statement, values in statements:
-            rows = (await connection.execute(text(f"EXPLAIN {statement.text}"), values)).scalars()
-            told = "\n".join(rows)
+            told = "\n".join(row["QUERY PLAN"] for row in await fetch(connection, f"EXPLAIN {statement}", values))
             assert "Seq Scan on quota_reservation" not in told, told
             assert runs > 1 or "Seq Scan" not in told, told

@@ -7,13 +7,14 @@ therefore kept on the client: for each transaction, and for a peer that went sil
 
 import asyncio
 import select
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
-from psycopg import AsyncConnection as PsycopgConnection
+import psycopg
 from psycopg.pq import TransactionStatus
-from sqlalchemy import URL, event, make_url
+from psycopg.rows import dict_row
+from sqlalchemy import URL, ClauseElement, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -33,6 +34,7 @@ CONNECT_ARGS: dict[str, object] = {
 }
 # Dialect options: the hstore look-up is one more query for each connection, for a type that nothing uses.
 DIALECT_ARGS: dict[str, object] = {"use_native_hstore": False}
+_DIALECT = URL.create("postgresql+psycopg").get_dialect()
 
 TRANSACTION_SECONDS = 15.0
 
@@ -98,9 +100,34 @@ async def transaction(engine: AsyncEngine, *, seconds: float = TRANSACTION_SECON
     Raises StoreUnavailableError where trying again later may work; the caller can't know then whether the transaction
     was committed. Other errors of the database are defects and pass through.
     """
-    try:
-        async with asyncio.timeout(seconds) as limit, engine.begin() as connection:
+    async with _available(seconds), engine.begin() as connection:
+        yield connection
+
+
+@asynccontextmanager
+async def reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """A connection for one statement that reads, which is a transaction by itself: two round trips less.
+
+    Raises as `transaction` does.
+    """
+    async with _available(TRANSACTION_SECONDS), engine.connect() as connection:
+        driver = await _driver(connection)
+        # Not by SQLAlchemy's isolation level: to take it back it would set another one.
+        await driver.set_autocommit(True)
+        try:
             yield connection
+        finally:
+            if driver.info.transaction_status is TransactionStatus.IDLE:
+                await driver.set_autocommit(False)
+            else:  # cut off in the middle of the statement
+                await connection.invalidate()
+
+
+@asynccontextmanager
+async def _available(seconds: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            yield
     except TimeoutError as error:
         if not limit.expired():
             raise  # the caller's own, raised within the block
@@ -113,23 +140,34 @@ async def transaction(engine: AsyncEngine, *, seconds: float = TRANSACTION_SECON
         raise StoreUnavailableError(f"PostgreSQL is unavailable: {first_line(error)}") from error
 
 
-@asynccontextmanager
-async def reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """A connection for one statement that reads, which is a transaction by itself: two round trips less.
+def compiled(statement: ClauseElement) -> str:
+    """The text of a statement, for `fetch`."""
+    return str(statement.compile(dialect=_DIALECT()))
 
-    Raises as `transaction` does.
+
+async def fetch(connection: AsyncConnection, statement: str, given: Mapping[str, object]) -> list[dict[str, Any]]:
+    """The rows of a statement as psycopg takes it (`%(name)s`), in the connection's transaction.
+
+    For what is run most: SQLAlchemy takes as much CPU to have a statement run and its rows read as psycopg itself does.
+    Raises DBAPIError, as SQLAlchemy does.
     """
-    async with transaction(engine) as connection:
-        driver = cast("PsycopgConnection[Any]", (await connection.get_raw_connection()).driver_connection)
-        # Not by SQLAlchemy's isolation level: to take it back it would set another one.
-        await driver.set_autocommit(True)
-        try:
-            yield connection
-        finally:
-            if driver.info.transaction_status is TransactionStatus.IDLE:
-                await driver.set_autocommit(False)
-            else:  # cut off in the middle of the statement
-                await connection.invalidate()
+    driver = await _driver(connection)
+    try:
+        cursor = await driver.cursor(row_factory=dict_row).execute(statement, given)
+        return await cursor.fetchall()
+    except psycopg.Error as error:
+        if is_lost := driver.closed:
+            await connection.invalidate()
+        raise DBAPIError.instance(
+            statement, None, error, psycopg.Error, hide_parameters=True, connection_invalidated=is_lost
+        ) from error
+    except asyncio.CancelledError:  # cut off in the middle of the statement
+        await connection.invalidate()
+        raise
+
+
+async def _driver(connection: AsyncConnection) -> psycopg.AsyncConnection[Any]:
+    return cast("psycopg.AsyncConnection[Any]", (await connection.get_raw_connection()).driver_connection)
 
 
 def is_unavailability(error: DBAPIError) -> bool:

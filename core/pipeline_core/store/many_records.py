@@ -5,17 +5,17 @@ itself by whoever asked: so one run never keeps the others waiting, and no two t
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Text, bindparam, case, cast, column, func, literal_column, select, update
+from sqlalchemy import Text, bindparam, case, column, func, literal_column, select, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from pipeline_core.store import changes
-from pipeline_core.store.engine import transaction
+from pipeline_core.store.engine import compiled, fetch, transaction
 from pipeline_core.store.quota import settle
 from pipeline_core.store.runs import NewRun, StoredRun
 from pipeline_core.store.tables import run_record
@@ -37,19 +37,22 @@ _COLUMNS = tuple(each.name for each in run_record.columns if each.name not in _O
 OF_ONE = (DBAPIError, ValueError, TypeError)
 _given = (
     func.jsonb_populate_recordset(
-        literal_column("null::run_record"), cast(bindparam("given", type_=Text), JSONB(none_as_null=True))
+        literal_column("null::run_record"), bindparam("given", type_=Text).cast(JSONB(none_as_null=True))
     )
     .table_valued(*(column(name, run_record.columns[name].type) for name in _COLUMNS))
     .alias("given")
 )
-_INSERT = (
+# Writes those of `new_rows` that aren't there.
+INSERT = compiled(
     insert(run_record)
     .from_select(_COLUMNS, select(*(_given.c[name] for name in _COLUMNS)), include_defaults=False)
     .on_conflict_do_nothing()
     .returning(run_record)
 )
-_LOCK = select(run_record).where(run_record.c.run_id == func.any(bindparam("ids"))).with_for_update(skip_locked=True)
-_UPDATE = (
+_LOCK = compiled(
+    select(run_record).where(run_record.c.run_id == func.any(bindparam("ids"))).with_for_update(skip_locked=True)
+)
+_UPDATE = compiled(
     update(run_record)
     .where(run_record.c.run_id == _given.c.run_id)
     .values(
@@ -76,17 +79,22 @@ async def begin_many(engine: AsyncEngine, records: Sequence[NewRun]) -> list[Sto
     """
     try:
         async with transaction(engine) as connection:
-            stored = await insert_within(connection, records)
+            rows = await fetch(connection, INSERT, {"given": new_rows(records)})
     except OF_ONE:
         return [None] * len(records)
+    stored = stored_runs(rows)
     return [stored.pop(record.run_id, None) for record in records]
 
 
-async def insert_within(connection: AsyncConnection, records: Sequence[NewRun]) -> dict[str, StoredRun]:
-    """Write those of the records that aren't there, in this transaction; returns them by run id."""
+def new_rows(records: Sequence[NewRun]) -> str:
+    """What `INSERT` is given. Raises TypeError and ValueError for what can't be JSON."""
     # In the order of their ids: two processes that begin the same runs don't wait for each other in a circle.
-    rows = [changes.begun(record) for record in sorted(records, key=lambda record: record.run_id)]
-    return await _returned(connection, _INSERT, rows)
+    return _json([changes.begun(record) for record in sorted(records, key=lambda record: record.run_id)])
+
+
+def stored_runs(rows: Sequence[Mapping[str, Any]]) -> dict[str, StoredRun]:
+    """What rows with all columns of `run_record` say, by run id."""
+    return {row["run_id"]: StoredRun.from_row(row) for row in rows}
 
 
 async def change_many(engine: AsyncEngine, wanted: Sequence[Change]) -> list[tuple[StoredRun, bool] | None]:
@@ -99,8 +107,9 @@ async def change_many(engine: AsyncEngine, wanted: Sequence[Change]) -> list[tup
     rows: list[dict[str, Any]] = []
     try:
         async with transaction(engine) as connection:
-            for row in (await connection.execute(_LOCK, {"ids": list(first)})).mappings():
-                stored, change = StoredRun.from_row(row), first[row["run_id"]]
+            locked = await fetch(connection, _LOCK, {"ids": list(first)})
+            for row, stored in zip(locked, stored_runs(locked).values(), strict=True):
+                change = first[stored.run_id]
                 if change.object_uid is not None and change.object_uid != stored.object_uid:
                     continue
                 if columns := change.decide(stored):
@@ -108,7 +117,7 @@ async def change_many(engine: AsyncEngine, wanted: Sequence[Change]) -> list[tup
                 else:
                     results[stored.run_id] = (stored, False)
             if rows:
-                changed = await _returned(connection, _UPDATE, rows)
+                changed = stored_runs(await fetch(connection, _UPDATE, {"given": _json(rows)}))
                 results |= {run_id: (stored, True) for run_id, stored in changed.items()}
             told = (settle.of_run(stored, frees=first[run_id].frees) for run_id, (stored, _) in results.items())
             if settlements := [each for each in told if each is not None]:
@@ -118,10 +127,8 @@ async def change_many(engine: AsyncEngine, wanted: Sequence[Change]) -> list[tup
     return [results.get(change.run_id) if change is first[change.run_id] else None for change in wanted]
 
 
-async def _returned(connection: AsyncConnection, statement: Any, rows: list[dict[str, Any]]) -> dict[str, StoredRun]:
-    given = json.dumps(rows, default=_text)
-    found = (await connection.execute(statement, {"given": given})).mappings()
-    return {row["run_id"]: StoredRun.from_row(row) for row in found}
+def _json(rows: list[dict[str, Any]]) -> str:
+    return json.dumps(rows, default=_text)
 
 
 def _text(value: object) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from sqlalchemy import RowMapping
 
@@ -83,7 +83,7 @@ class StoredRun(NewRun):
         return HistoryCursor(self.created_at, self.run_id)
 
     @classmethod
-    def from_row(cls, row: RowMapping) -> Self:
+    def from_row(cls, row: RowMapping | Mapping[str, Any]) -> Self:
         """Read a row of `run_record`."""
         values = {name: row[name] for name in cls.__dataclass_fields__ if name in row}
         for name in ("created_at", "started_at", "completed_at", "undecided_since"):

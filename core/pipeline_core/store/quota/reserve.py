@@ -4,7 +4,7 @@ What is allowed is checked by the UPDATE that takes it, on the row of counters a
 reservation already keeps it: asking twice is the same answer.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -16,9 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from pipeline_core.admission.quota import ConcurrentLimitReachedError, exceeded
 from pipeline_core.admission.subscription import check_subscription
 from pipeline_core.errors import PipelinesError
-from pipeline_core.store.engine import transaction
+from pipeline_core.store.engine import fetch, transaction
 from pipeline_core.store.errors import RunIdTakenError
-from pipeline_core.store.many_records import OF_ONE, insert_within
+from pipeline_core.store.many_records import INSERT, OF_ONE, new_rows, stored_runs
 from pipeline_core.store.quota.standing import Standing, standing_within
 from pipeline_core.store.records import begin_within
 from pipeline_core.store.runs import NewRun, StoredRun
@@ -32,14 +32,13 @@ _TRIES = 5
 # how many of the runs are allowed; the first ones get it. A limit that is null is 0. What is read off a locked row is
 # materialized: the UPDATE, which finds a newer version of the row than the statement's snapshot has, must not work it
 # out anew. `reserved` has a row for each slot taken, unless the run has got one meanwhile: then the caller rolls back.
-_TAKE = text(
-    """
-    WITH asked AS (
-        SELECT g.org_slug, array_agg(g.run_id ORDER BY g.place) AS run_ids
-        FROM unnest(cast(:run_ids AS text[]), cast(:orgs AS text[])) WITH ORDINALITY AS g (run_id, org_slug, place)
-        WHERE NOT EXISTS (SELECT FROM quota_reservation r WHERE r.run_id = g.run_id)
-        GROUP BY g.org_slug
-    ), locked AS MATERIALIZED (
+_ASKED = """
+    SELECT g.org_slug, array_agg(g.run_id ORDER BY g.place) AS run_ids
+    FROM unnest(%(run_ids)s::text[], %(orgs)s::text[]) WITH ORDINALITY AS g (run_id, org_slug, place)
+    WHERE NOT EXISTS (SELECT FROM quota_reservation r WHERE r.run_id = g.run_id)
+"""
+_TAKEN = """
+    locked AS MATERIALIZED (
         SELECT u.*, a.run_ids FROM asked a JOIN quota_usage u ON u.org_slug = a.org_slug
         ORDER BY u.org_slug FOR UPDATE OF u
     ), now_used AS MATERIALIZED (
@@ -76,11 +75,21 @@ _TAKE = text(
         SELECT unnest(t.run_ids), t.org_slug, t.day, t.month FROM taken t
         ON CONFLICT DO NOTHING RETURNING run_id, reserved_at
     )
-    SELECT EXISTS (SELECT FROM asked) AS is_asked, (SELECT array_agg(run_id ORDER BY run_id) FROM reserved) AS reserved,
-        (SELECT array_agg(reserved_at ORDER BY run_id) FROM reserved) AS reserved_at,
-        (SELECT sum(cardinality(run_ids)) FROM taken) AS taken
-    """
-)
+"""
+_TAKE = f"""
+    WITH asked AS ({_ASKED} GROUP BY g.org_slug), {_TAKEN}
+    SELECT EXISTS (SELECT FROM asked) AS is_asked, EXISTS (SELECT FROM taken) AS is_taken,
+        (SELECT reserved_at FROM reserved) AS reserved_at
+"""  # noqa: S608 - constants alone
+# The records and what is taken for those of them that weren't there, in one round trip. The aggregate has all of them
+# written before any counter is locked: records first, then counters, as everybody does.
+_BEGIN = f"""
+    WITH begun AS ({INSERT}), asked AS (
+        {_ASKED} AND g.run_id = ANY ((SELECT array_agg(run_id) FROM begun)::text[]) GROUP BY g.org_slug
+    ), {_TAKEN}
+    SELECT b.*, r.reserved_at, (SELECT sum(cardinality(run_ids)) FROM taken) AS taken
+    FROM begun b LEFT JOIN reserved r ON r.run_id = b.run_id
+"""  # noqa: S608 - constants alone
 _RENEW = text(
     """
     UPDATE quota_reservation SET reserved_at = clock_timestamp() WHERE run_id = :run_id AND state = 'held'
@@ -95,10 +104,10 @@ class _RefusedError(Exception):
 
 
 class _Taken(NamedTuple):
-    """When which run got its slot, and whether any was asked for that had none."""
+    """Whether the run had no slot, and when it has got one, if it has."""
 
     is_asked: bool
-    at: Mapping[str, datetime]
+    at: datetime | None
 
 
 async def reserve_many(engine: AsyncEngine, records: Sequence[NewRun]) -> list[StoredRun | None]:
@@ -106,19 +115,26 @@ async def reserve_many(engine: AsyncEngine, records: Sequence[NewRun]) -> list[S
 
     Raises StoreUnavailableError when PostgreSQL is away.
     """
+    first: dict[str, NewRun] = {}
+    for record in records:
+        first.setdefault(record.run_id, record)
     try:
+        given = {"given": new_rows(records), **_asked(first.values())}
         async with transaction(engine) as connection:
-            stored = await insert_within(connection, records)
-            asked: dict[str, NewRun] = {}
-            for record in records:
-                if record.run_id in stored:
-                    asked.setdefault(record.run_id, record)
-            reserved = (await _take(connection, list(asked.values()))).at
-            if refused := stored.keys() - reserved.keys():
+            rows = await fetch(connection, _BEGIN, given)
+            reserved = [row for row in rows if row["reserved_at"] is not None]
+            if not reserved or len(reserved) != rows[0]["taken"]:
+                raise _RefusedError  # noqa: TRY301 - by which the transaction is rolled back
+            if len(rows) > len(reserved):
+                refused = [row["run_id"] for row in rows if row["reserved_at"] is None]
                 await connection.execute(delete(run_record).where(run_record.c.run_id.in_(refused)))
     except (*OF_ONE, _RefusedError):
         return [None] * len(records)
-    took = {run_id: replace(stored[run_id], took_slot=True, reserved_at=at) for run_id, at in reserved.items()}
+    moments = {row["run_id"]: row["reserved_at"].astimezone(UTC) for row in reserved}
+    took = {
+        run_id: replace(stored, took_slot=True, reserved_at=moments[run_id])
+        for run_id, stored in stored_runs(reserved).items()
+    }
     return [took.pop(record.run_id, None) for record in records]
 
 
@@ -136,15 +152,15 @@ async def reserve_one(engine: AsyncEngine, record: NewRun) -> StoredRun:
                 # Whoever asks again doesn't wait for the counters.
                 if stored.phase.is_final or (stored.was_there and await _has_one(connection, record)):
                     return await _renewed(connection, stored)
-                taken = await _take(connection, [record])
-                if taken.at:
-                    return replace(stored, took_slot=True, reserved_at=taken.at[stored.run_id])
+                taken = await _take(connection, record)
+                if taken.at is not None:
+                    return replace(stored, took_slot=True, reserved_at=taken.at)
                 if not taken.is_asked and await _has_one(connection, record):
                     return await _renewed(connection, stored)
                 raise _RefusedError  # noqa: TRY301 - by which the transaction is rolled back
         except _RefusedError:
             pass
-        refusal = await _why(engine, record.org_slug)
+        refusal = await _why(engine, record)
         if refusal is not None:
             raise refusal
     # Each time there was room when the reason was looked for, and others were faster: that is a limit that is reached.
@@ -173,34 +189,38 @@ async def _renewed(connection: AsyncConnection, run: StoredRun) -> StoredRun:
     return replace(run, reserved_at=at and at.astimezone(UTC))
 
 
-async def _take(connection: AsyncConnection, records: Sequence[NewRun]) -> _Taken:
-    """Take a slot for each of these runs that has none, as far as they are allowed.
+async def _take(connection: AsyncConnection, record: NewRun) -> _Taken:
+    """Take a slot for the run, if it has none and is allowed one.
 
-    Raises _RefusedError where a run has got one from another process in the same moment.
+    Raises _RefusedError where it has got one from another process in the same moment.
     """
-    if not records:
-        return _Taken(False, {})
-    asked = {"run_ids": [record.run_id for record in records], "orgs": [record.org_slug for record in records]}
-    row = (await connection.execute(_TAKE, asked)).one()
-    moments = (moment.astimezone(UTC) for moment in row.reserved_at or ())
-    reserved = dict(zip(row.reserved or (), moments, strict=True))
-    if len(reserved) != (row.taken or 0):
+    (row,) = await fetch(connection, _TAKE, _asked([record]))
+    if row["is_taken"] and row["reserved_at"] is None:
         raise _RefusedError
-    return _Taken(row.is_asked, reserved)
+    return _Taken(row["is_asked"], row["reserved_at"] and row["reserved_at"].astimezone(UTC))
 
 
-async def _why(engine: AsyncEngine, org_slug: str) -> PipelinesError | None:
-    """Why the organization got no slot; None where it would get one now, as it hadn't any counters, or not the room."""
+def _asked(records: Collection[NewRun]) -> dict[str, list[str]]:
+    return {"run_ids": [record.run_id for record in records], "orgs": [record.org_slug for record in records]}
+
+
+async def _why(engine: AsyncEngine, record: NewRun) -> PipelinesError | None:
+    """Why the run got no slot; None where asking again would bring one: its organization hadn't any counters, or not
+    the room, or the run has got a slot meanwhile by somebody else who asked for it.
+    """
     async with transaction(engine) as connection:
-        standing = await standing_within(connection, org_slug)
+        standing = await standing_within(connection, record.org_slug)
         try:
-            check_subscription(org_slug, is_known=standing.is_known, status=standing.status)
+            check_subscription(record.org_slug, is_known=standing.is_known, status=standing.status)
         except PipelinesError as error:
             return error
         if standing.usage is None:
             await _begin_counting(connection, standing)
             return None
-    return exceeded(standing.limits, standing.used_today)
+        refusal = exceeded(standing.limits, standing.used_today)
+        if refusal is None or (await connection.execute(_RESERVED, {"run_id": record.run_id})).first() is not None:
+            return None
+    return refusal
 
 
 async def _begin_counting(connection: AsyncConnection, standing: Standing) -> None:

@@ -7,10 +7,10 @@ stopped. Either does nothing the second time, as the counters follow only rows o
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pipeline_core.lifecycle.phases import Phase
+from pipeline_core.store.engine import fetch
 from pipeline_core.store.runs import StoredRun
 
 _OUTCOMES = {Phase.COMPLETED: "succeeded", Phase.FAILED: "failed", Phase.CANCELLED: "cancelled"}
@@ -40,10 +40,9 @@ def of_run(run: StoredRun, *, frees: bool) -> Settlement | None:
 # The rows of the ledger are locked and read as they are after the wait for others; the counters' rows then, in the
 # order of their keys, as everybody does, so that no two transactions wait for each other in a circle. Of a day or
 # month that is past nothing is counted any more.
-_SETTLE = text(
-    """
+_SETTLE = """
     WITH given AS (
-        SELECT * FROM unnest(cast(:run_ids AS text[]), cast(:outcomes AS text[]), cast(:frees AS boolean[]))
+        SELECT * FROM unnest(%(run_ids)s::text[], %(outcomes)s::text[], %(frees)s::boolean[])
             AS g (run_id, outcome, frees)
     ), before AS MATERIALIZED (
         SELECT r.run_id, r.org_slug, r.day, r.month,
@@ -87,7 +86,6 @@ _SETTLE = text(
     )
     SELECT run_id FROM ledger WHERE frees
     """
-)
 
 
 async def settle_within(connection: AsyncConnection, settlements: Sequence[Settlement]) -> set[str]:
@@ -100,4 +98,4 @@ async def settle_within(connection: AsyncConnection, settlements: Sequence[Settl
         "outcomes": [each.outcome for each in settlements],
         "frees": [each.frees for each in settlements],
     }
-    return set((await connection.execute(_SETTLE, given)).scalars())
+    return {row["run_id"] for row in await fetch(connection, _SETTLE, given)}
