@@ -2,13 +2,12 @@
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Annotated
 
-from croniter import CroniterError, croniter
 from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo
 
 from pipeline_core.identifiers import NAME
+from pipeline_core.schedules.cron import check_cron_expression
 from pipeline_core.templates import BUILT_INS
 from pipeline_core.wording import shorten
 
@@ -18,11 +17,6 @@ RUNNER_PROCESSORS = "pipeline_runner.processors."
 
 _DATASET = re.compile(r"\{\{\s*org_slug\s*\}\}_\{\{\s*env\s*\}\}")
 _MODULE = re.compile(r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)*")
-_CRON_FIELD = re.compile(
-    r"(?:[0-9*/,#-]|\bL|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|sun|mon|tue|wed|thu|fri|sat)+", re.IGNORECASE
-)
-# Any time would do: whether an expression ever fires doesn't hang on where the search begins.
-_CRON_PROBE = datetime(2024, 1, 1, tzinfo=UTC)
 
 
 def _check_module(module: str, info: ValidationInfo) -> str:
@@ -54,20 +48,11 @@ def _check_setting_name(name: str) -> str:
     return name
 
 
-def check_cron(expression: str) -> str:
-    """Check a cron expression of five fields that fires at some time. Raises ValueError otherwise."""
-    parts = expression.split()
-    if len(parts) != 5:
-        raise ValueError(
-            f"expected five fields (minute hour day month weekday), got {len(parts)}: {shorten(expression)}"
-        )
+def _check_cron(expression: str) -> str:
     try:
-        if all(_CRON_FIELD.fullmatch(part) for part in parts):
-            croniter(" ".join(parts), _CRON_PROBE).get_next(datetime)
-            return expression
-    except (CroniterError, ValueError, KeyError, AttributeError) as error:
-        raise ValueError(f"{shorten(expression)} isn't a cron expression that ever fires: {error}") from None
-    raise ValueError(f"{shorten(expression)} isn't a cron expression")
+        return check_cron_expression(expression)
+    except ValueError as error:
+        raise ValueError(f"{shorten(expression)}, expected {error}") from None
 
 
 Name = Annotated[str, StringConstraints(pattern=f"^{NAME.pattern}$")]
@@ -80,4 +65,4 @@ Column = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$", max_length=300)
 ]
 TargetDataset = Annotated[str, AfterValidator(_check_dataset)]
-Cron = Annotated[str, Field(max_length=200), AfterValidator(check_cron)]
+Cron = Annotated[str, Field(max_length=200), AfterValidator(_check_cron)]

@@ -12,6 +12,8 @@ LABEL_ORG = f"{GROUP}/org"
 LABEL_PROVIDER = f"{GROUP}/provider"
 LABEL_RUN_ID = f"{GROUP}/run-id"
 LABEL_SCHEDULE = f"{GROUP}/schedule"
+# The id of the backfill that a run belongs to.
+LABEL_BACKFILL = f"{GROUP}/backfill"
 LABEL_COMPONENT = "app.kubernetes.io/component"
 LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
 
@@ -20,5 +22,11 @@ ANNOTATION_RUN_UID = f"{GROUP}/run-uid"
 # Which request asked for the run, and where it stands in the caller's trace (W3C Trace Context).
 ANNOTATION_REQUEST_ID = f"{GROUP}/request-id"
 ANNOTATION_TRACEPARENT = f"{GROUP}/traceparent"
+# Why a schedule's run was made (`schedules.observed.Cause`), for which tick, and when it was due: RFC 3339 in UTC.
+ANNOTATION_CAUSE = f"{GROUP}/cause"
+ANNOTATION_TICK = f"{GROUP}/tick"
+ANNOTATION_DUE_AT = f"{GROUP}/due-at"
+# On a schedule: each new value of it asks for one run now.
+ANNOTATION_TRIGGER = f"{GROUP}/trigger"
 
 RUNNER_CONTAINER = "runner"

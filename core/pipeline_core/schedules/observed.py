@@ -99,7 +99,10 @@ class Backlog:
 
 @dataclass(frozen=True, slots=True)
 class BackfillProgress:
-    """`status.backfill`: every tick up to `done_until` has ended and is counted, in the same write."""
+    """`status.backfill`: every tick up to `done_until` has ended and is counted, in the same write.
+
+    `covers` is what was counted from: `<from>/<to> <cron> <zone>`.
+    """
 
     id: str
     state: str  # Running | Waiting | Paused | Completed | Stopped | Invalid
@@ -111,6 +114,7 @@ class BackfillProgress:
     message: str = ""
     started_at: datetime | None = None
     completed_at: datetime | None = None
+    covers: str = ""
 
 
 @dataclass(frozen=True, slots=True)

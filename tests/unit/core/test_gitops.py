@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline_bridge.gitops import managed_by
+from pipeline_core.kube.gitops import managed_by
 
 TRACKING = "argocd.argoproj.io/tracking-id"
 KUSTOMIZE = "kustomize.toolkit.fluxcd.io/"

@@ -1,0 +1,49 @@
+"""Sees to the annotation `pipelines.dev/trigger`: each new value of it asks for one run, now."""
+
+from dataclasses import dataclass
+
+from pipeline_core.schedules.decision import Make, Missed, Needs
+from pipeline_core.schedules.facts import NO_NEEDS, PROMPT, Facts
+from pipeline_core.schedules.ids import TRIGGER_MAX, trigger_run_id, trigger_run_name
+from pipeline_core.schedules.observed import Cause
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """The value that is seen to then. With needs, nothing is decided."""
+
+    handled: str | None
+    makes: tuple[Make, ...] = ()
+    missed: tuple[Missed, ...] = ()
+    needs: Needs = NO_NEEDS
+
+
+def pull(facts: Facts) -> Trigger:
+    """One run for a value that wasn't seen to; none where nobody has looked at the schedule before.
+
+    That is a schedule restored from a backup, whose annotation asked for a run long ago. Where no run may be made, the
+    value is seen to as well, and told: a run at some later time would surprise.
+    """
+    schedule, status = facts.schedule, facts.schedule.status
+    token = (schedule.trigger or "")[:TRIGGER_MAX]
+    if not token or token == status.handled_trigger:
+        return Trigger(status.handled_trigger)
+    if status.handled_until is None:
+        return Trigger(token)
+    run_id = trigger_run_id(schedule.uid, token)
+    # It may have had its run, from a process that died before it told, and the object be gone.
+    is_sure = facts.now - schedule.edited_at <= PROMPT and not facts.known.is_first_look
+    needs = Needs(
+        organization=facts.problem is None and facts.known.inactive is None,
+        outcomes=() if is_sure else facts.unsure([run_id]),
+    )
+    if needs:
+        return Trigger(status.handled_trigger, needs=needs)
+    if facts.phase(run_id) is not None:
+        return Trigger(token)
+    if facts.refusal is not None:
+        reason, message = facts.refusal
+        # It is no tick: it isn't counted.
+        return Trigger(token, missed=(Missed(reason, 0, facts.second, f"No run was triggered: {message}"),))
+    name, at = trigger_run_name(schedule.name, run_id), facts.second
+    return Trigger(token, (Make(run_id, name, Cause.TRIGGER, at, at, facts.priority()),))
