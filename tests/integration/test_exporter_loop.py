@@ -22,7 +22,7 @@ from pipeline_core.store.outbox import Outbox
 from pipeline_core.store.records import RunRecords
 from pipeline_core.store.runs import StoredRun
 from pipeline_local.services.processes import free_port
-from pipeline_operator.exporter.batch import Target
+from pipeline_operator.exporter.lanes import Target
 from pipeline_operator.exporter.loop import Exporter
 from pipeline_operator.exporter.metrics import ExporterMetrics
 from pipeline_operator.exporter.settings import ExporterSettings
@@ -127,13 +127,13 @@ async def test_a_crash_between_merge_and_mark_gives_the_same_rows_after_the_next
 async def test_the_statement_of_a_crashed_exporter_is_waited_for_before_the_next_is_submitted(bench: Bench) -> None:
     await bench.ended("run_1")
     failing_once(bench.target, "after", ServiceUnavailable("away"))
-    with pytest.raises(ServiceUnavailable):
-        await bench.exporter.export_once()
 
     def still_running(job_id: str) -> None:
         raise TimeoutError(job_id)
 
     bench.target.settle = still_running  # type: ignore[method-assign]
+    with pytest.raises(ServiceUnavailable):
+        await bench.exporter.export_once()
     with pytest.raises(TimeoutError):
         await bench.make().export_once()
     assert len(bench.target.merges) == 1

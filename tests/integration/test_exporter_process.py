@@ -16,9 +16,11 @@ from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.settings import BigQuerySettings
 from pipeline_core.store.bigquery.client import bigquery_client
 from pipeline_core.store.records import RunRecords
+from pipeline_core.store.schedules import ScheduleRecords
 from pipeline_local.services.bigquery import BigQuery
 from pipeline_local.services.processes import free_port
 from support.runs import after, new_run
+from support.schedules import schedule_row
 from support.waiting import eventually
 
 
@@ -75,16 +77,23 @@ async def test_from_start_to_sigterm(
         query = "SELECT run_id, status, error_message FROM process_records.pipeline_runs"
         return await asyncio.to_thread(lambda: [tuple(row) for row in client.query_and_wait(query)])
 
-    async with exporter(database_url, "process_records") as running:
+    async def exported_schedules() -> list[tuple[object, ...]]:
+        query = "SELECT schedule_id, cron_expression, next_run_at FROM process_records.pipeline_schedules"
+        return await asyncio.to_thread(lambda: [tuple(row) for row in client.query_and_wait(query)])
+
+    async with exporter(database_url, "process_records", PIPELINES_EXPORT_INTERVAL="0.5") as running:
         await eventually(running.ready, seconds=60)
         assert await running.answer("/healthz") == (200, "ok\n")
         await records.begin(new_run())
         await records.finish("run_1", phase=Phase.FAILED, at=after(1), error_message="ExternalBQExtractor: gone")
         assert await eventually(exported) == [("run_1", "failed", "ExternalBQExtractor: gone")]
 
+        await ScheduleRecords(engine).put_many([schedule_row()])
+        assert await eventually(exported_schedules) == [("sch_1", "0 6 * * *", after(3600))]
+
         async def counted() -> bool:
             metrics = (await running.answer("/metrics"))[1]
-            return "pipelines_export_rows_total 1.0" in metrics and "pipelines_export_lag_seconds 0.0" in metrics
+            return "pipelines_export_rows_total 2.0" in metrics and "pipelines_export_lag_seconds 0.0" in metrics
 
         await eventually(counted)
         running.process.send_signal(signal.SIGTERM)

@@ -15,6 +15,7 @@ from pipeline_core.store.bigquery.client import bigquery_client
 from pipeline_core.store.bigquery.record_schema import RUNS, SCHEDULES, schema
 from pipeline_core.store.bigquery.record_tables import RecordTables, TableMismatchError
 from support.runs import T0, after, stored_run
+from support.schedules import unexported_schedule
 
 _datasets = itertools.count(1)
 _jobs = (f"job_{i}" for i in itertools.count(1))
@@ -49,6 +50,10 @@ def tables(client: bigquery.Client, dataset: str) -> RecordTables:
 
 def rows(client: bigquery.Client, dataset: str) -> list[dict[str, Any]]:
     return [dict(row) for row in client.query_and_wait(f"SELECT * FROM {dataset}.{RUNS} ORDER BY run_id")]
+
+
+def schedules(client: bigquery.Client, dataset: str) -> list[dict[str, Any]]:
+    return [dict(row) for row in client.query_and_wait(f"SELECT * FROM {dataset}.{SCHEDULES} ORDER BY schedule_id")]
 
 
 def test_the_tables_are_made_as_specified(client: bigquery.Client, tables: RecordTables, dataset: str) -> None:
@@ -143,6 +148,65 @@ def test_a_table_that_was_dropped_is_not_found_and_can_be_made_again(
     tables.ensure()
     tables.merge_runs([ENDED], next(_jobs))
     assert len(rows(client, dataset)) == 1
+
+
+def test_every_value_of_a_schedule_arrives_as_it_was(
+    client: bigquery.Client, tables: RecordTables, dataset: str
+) -> None:
+    parameters = {"date": "{{yesterday}}", "n": 5, "big": 10**25, "text": "{{x}} 'ü' \"\\\n"}
+    first = unexported_schedule(last_run_at=after(1.5), parameters=parameters, updated_at=after(2))
+    second = unexported_schedule("sch_2", is_enabled=False, next_run_at=None, parameters={})
+    tables.merge_schedules([first, second], next(_jobs))
+    one, other = schedules(client, dataset)
+    given = one.pop("parameters")
+    assert {**given, "big": float(given["big"])} == {**parameters, "big": 1e25}
+    assert one == {
+        "schedule_id": "sch_1",
+        "org_slug": "acme",
+        "provider": "gcp",
+        "domain": "cost",
+        "pipeline": "billing",
+        "cron_expression": "0 6 * * *",
+        "is_enabled": True,
+        "last_run_at": after(1.5),
+        "next_run_at": after(3600),
+        "created_at": T0,
+        "updated_at": after(2),
+    }
+    assert (other["is_enabled"], other["last_run_at"], other["next_run_at"]) == (False, None, None)
+    assert other["parameters"] == {}
+
+
+def test_a_schedules_row_follows_it_and_goes_with_it(
+    client: bigquery.Client, tables: RecordTables, dataset: str
+) -> None:
+    """In one statement: one that is new, one that changed, one that is gone, one that was never there."""
+    tables.merge_schedules([unexported_schedule(f"sch_{i}") for i in range(3)], next(_jobs))
+    changed = unexported_schedule("sch_1", cron_expression="0 1 * * *", last_run_at=after(9), next_run_at=None)
+    gone = [unexported_schedule(name, is_deleted=True) for name in ("sch_2", "sch_never_there")]
+    statement = [unexported_schedule("sch_new"), changed, *gone]
+    for _ in range(2):  # again is harmless
+        tables.merge_schedules(statement, next(_jobs))
+        found = {row["schedule_id"]: row for row in schedules(client, dataset)}
+        assert set(found) == {"sch_0", "sch_1", "sch_new"}
+        row = found["sch_1"]
+        assert (row["cron_expression"], row["last_run_at"], row["next_run_at"]) == ("0 1 * * *", after(9), None)
+        assert found["sch_0"]["cron_expression"] == "0 6 * * *"
+
+
+def test_a_table_of_schedules_that_was_dropped_is_missed(
+    client: bigquery.Client, tables: RecordTables, dataset: str
+) -> None:
+    assert tables.has_schedules()
+    client.delete_table(f"{dataset}.{SCHEDULES}")
+    assert not tables.has_schedules()
+    with pytest.raises(NotFound):
+        tables.merge_schedules([unexported_schedule()], next(_jobs))
+    client.delete_dataset(dataset, delete_contents=True)
+    assert not tables.has_schedules()
+    tables.ensure()
+    tables.merge_schedules([unexported_schedule()], next(_jobs))
+    assert len(schedules(client, dataset)) == 1
 
 
 def test_a_job_that_ended_failed_or_never_came_is_settled(

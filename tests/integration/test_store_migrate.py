@@ -47,7 +47,7 @@ def test_upgrading_and_upgrading_again(empty_database_url: str) -> None:
     migrate(empty_database_url, say=said.append)
     assert tables(empty_database_url) == TABLES
     migrate(empty_database_url, say=said.append)
-    assert said == ["schema upgraded from nothing to 0006", "schema is up to date at 0006"]
+    assert said == ["schema upgraded from nothing to 0007", "schema is up to date at 0007"]
 
 
 async def test_a_second_waits_until_the_first_has_committed(empty_database_url: str) -> None:
@@ -61,7 +61,7 @@ async def test_a_second_waits_until_the_first_has_committed(empty_database_url: 
         await eventually(second_waits)
         assert tables(empty_database_url) == set()
     await second
-    assert said == ["schema upgraded from nothing to 0006"]
+    assert said == ["schema upgraded from nothing to 0007"]
 
 
 def test_cut_off_midway_it_leaves_nothing_and_begins_again(
@@ -139,7 +139,7 @@ def test_it_waits_for_a_server_that_is_not_up_yet(tmp_path: Path) -> None:
         stop.set()
         server.join()
     assert said[0].startswith("waiting: PostgreSQL is unavailable")
-    assert said[-1] == "schema upgraded from nothing to 0006"
+    assert said[-1] == "schema upgraded from nothing to 0007"
     assert password not in "".join(said)
 
 
@@ -157,7 +157,7 @@ def test_the_command_says_what_it_did(empty_database_url: str) -> None:
         timeout=60,
         check=False,
     )
-    assert (done.returncode, done.stdout) == (0, "schema upgraded from nothing to 0006\n")
+    assert (done.returncode, done.stdout) == (0, "schema upgraded from nothing to 0007\n")
 
 
 @pytest.mark.parametrize(

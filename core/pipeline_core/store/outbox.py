@@ -9,6 +9,9 @@ that only insert don't conflict there (cloud.google.com/bigquery/docs/data-manip
 conflicts"), so both would insert the same run. Hence each statement is announced, durably, before it is submitted, and
 whoever has the turn next waits for the announced one first, or sees to it that it can't come any more. An announcement
 replaces the one that its turn knows of, and no other: an exporter that has lost its turn unawares finds out there.
+
+So the statements form a chain, in which each one's rows were read after the one before had been announced, and each
+begins when the one before has ended for good: what is in BigQuery moves only forwards (docs/decisions/0009-export.md).
 """
 
 import asyncio
@@ -43,7 +46,13 @@ from pipeline_core.store.errors import StoreUnavailableError
 from pipeline_core.store.idempotency import prune_idempotency_keys
 from pipeline_core.store.quota.retention import prune_reservations
 from pipeline_core.store.runs import StoredRun
-from pipeline_core.store.tables import export_job, run_record
+from pipeline_core.store.schedule_outbox import (
+    UnexportedSchedule,
+    due_schedules,
+    mark_schedules,
+    send_schedules_again,
+)
+from pipeline_core.store.tables import export_job, run_record, schedule_record
 
 # Any number, the same for all exporters of this database; these letters read "plexp".
 _LOCK = 0x706C657870
@@ -61,9 +70,13 @@ class ExportTurn:
         self._announced: str | None = None
 
     async def announced_job(self) -> str | None:
-        """The id of a statement that may run in BigQuery, now or soon, announced by whoever never came back."""
-        self._announced = (await _within(self._connection, select(export_job.c.job_id))).scalar()
-        return self._announced
+        """The id of a statement that may run in BigQuery, now or soon, announced by whoever never came back.
+
+        Call this before anything is read that is to be sent.
+        """
+        row = (await _within(self._connection, select(export_job.c.job_id, export_job.c.ended_job_id))).one_or_none()
+        self._announced = row and row.job_id
+        return None if row is None or row.ended_job_id == row.job_id else row.job_id
 
     async def due(self, limit: int, *, interval: timedelta, without: Collection[str] = ()) -> list[StoredRun]:
         """At most `limit` records to send, the longest waiting first: ended runs at once, live ones after `interval`.
@@ -82,10 +95,20 @@ class ExportTurn:
             query = query.where(run_record.c.run_id.not_in(without))
         return [StoredRun.from_row(row) for row in (await _within(self._connection, query)).mappings()]
 
+    async def due_schedules(
+        self, limit: int, *, interval: timedelta, without: Collection[str] = ()
+    ) -> list[UnexportedSchedule]:
+        """At most `limit` schedules to send, the longest waiting first, once one of them has waited for `interval`.
+
+        Schedules in `without` are left for later.
+        """
+        query = due_schedules(limit, interval=interval, without=without)
+        return [UnexportedSchedule.from_row(row) for row in (await _within(self._connection, query)).mappings()]
+
     async def announce(self, job_id: str) -> None:
         """Make it known, before it is submitted, that this statement may run; survives this process.
 
-        Call `announced_job` before the first. Raises StoreUnavailableError if another exporter has the turn by now.
+        Call `announced_job` before the first. Raises StoreUnavailableError if another exporter has announced one since.
         """
         first = insert(export_job).values(id=1, job_id=job_id).on_conflict_do_nothing()
         further = update(export_job).where(export_job.c.job_id == self._announced)
@@ -123,12 +146,36 @@ class ExportTurn:
                 unexported_since=case((run_record.c.revision == sent.c.revision, null()), else_=func.now()),
             ),
         )
-        await _within(self._connection, delete(export_job))
-        self._announced = None
+        await self._note_end()
+
+    async def mark_schedules(self, schedules: Sequence[UnexportedSchedule]) -> None:
+        """Record that these schedules, as they were read, are in BigQuery, and that no statement is under way.
+
+        Those that are gone there go from PostgreSQL, too. A schedule that changed since stays in the outbox.
+        """
+        for statement in mark_schedules(schedules):
+            await _within(self._connection, statement)
+        await self._note_end()
+
+    async def note_settled(self) -> None:
+        """Make it known that the announced statement has ended; nobody needs to wait for it again."""
+        # On another connection: this one would keep the row from the announcement that follows.
+        async with transaction(self._engine) as connection:
+            await connection.execute(self._end())
+
+    async def _note_end(self) -> None:
+        await _within(self._connection, self._end())
+
+    def _end(self) -> Executable:
+        """The statement announced last has ended. It stays, as the one that the next announcement has to know of."""
+        return update(export_job).where(export_job.c.job_id == self._announced).values(ended_job_id=export_job.c.job_id)
 
 
 class Outbox:
-    """The exporter's side of `run_record`. Every method raises StoreUnavailableError when PostgreSQL is away."""
+    """The exporter's side of the records of runs and schedules.
+
+    Every method raises StoreUnavailableError when PostgreSQL is away.
+    """
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
@@ -146,10 +193,18 @@ class Outbox:
 
     async def lag_seconds(self) -> float:
         """How long the oldest change that BigQuery hasn't heard of has been waiting; 0 if there is none."""
-        waited = extract("epoch", func.clock_timestamp() - func.min(run_record.c.unexported_since))
-        query = select(waited).where(run_record.c.unexported_since.is_not(None))
+        oldest = (
+            select(func.min(table.c.unexported_since)).where(table.c.unexported_since.is_not(None)).scalar_subquery()
+            for table in (run_record, schedule_record)
+        )
+        query = select(extract("epoch", func.clock_timestamp() - func.least(*oldest)))
         async with transaction(self._engine) as connection:
             return max(0.0, float(await connection.scalar(query) or 0))
+
+    async def send_schedules_again(self) -> int:
+        """Have all schedules due, for a table in BigQuery that is to be made anew; returns how many weren't."""
+        async with transaction(self._engine) as connection:
+            return (await connection.execute(send_schedules_again())).rowcount
 
     async def prune(self, before: datetime, *, limit: int = 1000) -> int:
         """Delete at most `limit` records of runs that ended before `before` and are exported; returns how many.

@@ -2,6 +2,7 @@
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Date,
@@ -68,14 +69,47 @@ Index("run_record_unfinished", run_record.c.run_id, postgresql_where=run_record.
 Index("run_record_undecided", run_record.c.run_id, postgresql_where=run_record.c.undecided_since.is_not(None))
 Index("run_record_retention", run_record.c.completed_at, postgresql_where=run_record.c.completed_at.is_not(None))
 
-# The statement that the exporter is about to run or has run in BigQuery and not yet marked: at most one.
+# The statement that the exporter announced last, which it is about to run or has run in BigQuery; `ended_job_id` is the
+# same once its end is known. The row stays: an announcement replaces the one that its turn knows of, and no other.
 export_job = Table(
     "export_job",
     metadata,
     Column("id", SmallInteger, primary_key=True, autoincrement=False),
     Column("job_id", Text, nullable=False),
     Column("submitted_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("ended_job_id", Text),
     CheckConstraint("id = 1", name="export_job_single"),
+)
+
+# One row a PipelineSchedule: its mirror, and the outbox of the exporter, as in `run_record`. A row with `deleted_at` is
+# there until BigQuery's is gone.
+schedule_record = Table(
+    "schedule_record",
+    metadata,
+    Column("schedule_id", Text, primary_key=True),
+    Column("org_slug", Text, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("domain", Text, nullable=False),
+    Column("pipeline", Text, nullable=False),
+    Column("cron_expression", Text, nullable=False),
+    Column("is_enabled", Boolean, nullable=False),
+    Column("last_run_at", DateTime(timezone=True)),
+    Column("next_run_at", DateTime(timezone=True)),
+    Column("parameters", JSONB, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("updated_at", DateTime(timezone=True), nullable=False),
+    Column("object_namespace", Text, nullable=False),
+    Column("object_name", Text, nullable=False),
+    Column("deleted_at", DateTime(timezone=True)),
+    Column("revision", BigInteger, nullable=False, server_default=text("1")),
+    Column("exported_revision", BigInteger, nullable=False, server_default=text("0")),
+    Column("unexported_since", DateTime(timezone=True), server_default=func.now()),
+    CheckConstraint("(unexported_since IS NULL) = (exported_revision = revision)", name="schedule_record_exported"),
+)
+Index(
+    "schedule_record_outbox",
+    schedule_record.c.unexported_since,
+    postgresql_where=schedule_record.c.unexported_since.is_not(None),
 )
 
 organizations = Table(

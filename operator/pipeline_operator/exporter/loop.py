@@ -1,11 +1,12 @@
-"""The exporter's loop: take a turn, send what is due, mark it; back off while a service is away."""
+"""The exporter's loop: take a turn for each table, send what is due, mark it; back off while a service is away."""
 
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Any
 
 import structlog
 from google.api_core.exceptions import GoogleAPIError, NotFound
@@ -14,13 +15,14 @@ from requests.exceptions import RequestException
 
 from pipeline_core.store.errors import StoreUnavailableError
 from pipeline_core.store.outbox import TURN_SECONDS, ExportTurn, Outbox
-from pipeline_core.store.runs import StoredRun
-from pipeline_operator.exporter.batch import Target, send, within_size
+from pipeline_operator.exporter.batch import send, within_size
+from pipeline_operator.exporter.lanes import Lane, Row, RunsLane, SchedulesLane, Target
 from pipeline_operator.exporter.metrics import ExporterMetrics
 from pipeline_operator.exporter.settings import ExporterSettings
 
 _LONGEST_BACKOFF = 60.0
-_STUCK_SECONDS = TURN_SECONDS + 2 * _LONGEST_BACKOFF
+# A turn for each of the two tables.
+_STUCK_SECONDS = 2 * TURN_SECONDS + 2 * _LONGEST_BACKOFF
 _REFUSED_SECONDS = 600.0
 _PRUNE_EVERY_SECONDS = 600.0
 _PRUNE_ROWS = 1000
@@ -41,6 +43,7 @@ class Exporter:
     ) -> None:
         self._outbox = outbox
         self._target = target
+        self._lanes: tuple[Lane[Any], ...] = (RunsLane(target), SchedulesLane(target))
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
@@ -74,42 +77,70 @@ class Exporter:
         Raises StoreUnavailableError, or what the target raises, when a service is away: nothing is lost then.
         """
         more = False
+        failures: list[Exception] = []
         # Before anything can hang or fail: the metric has to tell of exactly that time.
         lag = await self._outbox.lag_seconds()
         self._metrics.observe_lag(lag)
-        async with self._outbox.turn() as turn:
-            self._metrics.active.set(turn is not None)
-            if turn is not None:
-                more = await self._take_turn(turn)
+        for lane in self._lanes:
+            try:
+                more |= await self._export_lane(lane)
+            except StoreUnavailableError:
+                raise
+            except Exception as error:  # one table that fails doesn't keep the other waiting
+                failures.append(error)
+        if failures:
+            raise failures[0]
         if lag:
             self._metrics.observe_lag(await self._outbox.lag_seconds())
         if self._clock() >= self._prune_at:
             await self._prune()
         return more
 
-    async def _take_turn(self, turn: ExportTurn) -> bool:
+    async def _export_lane(self, lane: Lane[Row]) -> bool:
+        try:
+            async with self._outbox.turn() as turn:
+                self._metrics.active.set(turn is not None)
+                return turn is not None and await self._take_turn(turn, lane)
+        except NotFound:
+            self._target_ready = False  # somebody dropped a table: make it again
+            raise
+
+    async def _take_turn(self, turn: ExportTurn, lane: Lane[Row]) -> bool:
         if not self._target_ready:
-            await asyncio.to_thread(self._target.ensure)
-            self._target_ready = True
+            await self._ready_target()
         if job_id := await turn.announced_job():
             await asyncio.to_thread(self._target.settle, job_id)
-        self._refused = {run_id: until for run_id, until in self._refused.items() if until > self._clock()}
+            await turn.note_settled()
+        self._refused = {row_id: until for row_id, until in self._refused.items() if until > self._clock()}
         limit = self._settings.export_batch_rows
-        due = await turn.due(limit, interval=self._settings.live_state_delay, without=self._refused.keys())
+        due = await lane.due(turn, limit, interval=self._settings.live_state_delay, without=self._refused.keys())
         if due:
-            await self._export(turn, within_size(due))
+            await self._export(turn, lane, within_size(lane, due))
         self._metrics.refused.set(len(self._refused))
         return len(due) == limit
 
-    async def _export(self, turn: ExportTurn, runs: list[StoredRun]) -> None:
+    async def _ready_target(self) -> None:
+        """Make what is missing. A new table of schedules is to have all of them: they change too seldom to be missed.
+
+        Of runs it gets what changes from now on: those of months would be as many statements as they once took.
+        """
+        if not await asyncio.to_thread(self._target.has_schedules):
+            again = await self._outbox.send_schedules_again()
+            log.info("the table of schedules is made", schedules=again)
+            # crash here: the table isn't there yet, so the next exporter begins here again
+        await asyncio.to_thread(self._target.ensure)
+        self._target_ready = True
+
+    async def _export(self, turn: ExportTurn, lane: Lane[Row], rows: Sequence[Row]) -> None:
         with self._metrics.batch_seconds.time():
-            sent = await send(turn, self._target, runs)
-        await turn.mark(sent.merged)
+            sent = await send(turn, lane, rows)
+        await lane.mark(turn, sent.merged)
         # crash here, before the turn's commit: the rows stay in the outbox and are merged again
         if sent.refused is not None:
-            self._refused[sent.refused.run_id] = self._clock() + _REFUSED_SECONDS
+            row_id = lane.id_of(sent.refused)
+            self._refused[row_id] = self._clock() + _REFUSED_SECONDS
             self._metrics.failures.labels("refused").inc()
-            log.error("row refused by BigQuery, set aside", run_id=sent.refused.run_id, reason=sent.reason)
+            log.error("row refused by BigQuery, set aside", id=row_id, reason=sent.reason)
         if sent.merged:
             self._metrics.rows.inc(len(sent.merged))
             self._metrics.batches.inc()
@@ -130,8 +161,6 @@ class Exporter:
 
     def _note_failure(self, error: Exception) -> float:
         cause = _cause(error)
-        if isinstance(error, NotFound):
-            self._target_ready = False  # somebody dropped a table: make it again
         trouble = f"{cause}: {error}"
         if trouble != self._trouble:
             log.warning(

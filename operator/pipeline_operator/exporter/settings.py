@@ -17,8 +17,8 @@ class ExporterSettings(DatabaseSettings):
     log_level: str = "info"
 
     records_dataset: str = Field(default="organizations", pattern=r"^[A-Za-z0-9_]{1,1024}$")
-    # How late the states of live runs may be; ended runs go with the next poll. Each batch is one MERGE, which
-    # BigQuery bills as 10 MB at least, so longer is cheaper.
+    # How late the states of live runs and of schedules may be; ended runs go with the next poll. Each batch is one
+    # MERGE, which BigQuery bills as 10 MB at least, so longer is cheaper.
     export_interval: float = Field(default=10.0, gt=0, le=30)
     export_poll: float = Field(default=1.0, gt=0, le=10)
     # How often deleted runs are looked for whose end only their target can tell.
@@ -28,7 +28,7 @@ class ExporterSettings(DatabaseSettings):
 
     @property
     def live_state_delay(self) -> timedelta:
-        """How long a live run's change may wait for further ones."""
+        """How long a change of a live run or a schedule may wait for further ones."""
         return timedelta(seconds=self.export_interval)
 
     @property

@@ -8,9 +8,12 @@ from google.api_core.exceptions import BadRequest, ServiceUnavailable
 
 from pipeline_core.store.runs import StoredRun
 from pipeline_operator.exporter.batch import MAX_BATCH_CHARACTERS, Sent, send, within_size
+from pipeline_operator.exporter.lanes import RunsLane, SchedulesLane
 from support.runs import stored_run
+from support.schedules import unexported_schedule
 from support.targets import MemoryTarget
 
+RUNS_LANE = RunsLane(MemoryTarget())
 RUNS = [stored_run(f"run_{i:03}") for i in range(100)]
 
 
@@ -32,9 +35,9 @@ def refusing(*run_ids: str) -> Callable[[Sequence[StoredRun]], None]:
     return refuse
 
 
-async def sent_to(target: MemoryTarget, runs: Sequence[StoredRun]) -> tuple[Sent, list[str]]:
+async def sent_to(target: MemoryTarget, runs: Sequence[StoredRun]) -> tuple[Sent[StoredRun], list[str]]:
     turn = Announcements()
-    return await send(turn, target, runs), turn.jobs  # type: ignore[arg-type]
+    return await send(turn, RunsLane(target), runs), turn.jobs  # type: ignore[arg-type]
 
 
 async def test_one_statement_announced_before_it_is_submitted() -> None:
@@ -44,7 +47,7 @@ async def test_one_statement_announced_before_it_is_submitted() -> None:
         assert len(turn.jobs) == 1
 
     target.before = announced
-    assert await send(turn, target, RUNS) == Sent(RUNS)  # type: ignore[arg-type]
+    assert await send(turn, RunsLane(target), RUNS) == Sent(RUNS)  # type: ignore[arg-type]
     assert len(target.merges) == 1
 
 
@@ -84,7 +87,7 @@ async def test_a_conflict_of_statements_is_not_taken_for_a_refusal(message: str,
 
     target.before = conflict
     with pytest.raises(BadRequest):
-        await send(turn, target, runs)  # type: ignore[arg-type]
+        await send(turn, RunsLane(target), runs)  # type: ignore[arg-type]
     assert len(turn.jobs) == 1
 
 
@@ -116,7 +119,13 @@ async def test_an_outage_is_not_taken_for_a_refusal() -> None:
 def test_a_batch_keeps_to_the_size_of_a_request() -> None:
     big = {"text": "x" * (MAX_BATCH_CHARACTERS // 3)}
     runs = [stored_run(f"run_{i}", parameters=big) for i in range(5)]
-    assert within_size(runs) == runs[:2]
-    assert within_size([stored_run(parameters={"text": "x" * 2 * MAX_BATCH_CHARACTERS})] * 2) != []
-    assert within_size(RUNS) == RUNS
-    assert within_size([]) == []
+    assert within_size(RUNS_LANE, runs) == runs[:2]
+    assert within_size(RUNS_LANE, [stored_run(parameters={"text": "x" * 2 * MAX_BATCH_CHARACTERS})] * 2) != []
+    assert within_size(RUNS_LANE, RUNS) == RUNS
+    assert within_size(RUNS_LANE, []) == []
+
+
+def test_so_does_one_of_schedules() -> None:
+    big = {"text": "x" * (MAX_BATCH_CHARACTERS // 3)}
+    schedules = [unexported_schedule(f"sch_{i}", parameters=big) for i in range(5)]
+    assert within_size(SchedulesLane(MemoryTarget()), schedules) == schedules[:2]

@@ -6,8 +6,17 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from pipeline_core.lifecycle.phases import Phase
-from pipeline_core.store.bigquery.record_schema import RUNS, SCHEDULES, merge_statement, runs_parameter, schema
+from pipeline_core.store.bigquery.record_schema import (
+    RUNS,
+    SCHEDULES,
+    runs_parameter,
+    runs_statement,
+    schedules_parameter,
+    schedules_statement,
+    schema,
+)
 from support.runs import T0, after, stored_run
+from support.schedules import unexported_schedule
 
 COLUMNS = {
     RUNS: [
@@ -61,12 +70,12 @@ def test_columns_are_the_specified_ones_in_order_each_described(table: str) -> N
 def test_the_partition_filter_is_constant_and_covers_whole_utc_days(
     earliest: datetime, latest: datetime, first: str, end: str
 ) -> None:
-    bounds = re.findall(r"t\.created_at (>=|<) TIMESTAMP '(.+?)'", merge_statement("p.d.t", earliest, latest))
+    bounds = re.findall(r"t\.created_at (>=|<) TIMESTAMP '(.+?)'", runs_statement("p.d.t", earliest, latest))
     assert bounds == [(">=", f"{first} 00:00:00+00:00"), ("<", f"{end} 00:00:00+00:00")]
 
 
 def test_identity_is_never_updated() -> None:
-    update = re.search(r"UPDATE SET (.+)", merge_statement("p.d.t", T0, T0))
+    update = re.search(r"UPDATE SET (.+)", runs_statement("p.d.t", T0, T0))
     assert update is not None
     assigned = {part.split(" = ")[0] for part in update[1].split(", ")}
     assert assigned == {field.name for field in schema(RUNS)} - {"run_id", "org_slug", "created_at"}
@@ -80,3 +89,22 @@ def test_values_travel_as_parameters_with_bigquerys_types() -> None:
     assert struct["error_message"] == {"value": 'it\'s "over"'}
     types = runs_parameter([run]).to_api_repr()["parameterType"]["arrayType"]["structTypes"]
     assert {field["name"]: field["type"]["type"] for field in types}["records_processed"] == "INT64"
+
+
+def test_a_schedules_row_follows_it_in_all_but_its_id() -> None:
+    update = re.search(r"UPDATE SET (.+)", schedules_statement("p.d.t"))
+    assert update is not None
+    assigned = {part.split(" = ")[0] for part in update[1].split(", ")}
+    assert assigned == {field.name for field in schema(SCHEDULES)} - {"schedule_id"}
+
+
+def test_a_schedules_values_travel_as_parameters_too() -> None:
+    schedule = unexported_schedule(is_enabled=False, is_deleted=True, parameters={"n": 1, "d": "ü"})
+    given = schedules_parameter([schedule]).to_api_repr()
+    struct = given["parameterValue"]["arrayValues"][0]["structValues"]
+    assert set(struct) == {field.name for field in schema(SCHEDULES)} | {"is_deleted"}
+    assert (struct["is_enabled"], struct["is_deleted"]) == ({"value": "false"}, {"value": "true"})
+    assert struct["parameters"] == {"value": '{"n": 1, "d": "ü"}'}
+    assert struct["last_run_at"] == {"value": None}
+    types = {field["name"]: field["type"]["type"] for field in given["parameterType"]["arrayType"]["structTypes"]}
+    assert (types["is_enabled"], types["next_run_at"], types["parameters"]) == ("BOOL", "TIMESTAMP", "STRING")

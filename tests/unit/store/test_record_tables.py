@@ -12,6 +12,7 @@ from google.cloud import bigquery
 from pipeline_core.store.bigquery import record_tables
 from pipeline_core.store.bigquery.record_tables import JobTimeoutError, RecordTables
 from support.runs import stored_run
+from support.schedules import unexported_schedule
 
 
 class Server:
@@ -63,7 +64,14 @@ def away(*_: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "call", [lambda tables: tables.ensure(), lambda tables: tables.settle("job_1"), lambda tables: merge(tables)]
+    "call",
+    [
+        lambda tables: tables.ensure(),
+        lambda tables: tables.has_schedules(),
+        lambda tables: tables.settle("job_1"),
+        lambda tables: merge(tables),
+        lambda tables: merge_schedules(tables),
+    ],
 )
 def test_a_call_ends_soon_while_bigquery_is_away(
     server: Server, tables: RecordTables, monkeypatch: pytest.MonkeyPatch, call: Callable[[RecordTables], None]
@@ -83,11 +91,18 @@ def merge(tables: RecordTables, job_id: str = "job_1") -> None:
     tables.merge_runs([stored_run()], job_id)
 
 
-def test_a_statement_that_comes_after_it_was_settled_is_refused(server: Server, tables: RecordTables) -> None:
+def merge_schedules(tables: RecordTables, job_id: str = "job_1") -> None:
+    tables.merge_schedules([unexported_schedule()], job_id)
+
+
+@pytest.mark.parametrize("merging", [merge, merge_schedules])
+def test_a_statement_that_comes_after_it_was_settled_is_refused(
+    server: Server, tables: RecordTables, merging: Callable[[RecordTables, str], None]
+) -> None:
     """Its exporter had announced it and lost its turn before BigQuery got it."""
     tables.settle("job_1")
     with pytest.raises(Conflict):
-        merge(tables, "job_1")
+        merging(tables, "job_1")
     assert server.statements == ["SELECT"]
 
 

@@ -1,4 +1,4 @@
-"""The dataset of records in BigQuery: makes its tables and merges runs into them. Blocking: to be used on a thread."""
+"""The dataset of records in BigQuery: makes its tables and merges rows into them. Blocking: to be used on a thread."""
 
 import json
 import time
@@ -11,8 +11,17 @@ from google.api_core.retry import Retry
 from google.cloud import bigquery
 
 from pipeline_core.store.bigquery.client import BOUNDED_RETRY, REQUEST_SECONDS
-from pipeline_core.store.bigquery.record_schema import RUNS, SCHEDULES, merge_statement, runs_parameter, schema
+from pipeline_core.store.bigquery.record_schema import (
+    RUNS,
+    SCHEDULES,
+    runs_parameter,
+    runs_statement,
+    schedules_parameter,
+    schedules_statement,
+    schema,
+)
 from pipeline_core.store.runs import StoredRun
+from pipeline_core.store.schedule_outbox import UnexportedSchedule
 
 # A statement runs at most this long, by BigQuery's own clock; we wait a little longer for it to say so.
 _JOB_SECONDS = 90
@@ -46,6 +55,14 @@ class RecordTables:
         self._client = client
         self._dataset = bigquery.DatasetReference(client.project, dataset)
 
+    def has_schedules(self) -> bool:
+        """Whether the table of schedules is there."""
+        try:
+            self._client.get_table(self._dataset.table(SCHEDULES), retry=BOUNDED_RETRY, timeout=REQUEST_SECONDS)
+        except NotFound:
+            return False
+        return True
+
     def ensure(self) -> None:
         """Make the dataset and the tables that are missing, and add missing columns; nothing is ever dropped.
 
@@ -62,12 +79,24 @@ class RecordTables:
         Conflict if it has been settled before it came; JobTimeoutError when its end isn't known: `settle` it then.
         """
         created = [run.created_at for run in runs]
+        statement = runs_statement(str(self._dataset.table(RUNS)), min(created), max(created))
+        self._merge(statement, runs_parameter(runs), job_id)
+
+    def merge_schedules(self, schedules: Sequence[UnexportedSchedule], job_id: str) -> None:
+        """Bring the rows of these schedules (each once) to their present state, or to an end, in one statement.
+
+        Raises what `merge_runs` does.
+        """
+        statement = schedules_statement(str(self._dataset.table(SCHEDULES)))
+        self._merge(statement, schedules_parameter(schedules), job_id)
+
+    def _merge(self, statement: str, rows: bigquery.ArrayQueryParameter, job_id: str) -> None:
         job = self._client.query(
-            merge_statement(str(self._dataset.table(RUNS)), min(created), max(created)),
+            statement,
             job_id=job_id,
             job_retry=None,  # a failed job's id can't be used again; the exporter repeats with another
             job_config=bigquery.QueryJobConfig(
-                query_parameters=[runs_parameter(runs)],
+                query_parameters=[rows],
                 job_timeout_ms=_JOB_SECONDS * 1000,
                 labels={"app": "pipelines", "component": "exporter"},
             ),
