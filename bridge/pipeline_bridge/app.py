@@ -14,11 +14,11 @@ from pipeline_bridge.middleware import BridgeMiddleware
 from pipeline_bridge.parts import Parts
 from pipeline_bridge.problem_answers import add_handlers
 from pipeline_bridge.readiness import Readiness
-from pipeline_bridge.routes import discovery, events, health, history, logs, runs, schedules, status
+from pipeline_bridge.routes import backfills, discovery, events, health, history, logs, runs, schedules, status
 from pipeline_bridge.streams import Streams
 
 # In the order in which a request's path is compared with theirs: those that are asked for most come first.
-_ROUTERS = tuple(each.router for each in (status, runs, events, logs, history, schedules, discovery, health))
+_ROUTERS = tuple(each.router for each in (status, runs, events, logs, history, schedules, backfills, discovery, health))
 
 
 class BridgeApp(FastAPI):

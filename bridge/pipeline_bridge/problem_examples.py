@@ -68,6 +68,7 @@ class Example:
 
 _RUN = "/api/v1/pipelines/status/acme/run_0f8c1e5b7a924d06b3d1c2a4e6f80917"
 _SCHEDULE = "/api/v1/scheduler/schedule/sch_5a0c3e1f9b7d4e26a8c4f0d2b6e81357"
+_BACKFILL = "/api/v1/scheduler/backfill/sch_5a0c3e1f9b7d4e26a8c4f0d2b6e81357"
 
 EXAMPLES: Mapping[int, tuple[Example, ...]] = {
     400: (Example("MalformedJson", "body: expected JSON: Expecting value at line 1, column 9"),),
@@ -95,6 +96,9 @@ EXAMPLES: Mapping[int, tuple[Example, ...]] = {
             instance="/api/v1/pipelines/logs/acme/run_0f8c1e5b7a924d06b3d1c2a4e6f80917",
         ),
         Example("ScheduleNotFound", "Schedule not found: sch_5a0c3e1f9b7d4e26a8c4f0d2b6e81357", instance=_SCHEDULE),
+        Example(
+            "BackfillNotFound", "No backfill is under way: sch_5a0c3e1f9b7d4e26a8c4f0d2b6e81357", instance=_BACKFILL
+        ),
     ),
     409: (
         Example("IntegrationNotActive", "gcp integration not active", title="gcp integration not active"),
@@ -119,6 +123,19 @@ EXAMPLES: Mapping[int, tuple[Example, ...]] = {
             title="The schedule is managed elsewhere",
             instance=_SCHEDULE,
             members={"managed_by": "Argo CD"},
+        ),
+        Example(
+            "BackfillUnderWay",
+            "Backfill october of schedule nightly is under way: expected it to end, or to be stopped, before another "
+            "begins",
+            title="Another backfill is under way",
+            instance=_BACKFILL,
+        ),
+        Example(
+            "BackfillIdUsed",
+            "id: 'october' is that of the schedule's last backfill, and it is completed: expected another id",
+            title="The backfill's id was used",
+            instance=_BACKFILL,
         ),
     ),
     413: (Example("BodyTooLarge", "The body has more than 65536 bytes"),),

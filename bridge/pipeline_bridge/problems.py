@@ -26,6 +26,8 @@ _STATUS = {
     "IntegrationNotActive": 409,
     "TemplateInvalid": 409,
     "RunIdTaken": 409,
+    "BackfillUnderWay": 409,
+    "BackfillIdUsed": 409,
     "DailyLimitReached": 429,
     "MonthlyLimitReached": 429,
     "ConcurrentLimitReached": 429,

@@ -1,5 +1,6 @@
 """Admits a run and reserves its slot, or says why not: nothing is held then."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from pipeline_bridge.auth import Principal
@@ -19,8 +20,10 @@ async def begin(parts: Parts, who: Principal, wanted: Wanted, run_id: str, facts
     Raises what `admit` raises, Problem 429 with what is left of each limit, and Problem 409 `NoNamespace`.
     """
     schedule, logical_time = wanted.schedule, parts.now().replace(microsecond=0)
-    request = _request(who, wanted, run_id, logical_time)
-    document = admit(parts.catalog.current(), request, facts, env=parts.settings.env)
+    env = parts.settings.env
+    parameters = wanted.parameters_of(org=who.org, env=env, run_id=run_id, logical_time=logical_time)
+    request = _request(who, wanted, run_id, parameters, logical_time)
+    document = admit(parts.catalog.current(), request, facts, env=env)
     record = NewRun(
         run_id=run_id,
         org_slug=who.org,
@@ -51,14 +54,16 @@ async def _reserve(parts: Parts, record: NewRun) -> StoredRun:
         return await parts.ledger.reserve(record)
 
 
-def _request(who: Principal, wanted: Wanted, run_id: str, logical_time: datetime) -> RunRequest:
+def _request(
+    who: Principal, wanted: Wanted, run_id: str, parameters: Mapping[str, object], logical_time: datetime
+) -> RunRequest:
     return RunRequest(
         run_id=run_id,
         org_slug=who.org,
         provider=wanted.provider,
         domain=wanted.domain,
         pipeline=wanted.pipeline,
-        parameters=wanted.parameters,
+        parameters=parameters,
         logical_time=logical_time,
         timeout_seconds=wanted.template.get("timeoutSeconds"),
         max_retries=wanted.template.get("maxRetries"),

@@ -7,6 +7,7 @@ from typing import Protocol
 from pipeline_core.errors import ParametersInvalidError
 from pipeline_core.kube import names
 from pipeline_core.kube.api import Json
+from pipeline_core.schedules.observed import Cause
 from pipeline_core.store.runs import StoredRun
 from pipeline_core.wording import shorten
 
@@ -104,6 +105,7 @@ def build_run(
     if schedule is not None:
         spec["scheduleRef"] = {"name": schedule.name, "uid": schedule.uid}
         labels[names.LABEL_SCHEDULE] = schedule.name
+        annotations[names.ANNOTATION_CAUSE] = Cause.TRIGGER
     if cancel:
         spec["cancel"] = True
     if trace.traceparent is not None:

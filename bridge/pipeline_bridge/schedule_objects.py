@@ -22,9 +22,21 @@ _SPEC_FIELDS = {
     "time_zone": "timeZone",
     "concurrency_policy": "concurrencyPolicy",
     "catch_up": "catchUp",
+    "catch_up_limit": "catchUpLimit",
     "starting_deadline_seconds": "startingDeadlineSeconds",
+    "stagger_seconds": "staggerSeconds",
+    "successful_runs_history_limit": "successfulRunsHistoryLimit",
+    "failed_runs_history_limit": "failedRunsHistoryLimit",
 }
-_RUN_FIELDS = ("timeoutSeconds", "maxRetries", "priority", "ttlSecondsAfterFinished")
+# Those of the runs that it makes.
+_TEMPLATE_FIELDS = {
+    "timeout_seconds": "timeoutSeconds",
+    "max_retries": "maxRetries",
+    "priority": "priority",
+    "quota_policy": "quotaPolicy",
+    "queue_timeout_seconds": "queueTimeoutSeconds",
+}
+_TRIGGERED_RUN_FIELDS = ("timeoutSeconds", "maxRetries", "priority", "ttlSecondsAfterFinished")
 
 
 def schedule_id(schedule: Json) -> str:
@@ -54,18 +66,17 @@ def new_schedule(org: str, wanted: ScheduleCreate, *, pipeline: str, annotations
             },
             "annotations": dict(annotations),
         },
-        "spec": spec | {field: value for field, value in _spec_of(wanted).items() if value is not None},
+        "spec": spec | _without_nulls(_spec_of(wanted)),
     }
 
 
-def merge_patch(schedule: Json, change: ScheduleChange) -> Json:
-    """What makes the object as `change` says (RFC 7386), if it still is at the version that was read."""
+def spec_patch(schedule: Json, change: ScheduleChange) -> Json:
+    """What makes the object's spec as `change` says, when it is merged (RFC 7386)."""
     spec = _spec_of(change)
     if "parameters" in spec:
         # A merge would keep those that aren't named.
         spec["parameters"] = {**dict.fromkeys(schedule["spec"].get("parameters") or {}), **spec["parameters"]}
-    # No other object ever has this version, so one that took the name meanwhile is left alone, too.
-    return {"metadata": {"resourceVersion": schedule["metadata"]["resourceVersion"]}, "spec": spec}
+    return spec
 
 
 def shown(schedule: Json) -> PipelineSchedule:
@@ -89,7 +100,7 @@ def run_of(schedule: Json) -> tuple[ScheduleRef, Mapping[str, int]]:
     """What ties a run to the schedule, and the fields of the run's spec that the schedule sets."""
     metadata, template = schedule["metadata"], schedule["spec"].get("runTemplate") or {}
     # Not whether the run waits for a slot: whoever triggers one is answered at once.
-    fields = {name: template[name] for name in _RUN_FIELDS if name in template}
+    fields = {name: template[name] for name in _TRIGGERED_RUN_FIELDS if name in template}
     return ScheduleRef(metadata["namespace"], metadata["name"], metadata["uid"]), fields
 
 
@@ -98,7 +109,15 @@ def _spec_of(fields: ScheduleCreate | ScheduleChange) -> dict[str, Any]:
     spec = {_SPEC_FIELDS[name]: value for name, value in given.items() if name in _SPEC_FIELDS}
     if "parameters" in given:
         spec["parameters"] = object_parameters(given["parameters"])
+    if template := {_TEMPLATE_FIELDS[name]: value for name, value in given.items() if name in _TEMPLATE_FIELDS}:
+        spec["runTemplate"] = template
     return spec
+
+
+def _without_nulls(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a new object: null is for those that an object loses."""
+    kept = {name: _without_nulls(value) if isinstance(value, dict) else value for name, value in spec.items()}
+    return {name: value for name, value in kept.items() if value is not None}
 
 
 def _time(text: str | None) -> datetime | None:

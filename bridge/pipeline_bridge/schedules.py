@@ -1,22 +1,19 @@
 """Lists, makes, changes and deletes an organization's schedules."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from pipeline_bridge import gitops, schedule_objects
+from pipeline_bridge import schedule_objects
 from pipeline_bridge.models.schedules import PipelineSchedule, ScheduleChange, ScheduleCreate
 from pipeline_bridge.parts import Parts
 from pipeline_bridge.problems import Problem
-from pipeline_bridge.run_objects import object_parameters
+from pipeline_bridge.schedule_checks import check_template, check_unmanaged, plan_of
 from pipeline_core.errors import RequestInvalidError
 from pipeline_core.kube.api import Json, KubeError
-from pipeline_core.resolve import RunPlan, RunRequest, plan_run
 
 # How often a change is tried that somebody else's came between: a status is written at each tick, so one is likely.
 _TRIES = 5
-# A schedule's pipeline is found and its parameters are checked as those of a run would be: of one with this id.
-_MADE_UP_RUN = "run_of0schedule"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +43,10 @@ class Schedules:
 
         Raises UnknownProviderError, PipelineNotFoundError, ParametersInvalidError, and Problem 409 `NameTaken`.
         """
-        plan = self._plan(org, wanted.provider, wanted.domain, wanted.pipeline, wanted.parameters)
+        what = {"provider": wanted.provider, "domain": wanted.domain, "pipeline": wanted.pipeline}
+        plan = plan_of(self.parts, {"org": org, **what, "parameters": wanted.parameters}, self.parts.now())
         body = schedule_objects.new_schedule(org, wanted, pipeline=plan.config.stem, annotations=annotations)
+        check_template(body["spec"].get("runTemplate") or {})
         namespace = await self.parts.placement.namespace_for(org)
         try:
             made = await self.parts.cluster.create_schedule(namespace, body)
@@ -67,14 +66,31 @@ class Schedules:
         """
         if not change.model_fields_set:
             raise RequestInvalidError(f"expected at least one field of: {', '.join(type(change).model_fields)}")
+
+        def patch_of(schedule: Json) -> Json:
+            patch = schedule_objects.spec_patch(schedule, change)
+            if change.parameters is not None:
+                plan_of(self.parts, {**schedule["spec"], "parameters": change.parameters}, self.parts.now())
+            if template := patch.get("runTemplate"):
+                check_template({**(schedule["spec"].get("runTemplate") or {}), **template})
+            return patch
+
+        await self.patch(org, schedule_id, patch_of)
+
+    async def patch(self, org: str, schedule_id: str, patch_of: Callable[[Json], Json | None]) -> None:
+        """Merge what `patch_of` says into the spec of the schedule as it is; None: nothing has to be written.
+
+        It is asked again where the schedule was changed meanwhile.
+        Raises what that raises, and Problem 409: `ManagedByGitOps`, or `Conflict` where others change it all the time.
+        """
         schedule = await self.find(org, schedule_id)
         for _ in range(_TRIES):
-            _check_unmanaged(schedule)
-            if change.parameters is not None:
-                spec = schedule["spec"]
-                self._plan(org, spec["provider"], spec["domain"], spec["pipeline"], change.parameters)
+            check_unmanaged(schedule)
+            patch = patch_of(schedule)
+            if patch is None:
+                return
             try:
-                await self._patch(schedule, change)
+                await self._write(schedule["metadata"], patch)
             except KubeError as error:
                 if error.status == 404:
                     raise _not_found(schedule_id) from None
@@ -89,7 +105,7 @@ class Schedules:
     async def remove(self, org: str, schedule_id: str) -> None:
         """Delete the schedule; runs that it has made go on. Raises Problem 409 `ManagedByGitOps`."""
         schedule = await self.find(org, schedule_id)
-        _check_unmanaged(schedule)
+        check_unmanaged(schedule)
         metadata = schedule["metadata"]
         await self.parts.cluster.delete_schedule(metadata["namespace"], metadata["name"], metadata["uid"])
 
@@ -101,9 +117,9 @@ class Schedules:
     async def _listed(self, namespace: str | None, org: str) -> list[Json]:
         return [schedule async for schedule in self.parts.cluster.list_schedules(namespace, org)]
 
-    async def _patch(self, schedule: Json, change: ScheduleChange) -> None:
-        metadata = schedule["metadata"]
-        patch = schedule_objects.merge_patch(schedule, change)
+    async def _write(self, metadata: Json, spec: Json) -> None:
+        # No other object ever has this version, so one that took the name meanwhile is left alone, too.
+        patch = {"metadata": {"resourceVersion": metadata["resourceVersion"]}, "spec": spec}
         await self.parts.cluster.patch_schedule(metadata["namespace"], metadata["name"], patch)
 
     async def _again(self, schedule: Json, schedule_id: str) -> Json:
@@ -113,28 +129,6 @@ class Schedules:
         if now is None or now["metadata"]["uid"] != metadata["uid"]:
             raise _not_found(schedule_id)
         return now
-
-    def _plan(
-        self, org: str, provider: str, domain: str, pipeline: str, parameters: Mapping[str, object] | None
-    ) -> RunPlan:
-        given = object_parameters(parameters or {})
-        request = RunRequest(_MADE_UP_RUN, org, provider, domain, pipeline, given, self.parts.now())
-        return plan_run(self.parts.catalog.current(), request, env=self.parts.settings.env)
-
-
-def _check_unmanaged(schedule: Json) -> None:
-    manager = gitops.managed_by(schedule["metadata"])
-    if manager is None:
-        return
-    metadata = schedule["metadata"]
-    raise Problem(
-        409,
-        "ManagedByGitOps",
-        f"Schedule {metadata['name']} is managed by {manager}: it is to be changed or deleted there, since what is "
-        "done here would be undone or contradict it",
-        title="The schedule is managed elsewhere",
-        members={"managed_by": manager.tool},
-    )
 
 
 def _not_found(schedule_id: str) -> Problem:

@@ -75,8 +75,13 @@ class Starting:
         return run_id
 
     def _manifest(self, run: StoredRun, wanted: Wanted) -> Json:
-        # What a schedule or a default was at the first request, it may not be now: the object follows the record.
-        parameters = object_parameters(wanted.parameters if run.took_slot else run.parameters)
+        if run.took_slot:
+            parameters = wanted.parameters_of(
+                org=run.org_slug, env=self._parts.settings.env, run_id=run.run_id, logical_time=run.created_at
+            )
+        else:
+            # What a schedule or a default was at the first request, it may not be now: the object follows the record.
+            parameters = object_parameters(run.parameters)
         trace = Trace(wanted.request_id, wanted.traceparent)
         return build_run(run, parameters, trace, schedule=wanted.schedule, template=wanted.template)
 

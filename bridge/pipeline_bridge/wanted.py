@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
-from pipeline_bridge.run_objects import ScheduleRef
+from pipeline_bridge.run_objects import ScheduleRef, object_parameters
+from pipeline_core.schedules.parameters import resolve_parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,3 +33,13 @@ class Wanted:
     idempotency_key: IdempotencyKey | None = None
     request_id: str
     traceparent: str | None = None
+
+    def parameters_of(self, *, org: str, env: str, run_id: str, logical_time: datetime) -> dict[str, int | str]:
+        """What the run of this id is given: templates stand in a schedule's parameters, and in nobody else's.
+
+        Raises ParametersInvalidError.
+        """
+        given = object_parameters(self.parameters)
+        if self.schedule is None:
+            return given
+        return resolve_parameters(given, org_slug=org, env=env, run_id=run_id, logical_time=logical_time)

@@ -4,11 +4,13 @@ from typing import Annotated
 
 import typer
 
+from pipeline_cli.backfill import backfill
 from pipeline_cli.integrations import integration
 from pipeline_cli.keys import keys
 from pipeline_cli.organizations import org
 from pipeline_cli.quota import quota
 from pipeline_cli.run import run
+from pipeline_cli.schedules import schedules
 from pipeline_cli.subscriptions import subscription
 from pipeline_cli.validate import validate
 from pipeline_core import __version__
@@ -23,12 +25,14 @@ app = typer.Typer(
 )
 app.command()(validate)
 app.command()(run)
+app.command()(backfill)
 app.command()(quickstart)
 app.add_typer(org, name="org")
 app.add_typer(subscription, name="subscription")
 app.add_typer(integration, name="integration")
 app.add_typer(quota, name="quota")
 app.add_typer(keys, name="keys")
+app.add_typer(schedules, name="schedules")
 app.add_typer(local, name="local")
 
 

@@ -41,10 +41,12 @@ CHECKS = [
 OPERATIONS = {
     "start_run", "cancel_run", "get_status", "get_events", "get_logs", "get_history", "list_schedules", "trigger",
     "create_schedule", "change_schedule", "delete_schedule", "all_pipelines", "pipelines_of_provider",
+    "begin_backfill", "get_backfill", "change_backfill", "stop_backfill",
 }  # fmt: skip
 SMOKE, FULL = 40, 400
 # Of all the runs that are asked for, so many go on at a time; the others are refused, which is an answer as well.
 RUNS_AT_ONCE = 5
+BACKFILL = {"from": "2026-10-01", "to": "2026-10-02", "id": "october"}
 SCHEDULE = {"provider": "demo", "domain": "test", "pipeline": "noop", "cron_expression": "0 3 * * *"}
 
 
@@ -68,6 +70,13 @@ class World:
         answer = self.client.post("scheduler/schedule", json=SCHEDULE)
         assert answer.status_code == 201, answer.text
         return str(answer.json()["schedule_id"])
+
+    def backfilled(self) -> str:
+        """The id of a new schedule with a backfill."""
+        schedule_id = self.schedule()
+        answer = self.client.post(f"scheduler/backfill/{schedule_id}", json=BACKFILL)
+        assert answer.status_code == 200, answer.text
+        return schedule_id
 
 
 @pytest.fixture(scope="module")
@@ -165,4 +174,13 @@ def valid(world: World, name: str) -> dict[str, Any]:
             return {"path_parameters": path, "body": {"is_enabled": False}, "media_type": "application/json"}
         case "delete_schedule":
             return {"path_parameters": {"schedule_id": world.schedule()}}
+        case "begin_backfill":
+            # Nothing else is carried out: what is made up may be a range of thousands of runs.
+            path = {"schedule_id": world.kept}
+            return {"path_parameters": path, "body": {**BACKFILL, "dry_run": True}, "media_type": "application/json"}
+        case "get_backfill" | "stop_backfill":
+            return {"path_parameters": {"schedule_id": world.backfilled()}}
+        case "change_backfill":
+            path = {"schedule_id": world.backfilled()}
+            return {"path_parameters": path, "body": {"paused": True}, "media_type": "application/json"}
     return {}

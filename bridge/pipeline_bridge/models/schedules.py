@@ -1,33 +1,32 @@
 """What the endpoints of schedules take and give."""
 
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
-from fastapi.exceptions import RequestValidationError
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, ValidationError, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
 
 from pipeline_bridge import schedule_fields as fields
 from pipeline_bridge.models.absent import never_null
+from pipeline_bridge.models.requests import RequestModel
 from pipeline_bridge.run_objects import MAX_PARAMETERS
+from pipeline_core.catalog.models import MAX_RETRIES, MAX_TIMEOUT_SECONDS
 from pipeline_core.identifiers import OBJECT_NAME_MAX
+from pipeline_core.schedules import cron
 
-# The one field that null means something for: it takes the limit away.
-_NULLABLE = "starting_deadline_seconds"
+# The fields that null means something for: it takes the limit away, or leaves it to the pipeline's config.
+_NULLABLE = frozenset(
+    {"starting_deadline_seconds", "timeout_seconds", "max_retries", "priority", "queue_timeout_seconds"}
+)
 _ID = "sch_7c9e6679742540de944be07fc1f90ae7"
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
+cron.time_zones()  # before the first request
 
 CronExpression = Annotated[
     str,
-    AfterValidator(fields.check_cron_expression),
+    AfterValidator(cron.check_cron_expression),
     Field(
-        max_length=fields.MAX_CRON,
+        max_length=cron.MAX_CRON,
         description="When runs are due: five fields (minute, hour, day of the month, month, day of the week), or "
-        f"one of {', '.join(fields.CRON_NAMES)}.",
+        f"one of {', '.join(cron.CRON_NAMES)}.",
         examples=["0 */6 * * *"],
     ),
 ]
@@ -44,10 +43,12 @@ Values = Annotated[
 ]
 
 
-class _Changeable(_Model):
+class _Changeable(RequestModel):
+    nullable = _NULLABLE
+
     is_enabled: Annotated[bool | None, Field(description="Whether the schedule is on. Default: true.")] = None
     time_zone: Annotated[
-        Annotated[str, AfterValidator(fields.check_time_zone), Field(max_length=fields.MAX_ZONE)] | None,
+        Annotated[str, AfterValidator(cron.check_time_zone), Field(max_length=cron.MAX_ZONE)] | None,
         Field(
             description="The time zone of the cron expression, a name of the IANA database. Default: Etc/UTC.",
             examples=["Europe/Madrid"],
@@ -55,7 +56,10 @@ class _Changeable(_Model):
     ] = None
     parameters: Annotated[
         Values | None,
-        Field(description="What each run is given, for parameters that the pipeline declares. Replaced as a whole."),
+        Field(
+            description="What each run is given, for parameters that the pipeline declares. Texts may hold "
+            "`{{date}}`, `{{yesterday}}` and the other variables of a config, of the run's tick. Replaced as a whole."
+        ),
     ] = None
     concurrency_policy: Annotated[
         Literal["Allow", "Forbid", "Replace"] | None,
@@ -71,6 +75,48 @@ class _Changeable(_Model):
     starting_deadline_seconds: Annotated[
         Annotated[int, Field(ge=1, le=fields.MAX_DEADLINE_SECONDS)] | None,
         Field(description="How late the run of a tick may still be made. Null, the default, is no limit."),
+    ] = None
+    catch_up_limit: Annotated[
+        Annotated[int, Field(ge=1, le=fields.MAX_CATCH_UP_RUNS)] | None,
+        Field(description="With `catch_up` All, how many of the newest missed ticks have a run. Default: 100."),
+    ] = None
+    stagger_seconds: Annotated[
+        Annotated[int, Field(ge=0, le=fields.MAX_STAGGER_SECONDS)] | None,
+        Field(
+            description="The runs are due later than their ticks by up to so much: by how much, follows from the "
+            "schedule's name, and stays. So schedules of one time don't start in the same second. Default: 0."
+        ),
+    ] = None
+    successful_runs_history_limit: Annotated[
+        Annotated[int, Field(ge=0, le=fields.MAX_HISTORY)] | None,
+        Field(description="How many completed runs are kept as objects, with their logs. Default: 3."),
+    ] = None
+    failed_runs_history_limit: Annotated[
+        Annotated[int, Field(ge=0, le=fields.MAX_HISTORY)] | None,
+        Field(description="How many failed and cancelled runs are kept as objects, with their logs. Default: 3."),
+    ] = None
+    timeout_seconds: Annotated[
+        Annotated[int, Field(ge=1, le=MAX_TIMEOUT_SECONDS)] | None,
+        Field(description="How long a run may take, retries included. Null, the default: what the pipeline says."),
+    ] = None
+    max_retries: Annotated[
+        Annotated[int, Field(ge=0, le=MAX_RETRIES)] | None,
+        Field(description="How often a passing failure is tried again. Null, the default: what the pipeline says."),
+    ] = None
+    priority: Annotated[
+        Annotated[int, Field(ge=-fields.MAX_PRIORITY, le=fields.MAX_PRIORITY)] | None,
+        Field(description="Which of the organization's waiting runs goes first: the higher one. Null is 0."),
+    ] = None
+    quota_policy: Annotated[
+        Literal["Reject", "Queue"] | None,
+        Field(
+            description="What a run does that finds as many others as the plan allows at a time: fail at once "
+            "(Reject), or wait (Queue). Default: Queue."
+        ),
+    ] = None
+    queue_timeout_seconds: Annotated[
+        Annotated[int, Field(ge=1, le=fields.MAX_QUEUE_SECONDS)] | None,
+        Field(description="How long a run waits with Queue before it fails. Null, the default, is a day."),
     ] = None
 
 
@@ -101,7 +147,7 @@ class ScheduleChange(_Changeable):
     cron_expression: CronExpression | None = None
 
 
-class TriggerRequest(_Model):
+class TriggerRequest(RequestModel):
     """Which schedule to start a run of."""
 
     schedule_id: Annotated[str, Field(description="The schedule's id.", examples=[_ID])]
@@ -149,23 +195,3 @@ class ScheduleList(BaseModel):
     """The schedules of the organization, sorted by provider, domain and pipeline."""
 
     schedules: list[PipelineSchedule]
-
-
-Model = TypeVar("Model", bound=_Model)
-
-
-def parse(model: type[Model], body: Mapping[str, object]) -> Model:
-    """The body as that model. Raises RequestValidationError, which names each wrong field."""
-    # Left out and null are different things, of which the model's None is the first.
-    errors: list[Any] = [
-        {"type": "value_error", "loc": ("body", name), "msg": "a value other than null", "input": None}
-        for name, value in body.items()
-        if value is None and name in model.model_fields and name != _NULLABLE
-    ]
-    try:
-        found = model.model_validate(body)
-    except ValidationError as error:
-        errors += [{**each, "loc": ("body", *each["loc"])} for each in error.errors(include_url=False)]
-    if errors:
-        raise RequestValidationError(errors)
-    return found

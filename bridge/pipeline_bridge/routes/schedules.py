@@ -7,6 +7,7 @@ from pydantic import BaseModel
 
 from pipeline_bridge import bodies, schedule_objects
 from pipeline_bridge.auth import Principal, require
+from pipeline_bridge.models.requests import parse
 from pipeline_bridge.models.schedules import (
     ScheduleChange,
     ScheduleCreate,
@@ -15,7 +16,6 @@ from pipeline_bridge.models.schedules import (
     Success,
     TriggerAnswer,
     TriggerRequest,
-    parse,
 )
 from pipeline_bridge.parts import Parts, needs_parts
 from pipeline_bridge.problems import responses
@@ -36,11 +36,11 @@ ScheduleId = Annotated[str, Path(description="The schedule's id.", examples=["sc
 
 _SCHEDULE = {"provider": "gcp", "domain": "cost", "pipeline": "billing", "cron_expression": "0 */6 * * *"}
 _LOCATION = {"Location": {"description": "The path of the schedule.", "schema": {"type": "string"}}}
-_KEY = ("NotAuthenticated", "ScopeMissing", "RateLimited")
-_AWAY = ("KubernetesUnavailable", "StoreUnavailable")
+KEY = ("NotAuthenticated", "ScopeMissing", "RateLimited")
+AWAY = ("KubernetesUnavailable", "StoreUnavailable")
 
 
-def _body(model: type[BaseModel], **examples: dict[str, Any]) -> dict[str, Any]:
+def described_body(model: type[BaseModel], **examples: dict[str, Any]) -> dict[str, Any]:
     """The description of a body that the endpoint reads by itself, so that no digit of a number is lost."""
     shown = {name: {"summary": name.replace("_", " ").capitalize(), "value": value} for name, value in examples.items()}
     content = {"application/json": {"schema": model.model_json_schema(), "examples": shown}}
@@ -54,7 +54,7 @@ def _body(model: type[BaseModel], **examples: dict[str, Any]) -> dict[str, Any]:
     "are there as far as the operator has reported them. Needs the scope `read`.",
     response_model=ScheduleList,
     response_model_exclude_none=True,
-    responses=responses(401, 403, 422, 429, 502, 503, reasons=(*_KEY, *_AWAY, "RequestInvalid")),
+    responses=responses(401, 403, 422, 429, 502, 503, reasons=(*KEY, *AWAY, "RequestInvalid")),
 )
 async def list_schedules(who: Reader, use: Use) -> Response:
     """The organization's schedules."""
@@ -75,7 +75,7 @@ async def list_schedules(who: Reader, use: Use) -> Response:
         **responses(404, reasons=("ScheduleNotFound", "PipelineNotFound", "UnknownProvider")),
         **responses(422, reasons=("RequestInvalid", "ParametersInvalid", "IdempotencyKeyReused")),
     },
-    openapi_extra=_body(TriggerRequest, by_id={"schedule_id": "sch_7c9e6679742540de944be07fc1f90ae7"}),
+    openapi_extra=described_body(TriggerRequest, by_id={"schedule_id": "sch_7c9e6679742540de944be07fc1f90ae7"}),
 )
 async def trigger(request: Request, who: Runner, use: Use, key: IdempotencyHeader = None) -> TriggerAnswer:
     """Start a run of the schedule."""
@@ -106,20 +106,20 @@ async def trigger(request: Request, who: Runner, use: Use, key: IdempotencyHeade
     status_code=201,
     summary="Make a schedule",
     description="Stores a schedule of the key's organization as a PipelineSchedule. Its pipeline and parameters are "
-    "checked as those of a run would be. This version of the operator stores schedules but doesn't make runs of them "
-    "yet; `POST /scheduler/trigger` starts one. Needs the scope `schedule`.",
+    "checked as those of a run would be. Ticks count from now on: nothing runs for the past. Needs the scope "
+    "`schedule`.",
     response_model=ScheduleCreated,
     responses={
         201: {"headers": _LOCATION},
         **responses(
             400, 401, 403, 404, 409, 413, 415, 422, 429, 502, 503,
             reasons=(
-                *_KEY, *_AWAY, "MalformedJson", "PipelineNotFound",
+                *KEY, *AWAY, "MalformedJson", "PipelineNotFound",
                 "UnknownProvider", "NameTaken", "RequestInvalid", "ParametersInvalid", "CatalogUnusable",
             ),
         ),
     },
-    openapi_extra=_body(
+    openapi_extra=described_body(
         ScheduleCreate,
         every_six_hours=_SCHEDULE,
         at_three_in_madrid={
@@ -145,11 +145,11 @@ async def create_schedule(request: Request, response: Response, who: Scheduler, 
     responses=responses(
         400, 401, 403, 404, 409, 413, 415, 422, 429, 502, 503,
         reasons=(
-            *_KEY, *_AWAY, "MalformedJson", "ScheduleNotFound", "ManagedByGitOps", "Conflict", "RequestInvalid",
+            *KEY, *AWAY, "MalformedJson", "ScheduleNotFound", "ManagedByGitOps", "Conflict", "RequestInvalid",
             "ParametersInvalid", "CatalogUnusable",
         ),
     ),
-    openapi_extra=_body(
+    openapi_extra=described_body(
         ScheduleChange, every_day_at_noon={"cron_expression": "0 12 * * *"}, switched_off={"is_enabled": False}
     ),
 )  # fmt: skip
@@ -168,7 +168,7 @@ async def change_schedule(schedule_id: ScheduleId, request: Request, who: Schedu
     response_model=Success,
     responses=responses(
         400, 401, 403, 404, 409, 413, 415, 422, 429, 502, 503,
-        reasons=(*_KEY, *_AWAY, "ScheduleNotFound", "ManagedByGitOps", "RequestInvalid"),
+        reasons=(*KEY, *AWAY, "ScheduleNotFound", "ManagedByGitOps", "RequestInvalid"),
     ),
 )  # fmt: skip
 async def delete_schedule(schedule_id: ScheduleId, request: Request, who: Scheduler, use: Use) -> Success:

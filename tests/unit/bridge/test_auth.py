@@ -34,6 +34,10 @@ SCOPES = {
     ("POST", "/scheduler/schedule"): "schedule",
     ("PUT", "/scheduler/schedule/{schedule_id}"): "schedule",
     ("DELETE", "/scheduler/schedule/{schedule_id}"): "schedule",
+    ("POST", "/scheduler/backfill/{schedule_id}"): "schedule",
+    ("GET", "/scheduler/backfill/{schedule_id}"): "schedule",
+    ("PUT", "/scheduler/backfill/{schedule_id}"): "schedule",
+    ("DELETE", "/scheduler/backfill/{schedule_id}"): "schedule",
     ("GET", "/validator/pipelines"): None,
     ("GET", "/validator/pipelines/{provider}"): None,
 }

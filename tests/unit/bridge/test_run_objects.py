@@ -66,6 +66,7 @@ def test_the_whole_manifest() -> None:
             },
             "annotations": {
                 "pipelines.dev/request-id": "request-1",
+                "pipelines.dev/cause": "trigger",
                 "pipelines.dev/traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
             },
         },

@@ -1,6 +1,7 @@
 """The endpoints of schedules: list, trigger, make, change, delete, over an API server in memory."""
 
 import uuid
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -91,6 +92,15 @@ async def test_a_schedule_is_made_as_an_object() -> None:
         "concurrency_policy": "Allow",
         "catch_up": "None",
         "starting_deadline_seconds": 600,
+        "catch_up_limit": 10,
+        "stagger_seconds": 300,
+        "successful_runs_history_limit": 0,
+        "failed_runs_history_limit": 7,
+        "timeout_seconds": 7200,
+        "max_retries": 0,
+        "priority": -5,
+        "quota_policy": "Queue",
+        "queue_timeout_seconds": 60,
         "name": "nightly",
     }
     async with bridge.client(bridge.key(Scope.SCHEDULE)) as client:
@@ -118,15 +128,28 @@ async def test_a_schedule_is_made_as_an_object() -> None:
         "concurrencyPolicy": "Allow",
         "catchUp": "None",
         "startingDeadlineSeconds": 600,
+        "catchUpLimit": 10,
+        "staggerSeconds": 300,
+        "successfulRunsHistoryLimit": 0,
+        "failedRunsHistoryLimit": 7,
+        "runTemplate": {
+            "timeoutSeconds": 7200,
+            "maxRetries": 0,
+            "priority": -5,
+            "quotaPolicy": "Queue",
+            "queueTimeoutSeconds": 60,
+        },
     }
 
 
 async def test_what_a_request_leaves_out_is_left_to_the_api_server() -> None:
     bridge = Bridge()
-    status, _ = await ask(bridge, "POST", "schedule", {**BODY, "starting_deadline_seconds": None})
+    nulls = dict.fromkeys(("starting_deadline_seconds", "timeout_seconds", "priority"))
+    status, _ = await ask(bridge, "POST", "schedule", {**BODY, **nulls, "max_retries": 1})
     (made,) = stored(bridge)
     assert status == 201
-    assert made["spec"].keys() == {"org", "provider", "domain", "pipeline", "cronExpression"}
+    assert made["spec"].keys() == {"org", "provider", "domain", "pipeline", "cronExpression", "runTemplate"}
+    assert made["spec"]["runTemplate"] == {"maxRetries": 1}
     assert made["metadata"]["name"].startswith("gcp-cost-billing-")
 
 
@@ -138,6 +161,20 @@ async def test_what_a_request_leaves_out_is_left_to_the_api_server() -> None:
         ({"parameters": {"day": 1}}, 422, "parameters-invalid", "unknown parameter 'day'"),
         ({"parameters": {"date": "soon"}}, 422, "parameters-invalid", "parameter 'date': expected"),
         ({"parameters": {"date": "x" * 1_025}}, 422, "parameters-invalid", "parameter 'date': 1025 characters"),
+        (
+            {"parameters": {"date": "{{today}}"}},
+            422,
+            "parameters-invalid",
+            "parameter 'date': unknown variable 'today'",
+        ),
+        ({"parameters": {"date": "{{date"}}, 422, "parameters-invalid", "parameter 'date': malformed template"),
+        ({"parameters": {"date": "{{org_slug}}"}}, 422, "parameters-invalid", "parameter 'date': expected a day"),
+        (
+            {"quota_policy": "Reject", "queue_timeout_seconds": 60},
+            422,
+            "request-invalid",
+            "queue_timeout_seconds: 60, expected none with the quota_policy Reject",
+        ),
         ({"cron_expression": "* * * * * *"}, 422, "request-invalid", "cron_expression: '* * * * * *', expected five"),
         ({"time_zone": "Local"}, 422, "request-invalid", "time_zone: 'Local', expected a name of the IANA"),
         ({"name": "Nightly"}, 422, "request-invalid", "name: 'Nightly', expected at most 52"),
@@ -199,6 +236,74 @@ async def test_new_parameters_take_the_place_of_the_old_ones_and_null_takes_the_
     assert status == 200
     assert after["spec"]["parameters"] == {"start_date": "2026-11-01"}
     assert "startingDeadlineSeconds" not in after["spec"]
+
+
+async def test_fields_of_the_runs_are_changed_one_by_one() -> None:
+    bridge = Bridge()
+    before = put_schedule(bridge, runTemplate={"timeoutSeconds": 60, "maxRetries": 1, "ttlSecondsAfterFinished": 5})
+    body = {"timeout_seconds": None, "max_retries": 2, "quota_policy": "Reject", "stagger_seconds": 60}
+    status, _ = await ask(bridge, "PUT", f"schedule/{id_of(before)}", body)
+    (after,) = stored(bridge)
+    assert status == 200
+    assert after["spec"]["runTemplate"] == {"maxRetries": 2, "ttlSecondsAfterFinished": 5, "quotaPolicy": "Reject"}
+    assert after["spec"]["staggerSeconds"] == 60
+
+
+@pytest.mark.parametrize(
+    ("before", "change", "status"),
+    [
+        ({"queueTimeoutSeconds": 60}, {"quota_policy": "Reject"}, 422),
+        ({"quotaPolicy": "Reject"}, {"queue_timeout_seconds": 60}, 422),
+        ({"queueTimeoutSeconds": 60}, {"quota_policy": "Reject", "queue_timeout_seconds": None}, 200),
+        ({"quotaPolicy": "Reject"}, {"quota_policy": "Queue", "queue_timeout_seconds": 60}, 200),
+    ],
+)
+async def test_no_run_waits_that_is_to_be_rejected(before: Json, change: Json, status: int) -> None:
+    bridge = Bridge()
+    schedule = put_schedule(bridge, runTemplate=before)
+    assert (await ask(bridge, "PUT", f"schedule/{id_of(schedule)}", change))[0] == status
+
+
+async def test_parameters_that_follow_the_tick_are_stored_as_they_are() -> None:
+    bridge = Bridge()
+    parameters = {"start_date": "{{yesterday}}", "end_date": "{{date}}"}
+    assert (await ask(bridge, "POST", "schedule", {**BODY, "parameters": parameters}))[0] == 201
+    (made,) = stored(bridge)
+    assert made["spec"]["parameters"] == parameters
+    change = {"parameters": {"date": "{{year}}-{{month}}-01"}}
+    assert (await ask(bridge, "PUT", f"schedule/{id_of(made)}", change))[0] == 200
+    (made,) = stored(bridge)
+    assert made["spec"]["parameters"] == {"date": "{{year}}-{{month}}-01"}
+
+
+async def test_a_triggered_run_is_given_the_dates_of_now() -> None:
+    bridge = Bridge()
+    bridge.time = datetime(2026, 11, 22, 0, 30, tzinfo=UTC)
+    schedule = put_schedule(bridge, timeZone="America/New_York", parameters={"date": "{{yesterday}}"})
+    _, answer = await ask(bridge, "POST", "trigger", {"schedule_id": id_of(schedule)})
+    (run,) = runs(bridge)
+    assert run["spec"]["parameters"] == {"date": "2026-11-21"}
+    assert run["spec"]["logicalTime"] == "2026-11-22T00:30:00Z"
+    assert run["metadata"]["annotations"]["pipelines.dev/cause"] == "trigger"
+    record = await bridge.records.get(answer["run_id"])
+    assert record is not None
+    assert record.parameters == {"date": "2026-11-21"}
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("{{today}}", "parameter 'date': unknown variable 'today'; known: date, day"),
+        ("{{run_id}}", "parameter 'date': expected a day of the calendar as YYYY-MM-DD, got 'run_"),
+    ],
+)
+async def test_a_trigger_of_what_cannot_be_resolved_is_refused(value: str, words: str) -> None:
+    bridge = Bridge()
+    schedule = put_schedule(bridge, parameters={"date": value})
+    found = await refused(bridge, "POST", "trigger", {"schedule_id": id_of(schedule)})
+    assert found[:2] == (422, "parameters-invalid")
+    assert found[2].startswith(words)
+    assert await bridge.ledger.held() == []
 
 
 @pytest.mark.parametrize(

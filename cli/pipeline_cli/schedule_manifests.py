@@ -1,0 +1,94 @@
+"""The schedules that the catalog offers an organization, as manifests: the same catalog makes the same bytes."""
+
+import hashlib
+import re
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import yaml
+
+from pipeline_core.catalog import Catalog, PipelineConfig
+from pipeline_core.errors import ParametersInvalidError
+from pipeline_core.identifiers import OBJECT_NAME_MAX
+from pipeline_core.kube import names
+from pipeline_core.resolve import RunRequest, plan_run
+from pipeline_core.schedules.timetable import Timetable
+
+MAX_STAGGER_SECONDS = 3_600
+# Organizations' runs are spread over this part of the time between two ticks.
+_SPREAD_OVER = 4
+_HASH_DIGITS = 8
+# Ticks of this year are looked at, whenever that is done: a week of hourly ones.
+_FROM, _UNTIL, _TICKS = datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC), 168
+
+
+def manifests(
+    catalog: Catalog, org: str, *, provider: str | None, namespace: str | None, time_zone: str
+) -> dict[str, dict[str, Any]]:
+    """A PipelineSchedule by its name for each config with a schedule, of one provider or of all; sorted by name.
+
+    Raises RequestInvalidError where the organization's slug can't be, ParametersInvalidError where a pipeline needs a
+    parameter that no schedule gives it.
+    """
+    offered = [(config, section) for config in catalog.pipelines if (section := config.content.schedule) is not None]
+    taken = Counter(_plain_name(org, config) for config, _ in offered)
+    found = {}
+    for config, section in offered:
+        if provider not in {None, config.provider}:
+            continue
+        _check(catalog, org, config)
+        plain = _plain_name(org, config)
+        name = plain if taken[plain] == 1 and len(plain) <= OBJECT_NAME_MAX else _hashed(plain, org, config)
+        metadata: dict[str, Any] = {"name": name} | ({"namespace": namespace} if namespace else {})
+        found[name] = {
+            "apiVersion": names.API_VERSION,
+            "kind": names.SCHEDULE_KIND,
+            "metadata": metadata | {"labels": {names.LABEL_ORG: org, names.LABEL_PROVIDER: config.provider}},
+            "spec": {
+                "org": org,
+                "provider": config.provider,
+                "domain": config.domain,
+                "pipeline": config.stem,
+                "cronExpression": " ".join(section.default_cron.split()),
+                "timeZone": time_zone,
+                "enabled": section.enabled,
+                "staggerSeconds": stagger_seconds(section.default_cron, time_zone),
+            },
+        }
+    return dict(sorted(found.items()))
+
+
+def to_yaml(manifest: dict[str, Any]) -> str:
+    """The manifest as a document of YAML."""
+    return yaml.safe_dump(manifest, sort_keys=False)
+
+
+def stagger_seconds(expression: str, time_zone: str) -> int:
+    """How far the schedules of many organizations are spread: a quarter of the shortest time between two ticks, and
+    an hour at the most.
+    """
+    ticks = Timetable(expression, time_zone).upcoming(_FROM, _UNTIL, _TICKS)
+    shortest = min((later - earlier for earlier, later in pairwise(ticks)), default=timedelta(days=1))
+    return min(int(shortest.total_seconds()) // _SPREAD_OVER, MAX_STAGGER_SECONDS)
+
+
+def _check(catalog: Catalog, org: str, config: PipelineConfig) -> None:
+    request = RunRequest("run_of0schedule", org, config.provider, config.domain, config.stem, {}, _FROM)
+    try:
+        plan_run(catalog, request, env="dev")
+    except ParametersInvalidError as error:
+        raise ParametersInvalidError(f"{config.path}: no run of its schedule could start: {error}") from None
+
+
+def _plain_name(org: str, config: PipelineConfig) -> str:
+    text = f"{org}-{config.provider}-{config.domain}-{config.stem}"
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def _hashed(plain: str, org: str, config: PipelineConfig) -> str:
+    """The name of one that would be too long, or another's: cut, with a hash of what it stands for."""
+    identity = "/".join((org, config.provider, config.domain, config.stem))
+    suffix = "-" + hashlib.sha256(identity.encode()).hexdigest()[:_HASH_DIGITS]
+    return plain[: OBJECT_NAME_MAX - len(suffix)].rstrip("-") + suffix

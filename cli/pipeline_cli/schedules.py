@@ -1,0 +1,82 @@
+"""`pipelines schedules`: the schedules that the catalog offers, as manifests to be kept in Git."""
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline_cli import options
+from pipeline_cli.failing import refused, sentences
+from pipeline_cli.schedule_manifests import manifests, to_yaml
+from pipeline_core.catalog import load_catalog
+from pipeline_core.errors import UnknownProviderError
+from pipeline_core.schedules.cron import check_time_zone
+
+_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+schedules = typer.Typer(no_args_is_help=True, help="Schedules of the catalog, as manifests.")
+
+
+@schedules.callback()
+def _group() -> None:
+    """Schedules of the catalog, as manifests."""
+
+
+@schedules.command("install")
+def install_schedules(
+    org: options.Org,
+    provider: Annotated[str | None, typer.Option(help="Only those of this provider.")] = None,
+    namespace: Annotated[
+        str | None, typer.Option("--namespace", "-n", help="Written into the manifests; none by default.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for one file each; standard output by default.", file_okay=False),
+    ] = None,
+    configs: Annotated[Path, typer.Option(envvar="PIPELINES_CATALOG_DIR", help="Folder of configs.")] = Path("configs"),
+    time_zone: Annotated[str, typer.Option(help="Of the cron expressions, a name of the IANA database.")] = "Etc/UTC",
+) -> None:
+    """Write a PipelineSchedule for each pipeline whose config has a schedule.
+
+    Nothing is sent to a cluster: keep them in Git, or give them to kubectl apply -f. The same catalog makes the same
+    files, so written again they differ only where it does.
+    """
+    if namespace is not None and not _NAMESPACE.fullmatch(namespace):
+        raise refused(f"--namespace {namespace!r:.100}: expected the name of a namespace, such as tenants")
+    if not configs.is_dir():
+        raise refused(f"{configs}: no such folder; name the catalog's with --configs or PIPELINES_CATALOG_DIR")
+    with sentences():
+        catalog = load_catalog(configs)
+        if provider is not None and provider not in catalog.providers:
+            raise UnknownProviderError(provider[:64])
+        try:
+            check_time_zone(time_zone)
+        except ValueError as error:
+            raise refused(f"--time-zone {time_zone!r:.100}: expected {error}") from None
+        found = manifests(catalog, org, provider=provider, namespace=namespace, time_zone=time_zone)
+    if not found:
+        of_it = f" of provider {provider}" if provider else ""
+        raise refused(f"{configs}: no pipeline{of_it} has a schedule in its config")
+    texts = {name: to_yaml(manifest) for name, manifest in found.items()}
+    if output is None:
+        typer.echo("---\n".join(texts.values()), nl=False)
+        return
+    try:
+        written = _write(output, texts)
+    except OSError as error:
+        raise refused(f"{error.filename}: {error.strerror}") from None
+    typer.echo(f"{output}: {written} of {len(texts)} written, {len(texts) - written} as they were")
+
+
+def _write(folder: Path, texts: dict[str, str]) -> int:
+    """Write the files that differ; how many."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = 0
+    for name, text in texts.items():
+        path = folder / f"{name}.yaml"
+        if path.is_file() and path.read_bytes() == text.encode():
+            continue
+        path.write_text(text)
+        written += 1
+    return written
