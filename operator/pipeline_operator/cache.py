@@ -3,13 +3,14 @@
 Memory for waking and for cheap decisions; whatever is unsafe on stale facts is read from the API server first.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from pipeline_core.lifecycle.observed import Job, Pod, Progress, Published, Run
 from pipeline_operator.parsing import Body, parse_job, parse_pod, parse_run, run_uid_of
+from pipeline_operator.schedules.parsing import MadeFor, parse_made_for
 
 _USUAL_WAITS = frozenset({"ContainerCreating", "PodInitializing"})
 
@@ -41,6 +42,8 @@ class Entry:
     """
 
     run: Run | None = None
+    # What of a schedule the run was made for, where it names one.
+    made_for: MadeFor | None = None
     status: Mapping[str, Any] = field(default_factory=dict)
     vanished: Vanished | None = None
     job: Job | None = None
@@ -72,9 +75,14 @@ class Entry:
 
 
 class Cache:
-    """Entries by UID. An older view of an object never replaces a newer one, whichever way it came."""
+    """Entries by UID. An older view of an object never replaces a newer one, whichever way it came.
 
-    def __init__(self) -> None:
+    `schedule_news` is called with the namespace and name of a schedule when a run that names it comes, goes or ends.
+    """
+
+    def __init__(self, schedule_news: Callable[[str, str], None] = lambda _namespace, _name: None) -> None:
+        self._schedule_news = schedule_news
+        self._by_schedule: dict[tuple[str, str], dict[str, None]] = {}
         self._entries: dict[str, Entry] = {}
         self._by_pod: dict[str, str] = {}
 
@@ -90,6 +98,10 @@ class Cache:
         """Everything that is known."""
         return iter(list(self._entries.values()))
 
+    def of_schedule(self, namespace: str, name: str) -> Iterator[Entry]:
+        """The entries of the runs that name this schedule."""
+        return (self._entries[uid] for uid in list(self._by_schedule.get((namespace, name), ())))
+
     def put_run(self, body: Body) -> bool:
         """A PipelineRun as seen, or as answered by a read or a write; whether that was news."""
         metadata = body["metadata"]
@@ -99,6 +111,11 @@ class Cache:
         run = parse_run(body)
         entry = self._entry(run.uid)
         entry.run, entry.status, entry.vanished = run, body.get("status") or {}, None
+        if run.spec.schedule:
+            entry.made_for = entry.made_for or parse_made_for(body, run)
+            self._by_schedule.setdefault((run.namespace, run.spec.schedule), {})[run.uid] = None
+            if known is None or (known.is_over, known.spec.cancel) != (run.is_over, run.spec.cancel):
+                self._schedule_news(run.namespace, run.spec.schedule)
         return True
 
     def drop_run(self, uid: str) -> None:
@@ -107,11 +124,21 @@ class Cache:
         if entry is None or entry.run is None:
             return
         run = entry.run
+        entry.run, entry.status = None, {}
         if run.is_over and not entry.holds_slot:
             self.forget(uid)
-            return
-        entry.run, entry.status = None, {}
-        entry.vanished = Vanished(uid, run.run_id, run.namespace, run.name)
+        else:
+            entry.vanished = Vanished(uid, run.run_id, run.namespace, run.name)
+        if run.spec.schedule:
+            self._leave_schedule(run, run.spec.schedule)
+
+    def _leave_schedule(self, run: Run, schedule: str) -> None:
+        key = (run.namespace, schedule)
+        uids = self._by_schedule[key]
+        del uids[run.uid]
+        if not uids:
+            del self._by_schedule[key]
+        self._schedule_news(*key)
 
     def put_vanished(self, vanished: Vanished) -> None:
         """A record that isn't final and has no object, found by the sweep."""
@@ -224,9 +251,12 @@ class Cache:
         if entry is None or entry.run is None or not entry.run.is_over or entry.holds_slot:
             return
         if entry.job is None or entry.job.complete or entry.job.failed:
+            was_there = bool(entry.status)
             self._forget_pods(entry)
             entry.pods, entry.status = {}, {}
             entry.progress = entry.published = entry.words = None
+            if was_there and entry.run.spec.schedule:
+                self._schedule_news(entry.run.namespace, entry.run.spec.schedule)  # it holds no slot any more
 
     def _forget_pods(self, entry: Entry) -> None:
         for uid in entry.pods:

@@ -13,7 +13,7 @@ _MANAGER = {"fieldManager": FIELD_MANAGER}
 
 
 class Cluster:
-    """Kubernetes, as far as runs are concerned."""
+    """Kubernetes, as far as runs and schedules are concerned."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
@@ -21,6 +21,23 @@ class Cluster:
     async def get_run(self, namespace: str, name: str) -> Json | None:
         """The PipelineRun, or None."""
         return await get_object(self._api, resource_path(PIPELINES, namespace, names.RUNS, name))
+
+    async def create_run(self, namespace: str, manifest: Json) -> Json:
+        """Create the PipelineRun; raises KubeError 409 `AlreadyExists`."""
+        return await self._api.request(
+            "POST", resource_path(PIPELINES, namespace, names.RUNS), query=_MANAGER, body=manifest
+        )
+
+    async def cancel_run(self, namespace: str, name: str, uid: str) -> None:
+        """Ask for the PipelineRun of this UID to be cancelled; its absence is success."""
+        body = {"metadata": {"uid": uid}, "spec": {"cancel": True}}
+        path = resource_path(PIPELINES, namespace, names.RUNS, name)
+        try:
+            await self._api.request("PATCH", path, query=_MANAGER, body=body)
+        except KubeError as error:
+            # With 409 or 422 another object has taken the name: a UID can't be changed.
+            if error.status not in {404, 409, 422}:
+                raise
 
     async def patch_run_status(self, namespace: str, name: str, resource_version: str, status: Json) -> Json:
         """Merge `status` in, if the object still is at `resource_version`; raises KubeError 409 if it isn't."""
@@ -31,6 +48,21 @@ class Cluster:
     async def delete_run(self, namespace: str, name: str, uid: str) -> None:
         """Delete the PipelineRun of this UID; its absence is success."""
         await delete_object(self._api, resource_path(PIPELINES, namespace, names.RUNS, name), uid)
+
+    async def list_schedules(self, namespace: str | None) -> AsyncIterator[Json]:
+        """Every PipelineSchedule of a namespace (None: of all), read in chunks."""
+        async for schedule in list_objects(self._api, resource_path(PIPELINES, namespace, names.SCHEDULES)):
+            yield schedule
+
+    async def get_schedule(self, namespace: str, name: str) -> Json | None:
+        """The PipelineSchedule, or None."""
+        return await get_object(self._api, resource_path(PIPELINES, namespace, names.SCHEDULES, name))
+
+    async def patch_schedule_status(self, namespace: str, name: str, resource_version: str, status: Json) -> Json:
+        """Merge `status` in, if the object still is at `resource_version`; raises KubeError 409 if it isn't."""
+        body = {"metadata": {"resourceVersion": resource_version}, "status": status}
+        path = resource_path(PIPELINES, namespace, names.SCHEDULES, name) + "/status"
+        return await self._api.request("PATCH", path, query=_MANAGER, body=body)
 
     async def create_job(self, namespace: str, manifest: Json) -> Json:
         """Create the Job; raises KubeError 409 `AlreadyExists`."""

@@ -1,7 +1,7 @@
-"""Events: told on a PipelineRun, once per run and reason, and read where Kubernetes says something nowhere else.
+"""Events: told on a PipelineRun or PipelineSchedule, and read where Kubernetes says something nowhere else.
 
-The name is a function of run and reason, so a repeated step makes no second Event. An Event that can't be written is
-dropped: it informs, the status is the truth.
+Each is told once per run and reason, or per schedule, reason and tick: the name is a function of these, so a repeated
+step makes no second Event. One that can't be written is dropped: it informs, the status is the truth.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ import structlog
 from pipeline_core.kube import names
 from pipeline_core.kube.api import Json, KubeError, KubeUnavailableError
 from pipeline_core.lifecycle.observed import Run
+from pipeline_core.schedules.observed import Schedule
 from pipeline_operator.cluster import FIELD_MANAGER, Cluster
 from pipeline_operator.status import format_time
 
@@ -36,8 +37,19 @@ _WARNINGS_KEPT = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True)
+class About:
+    """The object that an Event is about."""
+
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Untold:
-    run_id: str
+    # What log lines name the object by.
+    named: dict[str, str]
     body: Json
     since: datetime
 
@@ -64,11 +76,20 @@ class Events:
 
     def tell(self, run: Run, reason: str, message: str, kind: Literal["Normal", "Warning"] = "Normal") -> None:
         """Have `message` told on the run, soon: nothing waits for it."""
+        about = About(names.RUN_KIND, run.namespace, run.name, run.uid)
+        self._tell({"run_id": run.run_id}, build_event(about, reason, message, kind, self._now()))
+
+    def tell_of_schedule(self, schedule: Schedule, reason: str, message: str, tick: datetime) -> None:
+        """Have a warning about this tick told on the schedule, soon."""
+        about = About(names.SCHEDULE_KIND, schedule.namespace, schedule.name, schedule.uid)
+        body = build_event(about, reason, message, "Warning", self._now(), of=format_time(tick))
+        self._tell({"schedule": f"{schedule.namespace}/{schedule.name}"}, body)
+
+    def _tell(self, named: dict[str, str], body: Json) -> None:
         if len(self._untold) >= _UNTOLD_MAX:
-            _log.warning("event dropped, as too many wait", run_id=run.run_id, about=reason)
+            _log.warning("event dropped, as too many wait", **named, about=body["reason"])
             return
-        body = build_event(run, reason, message, kind, self._now())
-        self._untold.append(_Untold(run.run_id, body, self._now()))
+        self._untold.append(_Untold(named, body, self._now()))
         self._wake.set()
 
     async def tell_forever(self) -> None:
@@ -94,9 +115,9 @@ class Events:
             await self._cluster.create_event(event.body["metadata"]["namespace"], event.body)
         except KubeError as error:
             if error.reason != "AlreadyExists":
-                _log.warning("event not written", run_id=event.run_id, about=event.body["reason"], error=error.message)
+                _log.warning("event not written", **event.named, about=event.body["reason"], error=error.message)
         except KubeUnavailableError as error:
-            _log.warning("event not written", run_id=event.run_id, about=event.body["reason"], error=str(error))
+            _log.warning("event not written", **event.named, about=event.body["reason"], error=str(error))
 
     async def newest_warning(self, namespace: str, uid: str) -> str | None:
         """What Kubernetes warned of last about the object of this UID: `{reason}: {message}`, or None."""
@@ -136,20 +157,20 @@ def _told_at(event: Json) -> str:
     return str(told or event["metadata"]["creationTimestamp"])
 
 
-def build_event(run: Run, reason: str, message: str, kind: str, now: datetime) -> Json:
-    """The core/v1 Event."""
-    suffix = hashlib.sha256(f"{run.uid}/{reason}".encode()).hexdigest()[:16]
+def build_event(about: About, reason: str, message: str, kind: str, now: datetime, *, of: str = "") -> Json:
+    """The core/v1 Event; `of` tells it from another one of the same object and reason."""
+    suffix = hashlib.sha256("/".join(filter(None, (about.uid, reason, of))).encode()).hexdigest()[:16]
     at = format_time(now)
     return {
         "apiVersion": "v1",
         "kind": "Event",
-        "metadata": {"name": f"{run.name[:200]}.{suffix}", "namespace": run.namespace},
+        "metadata": {"name": f"{about.name[:200]}.{suffix}", "namespace": about.namespace},
         "involvedObject": {
             "apiVersion": names.API_VERSION,
-            "kind": names.RUN_KIND,
-            "namespace": run.namespace,
-            "name": run.name,
-            "uid": run.uid,
+            "kind": about.kind,
+            "namespace": about.namespace,
+            "name": about.name,
+            "uid": about.uid,
         },
         "type": kind,
         "reason": reason,

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pipeline_core.kube import names
 from pipeline_core.kube.api import Json
 
-WATCHED = (names.RUNS, "jobs", "pods")
+WATCHED = (names.RUNS, names.SCHEDULES, "jobs", "pods")
+# Their watches show every object; the others select by the label of a run.
+_ALL_SHOWN = frozenset({names.RUNS, names.SCHEDULES})
 
 # A pause between two answers counts up to this; the renewal of the Lease is one every two seconds.
 _PAUSE_MAX = 5.0
@@ -61,8 +63,8 @@ class Expectations:
         """An answer has shown `body`, an object of the kind `plural`."""
         metadata = body["metadata"]
         run_id = (metadata.get("labels") or {}).get(names.LABEL_RUN_ID, "")
-        if plural != names.RUNS and not run_id:
-            return  # its watch selects by this label
+        if plural not in _ALL_SHOWN and not run_id:
+            return
         namespace, name, uid = metadata["namespace"], metadata["name"], metadata["uid"]
         stream = self._stream(plural, namespace)
         self._drop(stream, lambda each: (each.namespace, each.name) == (namespace, name) and each.uid != uid)

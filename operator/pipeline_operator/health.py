@@ -24,14 +24,23 @@ _QUEUE_AGE_MAX_SECONDS = 300.0
 
 
 class Health:
-    """Made in the thread of the event loop that it judges; `now` is a monotonic clock in seconds."""
+    """Made in the thread of the event loop that it judges; `now` is a monotonic clock in seconds.
+
+    `schedules_stand_still_for` says for how many seconds schedules are due and none has been worked on.
+    """
 
     def __init__(
-        self, queue: WorkQueue, expectations: Expectations, ready: Callable[[], bool], now: Callable[[], float]
+        self,
+        queue: WorkQueue,
+        expectations: Expectations,
+        ready: Callable[[], bool],
+        now: Callable[[], float],
+        schedules_stand_still_for: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._queue = queue
         self._expectations = expectations
         self._ready = ready
+        self._schedules_stand_still_for = schedules_stand_still_for
         self._now = now
         self._thread = threading.get_ident()
         self._ticked = now()
@@ -85,6 +94,8 @@ class Health:
         # A long queue that moves is no fault of this process (a slow database, a burst): one that stands still is.
         if (age := self._queue.stands_still_for()) > _QUEUE_AGE_MAX_SECONDS:
             return f"no run has been worked on for {age:.0f}s, though one is due"
+        if (age := self._schedules_stand_still_for()) > _QUEUE_AGE_MAX_SECONDS:
+            return f"no schedule has been worked on for {age:.0f}s, though one is due"
         return self._expectations.blind()
 
 
@@ -105,6 +116,8 @@ async def _read(cluster: Cluster, expectation: Expectation) -> None:
     namespace, name = expectation.namespace, expectation.name
     if expectation.plural == names.RUNS:
         await cluster.get_run(namespace, name)
+    elif expectation.plural == names.SCHEDULES:
+        await cluster.get_schedule(namespace, name)
     elif expectation.plural == "jobs":
         await cluster.get_job(namespace, name)
     else:

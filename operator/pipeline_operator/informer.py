@@ -33,7 +33,7 @@ class WatchEndedError(Exception):
 
 
 class Informer:
-    """Watches the runs, and the Jobs and pods made for them.
+    """Watches the runs, the schedules, and the Jobs and pods made for runs.
 
     kopf gets a thread and an event loop of its own: it takes over a main thread's signals, and when it ends it cancels
     every task of its loop that is younger than itself. What it sees is handed to the caller's loop, in order.
@@ -95,6 +95,7 @@ class Informer:
     def _register(self, registry: kopf.OperatorRegistry) -> None:
         kopf.on.login(registry=registry)(_login)
         kopf.on.event(names.GROUP, names.VERSION, names.RUNS, registry=registry)(self._seen(names.RUNS))
+        kopf.on.event(names.GROUP, names.VERSION, names.SCHEDULES, registry=registry)(self._seen(names.SCHEDULES))
         kopf.on.event("batch", "v1", "jobs", registry=registry)(self._seen("jobs"))
         kopf.on.event("", "v1", "pods", registry=registry)(self._seen("pods"))
 

@@ -16,13 +16,19 @@ _log = structlog.get_logger(__name__)
 
 
 class Intake:
-    """`wake` is called with the UID of a run that has news."""
+    """`wake` is called with the UID of a run that has news, `schedule` with a schedule and whether it is gone."""
 
-    def __init__(self, cache: Cache, wake: Callable[[str], None], expectations: Expectations) -> None:
+    def __init__(
+        self,
+        cache: Cache,
+        wake: Callable[[str], None],
+        expectations: Expectations,
+        schedule: Callable[[Json, bool], None] = lambda _body, _gone: None,
+    ) -> None:
         self._cache = cache
         self._wake = wake
         self._expectations = expectations
-        self._handlers = {names.RUNS: self._run, "jobs": self._job, "pods": self._pod}
+        self._handlers = {names.RUNS: self._run, names.SCHEDULES: schedule, "jobs": self._job, "pods": self._pod}
 
     def take(self, plural: str, body: Json, *, gone: bool) -> None:
         """One event of the watch of `plural`: the object as it is now, or as it was when it went."""

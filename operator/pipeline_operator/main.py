@@ -25,6 +25,7 @@ from pipeline_core.store.engine import create_engine
 from pipeline_core.store.facts import AdmissionFacts
 from pipeline_core.store.quota.ledger import QuotaLedger
 from pipeline_core.store.records import RunRecords
+from pipeline_core.store.schedules import ScheduleRecords
 from pipeline_operator import http, metrics
 from pipeline_operator.admission import Admission
 from pipeline_operator.cache import Cache
@@ -45,6 +46,7 @@ from pipeline_operator.queue import WorkQueue
 from pipeline_operator.queueing import Queueing
 from pipeline_operator.reconciler import Reconciler
 from pipeline_operator.run_gauges import RUN_GAUGES
+from pipeline_operator.schedules.parts import Schedules
 from pipeline_operator.settings import OperatorSettings, RunnerTemplate, RunnerTemplateFile
 from pipeline_operator.settling import Settling
 from pipeline_operator.slots import Slots
@@ -88,6 +90,7 @@ class Operator:
         records: RunRecords,
         ledger: QuotaLedger,
         facts: AdmissionFacts,
+        mirror: ScheduleRecords,
         *,
         now: Callable[[], datetime] = now,
         informer: Callable[[Intake, Sequence[str]], Watches] = Informer,
@@ -98,21 +101,39 @@ class Operator:
         self.settings = settings
         self._on_end = on_end
         self.queue = WorkQueue()
-        self.cache = Cache()
+        self.cache = Cache(lambda namespace, name: self.schedules.run_changed(namespace, name))
         self.catalog = CatalogWatcher(settings.catalog_dir)
         expectations = Expectations(settings.namespaces, settings.watch_patience_seconds, clock)
         self.cluster = cluster = Cluster(ObservedApi(api, expectations))
-        # Made once it is known which namespaces there are.
-        self._watches = partial(informer, Intake(self.cache, self.queue.add, expectations))
         self.informer: Watches | None = None
         self.namespaces = Namespaces(cluster, settings.namespaces, settings.pod_namespace)
         self.lease = Lease(cluster, settings.pod_namespace, settings.lease, settings.pod_name, clock)
-        self.health = Health(self.queue, expectations, self._ready, clock)
         self.events = events = Events(cluster, now, self.queue.is_busy)
-        writer = StatusWriter(cluster, self.cache, now)
         add, add_first = self.queue.add, self.queue.add_first
+        self.schedules = Schedules(
+            cluster,
+            self.cache,
+            add,
+            self.catalog,
+            settings.env,
+            facts,
+            records,
+            ledger,
+            mirror,
+            events,
+            settings.namespaces,
+            self._knows_all,
+            now,
+            clock,
+        )
+        self.health = Health(self.queue, expectations, self._ready, clock, self.schedules.stand_still_for)
+        # Made once it is known which namespaces there are.
+        self._watches = partial(informer, Intake(self.cache, add, expectations, self.schedules.take))
+        writer = StatusWriter(cluster, self.cache, now)
         self.room = room = WaitingRoom(ledger, self.cache, add, self._knows_all, clock, call=add_first)
-        self.sweep = Sweep(cluster, self.cache, self.queue, records, self.namespaces, room.__contains__)
+        self.sweep = Sweep(
+            cluster, self.cache, self.queue, records, self.namespaces, room.__contains__, self.schedules.resync
+        )
         self.healing = Healing(cluster, self.cache, ledger, now, room)
         tenancy = Tenancy(cluster, settings.tenancy, clock)
         ending = Ending(records, self.cache, tenancy, writer, events, now, room.slot_freed)
@@ -186,10 +207,18 @@ class Operator:
             self.informer = self._watches(served)
             group.create_task(self._as_long_as(self.informer.run))
         group.create_task(self._as_long_as(self.namespaces.until_back))
-        group.create_task(work_forever(self.queue, self.reconciler.reconcile, self.settings.concurrency))
+        work = work_forever(
+            self.queue,
+            self.reconciler.reconcile,
+            self.settings.concurrency,
+            may_begin=self.schedules.ticks_first.wait,
+        )
+        group.create_task(work)
         group.create_task(self.sweep.run_forever(self.settings.resync_seconds))
         group.create_task(self.room.call_forever())
         group.create_task(self.healing.heal_forever(_HEAL_SECONDS))
+        for job in self.schedules.jobs():
+            group.create_task(job())
 
     async def _as_long_as(self, may_go_on: Callable[[], Awaitable[None]]) -> None:
         try:
@@ -244,6 +273,7 @@ async def operate(settings: OperatorSettings, database: DatabaseSettings) -> Non
             measured(RunRecords(engine)),
             measured(QuotaLedger(engine)),
             measured(AdmissionFacts(engine)),
+            measured(ScheduleRecords(engine)),
             on_end=lambda: end_within(_STOP_SECONDS, 1),
         )
         task = asyncio.create_task(operator.run())

@@ -1,14 +1,17 @@
 """The operator's metrics; docs/operations/metrics.md says what each means. No label holds a run's or tenant's name."""
 
 from datetime import datetime
+from typing import Literal
 
 from prometheus_client import Counter, Gauge, Histogram
 
 from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.lifecycle.reasons import Reason
+from pipeline_core.schedules.observed import Cause, MissedReason
 from pipeline_core.store.runs import StoredRun
 
 _CALL_BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 15.0, 30.0)
+_SKEW_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 7.5, 10.0, 15.0, 30.0, 60.0, 300.0, 3600.0)
 _DELAY_BUCKETS = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 1800.0)
 _RUN_BUCKETS = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0, 21600.0)
 
@@ -30,7 +33,13 @@ QUOTA_WAITING = Gauge("pipelines_quota_waiting_runs", "Runs with quotaPolicy Que
 QUOTA_HEALS = Counter("pipelines_quota_heals_total", "Slots given back that nothing held any more.")
 QUOTA_DRIFT = Gauge("pipelines_quota_drift", "Counters of organizations that differ from the ledger.")
 
-RECONCILES = Counter("pipelines_reconciles_total", "Reconciles of runs.", ["outcome"])
+SCHEDULE_TICKS = Counter("pipelines_schedule_ticks_total", "Runs that were made of schedules.", ["cause"])
+SCHEDULE_MISSED = Counter("pipelines_schedule_missed_total", "Ticks that have no run.", ["reason"])
+SCHEDULE_SKEW = Histogram(
+    "pipelines_schedule_skew_seconds", "From a tick's time to what is made for it.", ["step"], buckets=_SKEW_BUCKETS
+)
+
+RECONCILES = Counter("pipelines_reconciles_total", "Reconciles of runs and schedules.", ["outcome"])
 RECONCILE_SECONDS = Histogram("pipelines_reconcile_seconds", "Time of one reconcile.", buckets=_CALL_BUCKETS)
 QUEUE_DEPTH = Gauge("pipelines_queue_depth", "Runs that wait for a worker or have one.")
 QUEUE_OLDEST_SECONDS = Gauge("pipelines_queue_oldest_seconds", "How long the most overdue run has waited for a worker.")
@@ -77,6 +86,19 @@ RUNS_FINISHED.labels(Phase.CANCELLED.value, Reason.CANCELLED.value)
 for _reason in Reason:
     if _reason not in _NOT_FAILED:
         RUNS_FINISHED.labels(Phase.FAILED.value, _reason.value)
+
+
+for _cause in Cause:
+    SCHEDULE_TICKS.labels(_cause.value)
+for _missed in MissedReason:
+    SCHEDULE_MISSED.labels(_missed.value)
+for _step in ("run", "job"):
+    SCHEDULE_SKEW.labels(_step)
+
+
+def skew_seen(step: Literal["run", "job"], due_at: datetime, now: datetime) -> None:
+    """Count how long after a tick was due its run, or its run's Job, was made."""
+    SCHEDULE_SKEW.labels(step).observe(max(0.0, (now - due_at).total_seconds()))
 
 
 def run_ended(run: StoredRun, now: datetime) -> None:

@@ -46,6 +46,10 @@ class WorkQueue:
         """Whether many keys are being worked on, or some have to wait for it."""
         return len(self._working) >= _MANY or self.oldest_age() > 0
 
+    def has_first(self) -> bool:
+        """Whether keys that go before all others wait for a worker."""
+        return bool(self._front)
+
     def add(self, key: str, delay: float = 0.0) -> None:
         """Have `key` worked on after `delay` seconds; the earlier of two times wins."""
         due = self._now() + delay

@@ -20,6 +20,16 @@ async def read_run(cluster: Cluster, namespace: str, name: str) -> Json | None:
         return None
 
 
+async def read_schedule(cluster: Cluster, namespace: str, name: str) -> Json | None:
+    """The PipelineSchedule of that name; None where it or its namespace is gone."""
+    try:
+        return await cluster.get_schedule(namespace, name)
+    except KubeError as error:
+        if not await cluster.went_with_namespace(namespace, error):
+            raise
+        return None
+
+
 async def read_bodies(cluster: Cluster, namespace: str, run_id: str, uid: str) -> tuple[Json | None, list[Json], int]:
     """The run's Job and pods as they are, and the version of the list of pods."""
     # The pods first: one that is listed after its Job was looked for in vain would seem to have been left by it.

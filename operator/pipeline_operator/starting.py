@@ -18,7 +18,7 @@ from pipeline_core.lifecycle.reasons import Reason
 from pipeline_core.run_document import RunDocument
 from pipeline_core.store.errors import RunIdTakenError, StoreUnavailableError
 from pipeline_core.store.records import RunRecords
-from pipeline_operator import status
+from pipeline_operator import metrics, status
 from pipeline_operator.admission import Admission
 from pipeline_operator.cache import Cache
 from pipeline_operator.cluster import Cluster
@@ -169,6 +169,9 @@ class Starting:
             raise
         # crash here: the next pass is answered AlreadyExists and finds its own Job.
         self._cache.put_job(job)
+        made_for = self._cache.get(run.uid).made_for
+        if made_for is not None and made_for.due_at is not None:
+            metrics.skew_seen("job", made_for.due_at, self._now())
         _log.info("job created", run_id=run.run_id, org=run.spec.org, job=manifest["metadata"]["name"])
         self._events.tell(run, "Started", f"Created Job {manifest['metadata']['name']}")
 

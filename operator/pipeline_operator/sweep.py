@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 import structlog
 
@@ -18,6 +18,9 @@ from pipeline_operator.queue import WorkQueue
 
 _log = structlog.get_logger(__name__)
 
+# A look at all schedules, of the namespaces that can be worked in, beside those that are gone.
+SchedulesRound = Callable[[Sequence[str | None], Sequence[str | None]], Awaitable[None]]
+
 _PAGE = 500
 _RETRY_SECONDS = 5.0
 
@@ -25,7 +28,8 @@ _RETRY_SECONDS = 5.0
 class Sweep:
     """One round lists the runs in chunks and the records in pages, and wakes whatever doesn't fit together.
 
-    `waits` is asked with a run's UID whether it waits for a slot: nothing of it is alive.
+    Schedules, which come after the runs that are made of them, have a round of their own within it. `waits` is asked
+    with a run's UID whether it waits for a slot: nothing of it is alive.
     """
 
     def __init__(
@@ -36,6 +40,7 @@ class Sweep:
         records: RunRecords,
         namespaces: Namespaces,
         waits: Callable[[str], bool] = lambda _uid: False,
+        schedules: SchedulesRound | None = None,
     ) -> None:
         self._cluster = cluster
         self._cache = cache
@@ -43,6 +48,7 @@ class Sweep:
         self._records = records
         self._namespaces = namespaces
         self._waits = waits
+        self._schedules = schedules
         self._out_of_reach: frozenset[str] = frozenset()
         self.rounds = 0
 
@@ -96,6 +102,9 @@ class Sweep:
                 # Its own deletion, its Job's or its pods' events may have been lost.
                 self._cache.doubt(run.uid)
             self._queue.add(run.uid)
+        if self._schedules is not None:
+            served = [each for each in self._namespaces.watched if each not in gone | refused]
+            await self._schedules(served, sorted(filter(None, gone)))
         await self._find_records_without_object(refused)
         self.rounds += 1
         metrics.SWEEP_SUCCEEDED.set_to_current_time()

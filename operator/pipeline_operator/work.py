@@ -1,4 +1,4 @@
-"""The work: takes due runs from the queue and reconcile them, a bounded number at a time."""
+"""The work: takes due runs, or schedules, from their queue and reconciles them, a bounded number at a time."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -18,15 +18,29 @@ Reconcile = Callable[[str], Awaitable[float | None]]
 _PASS_SECONDS = 300.0
 
 
-async def work_forever(queue: WorkQueue, reconcile: Reconcile, concurrency: int) -> None:
-    """Reconcile at most `concurrency` runs at a time until cancelled; no error of one run ends the others."""
+async def _at_once() -> None:
+    """Hold nothing back."""
+
+
+async def work_forever(
+    queue: WorkQueue,
+    reconcile: Reconcile,
+    concurrency: int,
+    *,
+    kind: str = "run",
+    may_begin: Callable[[], Awaitable[None]] = _at_once,
+) -> None:
+    """Reconcile at most `concurrency` keys at a time until cancelled; no error of one ends the others.
+
+    `may_begin` is waited for before each pass: something else may go first. `kind` is what a key is called in the log.
+    """
     free = asyncio.Semaphore(concurrency)
     said: dict[str, str] = {}
 
     async def work(uid: str) -> None:
         try:
             with metrics.RECONCILE_SECONDS.time():
-                outcome = await _one(queue, reconcile, uid, said)
+                outcome = await _one(queue, reconcile, uid, said, kind)
             metrics.RECONCILES.labels(outcome).inc()
         finally:
             free.release()
@@ -34,18 +48,20 @@ async def work_forever(queue: WorkQueue, reconcile: Reconcile, concurrency: int)
     async with asyncio.TaskGroup() as group:
         while True:
             await free.acquire()
-            group.create_task(work(await queue.get()))
+            uid = await queue.get()
+            await may_begin()
+            group.create_task(work(uid))
 
 
-async def _one(queue: WorkQueue, reconcile: Reconcile, uid: str, said: dict[str, str]) -> str:
-    """One pass; `said` has what was last logged of each run that waits, which isn't said again with each try."""
+async def _one(queue: WorkQueue, reconcile: Reconcile, uid: str, said: dict[str, str], kind: str = "run") -> str:
+    """One pass; `said` has what was last logged of each key that waits, which isn't said again with each try."""
     try:
         async with asyncio.timeout(_PASS_SECONDS) as limit:
             again_in = await reconcile(uid)
     except (KubeError, KubeUnavailableError, PipelinesError) as error:
         backoff = queue.failed(uid)
         if said.get(uid) != str(error):
-            _log.warning("run waits", uid=uid, error=str(error), retry_in=round(backoff, 1))
+            _log.warning(f"{kind} waits", uid=uid, error=str(error), retry_in=round(backoff, 1))
         said[uid] = str(error)
         return "unavailable"
     except Exception:
@@ -53,6 +69,6 @@ async def _one(queue: WorkQueue, reconcile: Reconcile, uid: str, said: dict[str,
         _log.exception("reconcile failed", uid=uid, retry_in=round(backoff, 1))
         return "failed"
     if said.pop(uid, None) is not None:
-        _log.info("run goes on", uid=uid)
+        _log.info(f"{kind} goes on", uid=uid)
     queue.done(uid, again_in)
     return "ok"

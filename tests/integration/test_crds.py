@@ -3,12 +3,23 @@
 import copy
 import secrets
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from kubernetes import client
 
+from pipeline_core.lifecycle.phases import Phase
+from pipeline_core.schedules.observed import (
+    BackfillProgress,
+    Backlog,
+    ConditionValue,
+    LastMissed,
+    ScheduleStatus,
+)
+from pipeline_operator.schedules.parsing import parse_schedule
+from pipeline_operator.schedules.status import build_status, difference
 from support.local_cluster import api_client, install_crds, kubectl, refusal
 
 pytestmark = pytest.mark.e2e
@@ -126,6 +137,8 @@ def test_the_least_schedule_gets_its_defaults(schedules: Resource) -> None:
         "enabled": True,
         "concurrencyPolicy": "Forbid",
         "catchUp": "Latest",
+        "catchUpLimit": 100,
+        "staggerSeconds": 0,
         "successfulRunsHistoryLimit": 3,
         "failedRunsHistoryLimit": 3,
     }
@@ -238,6 +251,17 @@ def test_a_run_needs_a_spec(runs: Resource) -> None:
         {"catchUp": "None"},
         {"enabled": False, "concurrencyPolicy": "Replace", "startingDeadlineSeconds": 300},
         {"parameters": {"days": 3}},
+        {"staggerSeconds": 3600, "catchUp": "All", "catchUpLimit": 1000},
+        {"backfill": {"from": "2026-10-01", "to": "2026-10-31", "concurrency": 1, "paused": False}},
+        {
+            "backfill": {
+                "id": "october",
+                "from": "2026-10-01T00:00:00Z",
+                "to": "2026-10-31T23:59:59.5+02:00",
+                "concurrency": 10,
+                "paused": True,
+            }
+        },
         {"runTemplate": {"quotaPolicy": "Queue", "queueTimeoutSeconds": 60, "timeoutSeconds": 60, "maxRetries": 0}},
     ],
 )
@@ -275,6 +299,13 @@ def test_runs_of_a_schedule_wait_for_quota_by_default(schedules: Resource) -> No
         ({"org": "Acme"}, ["spec.org"]),
         ({"parameters": {"Days": 3}}, ["spec.parameters: each name must be"]),
         ({"suspend": True}, ['unknown field "spec.suspend"']),
+        ({"staggerSeconds": 3601}, ["spec.staggerSeconds"]),
+        ({"catchUpLimit": 0}, ["spec.catchUpLimit"]),
+        ({"backfill": {"from": "2026-10-01"}}, ["spec.backfill.to: Required value"]),
+        ({"backfill": {"from": "yesterday", "to": "2026-10-01"}}, ["spec.backfill.from"]),
+        ({"backfill": {"from": "2026-10-01", "to": "2026-10-01T00:00:00"}}, ["spec.backfill.to"]),
+        ({"backfill": {"from": "2026-10-01", "to": "2026-10-02", "id": "October"}}, ["spec.backfill.id"]),
+        ({"backfill": {"from": "2026-10-01", "to": "2026-10-02", "concurrency": 11}}, ["spec.backfill.concurrency"]),
     ],
 )
 def test_schedule_is_refused(schedules: Resource, changes: Mapping[str, Any], words: list[str]) -> None:
@@ -411,9 +442,36 @@ def test_columns_of_schedules(schedules: Resource, namespace: str) -> None:
     lines = kubectl("get", "pls", "shown", "--namespace", namespace).splitlines()
     assert lines[0].split() == [
         *("NAME", "ORG", "PROVIDER", "DOMAIN", "PIPELINE", "CRON", "ZONE"),
-        *("ENABLED", "LAST", "NEXT", "AGE"),
+        *("ENABLED", "LAST", "NEXT", "ACTIVE", "OUTCOME", "AGE"),
     ]
     assert "0 */6 * * *" in lines[1]
+
+
+def test_every_field_of_a_schedules_status_is_taken(schedules: Resource) -> None:
+    schedules.create({**CRON, "enabled": False}, name="told", keep=True)
+    tick = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
+    wanted = ScheduleStatus(
+        observed_generation=1,
+        observed_schedule="0 */6 * * * Etc/UTC",
+        handled_until=tick,
+        last_run_at=tick,
+        next_run_at=tick,
+        active=1,
+        last_outcome=Phase.FAILED,
+        last_ended_at=tick,
+        missed=2,
+        last_missed=LastMissed(tick, "StillRunning", "words"),
+        backlog=Backlog(tick, tick),
+        backfill=BackfillProgress("october", "Running", 31, 3, 1, 2, tick, "words", tick, tick),
+        handled_trigger="now",
+        conditions=(ConditionValue("Ready", True, "Scheduled", "words"),),
+    )
+    before = schedules.change_status("told", {})
+    status = build_status(parse_schedule(before), wanted)
+    patch = difference({}, status, tick)
+    assert patch is not None
+    after = schedules.change_status("told", patch)  # strictly: an unknown field is refused
+    assert parse_schedule(after).status == wanted
 
 
 def test_runs_can_be_selected_by_organization(stored: Resource, namespace: str) -> None:

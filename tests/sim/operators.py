@@ -16,6 +16,7 @@ from sim.connection import Connection
 from sim.postgres import AdmissionFacts, Ledger, Records
 from sim.processes import Process
 from sim.watches import informer
+from support.fake_schedule_records import FakeScheduleRecords
 
 if TYPE_CHECKING:
     from sim.world import World
@@ -59,6 +60,7 @@ class Instance:
             Records(world, self.process, world.records),
             Ledger(world, self.process, world.ledger),
             AdmissionFacts(world, self.process),
+            FakeScheduleRecords(),  # type: ignore[arg-type]
             now=world.loop.now,
             informer=informer(world, name),
         )

@@ -12,11 +12,11 @@ from sim.api_server import Change
 if TYPE_CHECKING:
     from sim.world import World
 
-KINDS = (names.RUNS, "jobs", "pods")
+KINDS = (names.RUNS, names.SCHEDULES, "jobs", "pods")
 
 
 class Watches:
-    """See `pipeline_operator.informer.Informer`: what kopf shows of three kinds, each in its own order and time."""
+    """See `pipeline_operator.informer.Informer`: what kopf shows of four kinds, each in its own order and time."""
 
     def __init__(self, world: "World", name: str, intake: Intake) -> None:
         self._world = world
@@ -78,7 +78,7 @@ class Watches:
             await self._show(plural, change.body, gone=change.kind == "DELETED")
 
     async def _show(self, plural: str, body: Json, *, gone: bool) -> None:
-        if plural != names.RUNS and names.LABEL_RUN_ID not in (body["metadata"].get("labels") or {}):
+        if plural in {"jobs", "pods"} and names.LABEL_RUN_ID not in (body["metadata"].get("labels") or {}):
             return
         self._intake.take(plural, body, gone=gone)
 

@@ -19,6 +19,7 @@ from pipeline_core.outcome import Outcome
 from pipeline_core.store import changes
 from pipeline_core.store.errors import RunIdTakenError, RunNotRecordedError
 from pipeline_core.store.runs import NewRun, StoredRun, phase_of
+from pipeline_core.store.views import RunStatus
 from pipeline_operator.admission import Admission
 from pipeline_operator.cache import Cache
 from pipeline_operator.cluster import Cluster
@@ -101,6 +102,12 @@ class FakeRecords:
     async def get(self, run_id: str) -> StoredRun | None:
         self.fault("get")
         return self._stored(run_id) if run_id in self.rows else None
+
+    async def status(self, run_id: str, org_slug: str) -> RunStatus | None:
+        self.fault("status")
+        row = self.rows.get(run_id)
+        stored = StoredRun.from_row(row) if row is not None and row["org_slug"] == org_slug else None
+        return stored and RunStatus._make(getattr(stored, name) for name in RunStatus._fields)
 
     async def unfinished(self, *, after: str | None = None, limit: int = 500) -> list[StoredRun]:
         self.fault("unfinished")

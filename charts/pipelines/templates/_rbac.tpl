@@ -2,9 +2,13 @@
 {{- define "pipelines.operatorRules" -}}
 - apiGroups: [pipelines.dev]
   resources: [pipelineruns]
-  verbs: [get, list, watch, delete]
+  # Made of schedules, cancelled by their concurrencyPolicy Replace.
+  verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [pipelines.dev]
-  resources: [pipelineruns/status]
+  resources: [pipelineschedules]
+  verbs: [get, list, watch]
+- apiGroups: [pipelines.dev]
+  resources: [pipelineruns/status, pipelineschedules/status]
   verbs: [patch]
 - apiGroups: [batch]
   resources: [jobs]

@@ -191,4 +191,4 @@ def test_values_of_labels_that_the_rules_name_are_ones_that_occur() -> None:
     assert set(re.findall(r'code=~"([^"]+)"', text)) == {"401|403|unavailable"}
     assert set(re.findall(r'outcome="(\w+)"', text)) == {"unavailable", "ok"}
     assert set(re.findall(r'cause="(\w+)"', text)) <= set(CAUSES)
-    assert len(WATCHED) == 3
+    assert len(WATCHED) == 4

@@ -119,8 +119,10 @@ def test_nothing_holds_a_finalizer(rendering: Rendering) -> None:
 
 def test_the_operator_may_do_this_and_no_more(required: Rendering) -> None:
     assert grants(required.get("Role", "pipelines-operator")["rules"]) == {
-        "pipelines.dev/pipelineruns": {"get", "list", "watch", "delete"},
+        "pipelines.dev/pipelineruns": {"get", "list", "watch", "create", "patch", "delete"},
         "pipelines.dev/pipelineruns/status": {"patch"},
+        "pipelines.dev/pipelineschedules": {"get", "list", "watch"},
+        "pipelines.dev/pipelineschedules/status": {"patch"},
         "batch/jobs": {"get", "list", "watch", "create", "delete"},
         "/pods": {"list", "watch", "delete"},
         "/events": {"create", "list"},

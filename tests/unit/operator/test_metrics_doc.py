@@ -78,6 +78,6 @@ def test_of_every_process() -> None:
 @pytest.mark.parametrize("title", ["Operator", "Exporter", "Bridge", "Every process"])
 def test_labels_are_bounded(title: str) -> None:
     bounded = {"phase", "reason", "outcome", "verb", "resource", "code", "call", "kind", "result", "cause"}
-    bounded |= {"method", "route", "status"}
+    bounded |= {"method", "route", "status", "state", "step"}
     for labels in (labels for _, labels in section(title).values()):
         assert set(labels) <= bounded | {"component", "version"}

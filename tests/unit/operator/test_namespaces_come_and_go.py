@@ -25,6 +25,7 @@ from pipeline_operator.queue import WorkQueue
 from pipeline_operator.settings import OperatorSettings
 from pipeline_operator.sweep import Sweep
 from support.fake_ledger import FakeFacts
+from support.fake_schedule_records import FakeScheduleRecords
 from support.operator_world import CONFIGS, T0, World
 from support.waiting import eventually
 
@@ -252,7 +253,8 @@ def process(place: Place, seen: list[Sequence[str]]) -> Process:
     )
     world = place.world
     facts = FakeFacts(world.plans)
-    return Process(settings, world.kubernetes, world.records, world.ledger, facts, now=world.now, informer=informer)
+    stores = (world.records, world.ledger, facts, FakeScheduleRecords())
+    return Process(settings, world.kubernetes, *stores, now=world.now, informer=informer)  # type: ignore[arg-type]
 
 
 async def test_a_process_watches_what_is_there_and_ends_to_watch_what_is_back() -> None:
