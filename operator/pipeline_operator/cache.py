@@ -59,6 +59,8 @@ class Entry:
     awaited: bool = False
     # Whether the run is known to hold a slot of its organization.
     holds_slot: bool = False
+    # Whether this process has seen to the run: what its status says is so, or on its way to it.
+    seen_to: bool = False
 
     def note_gone(self, pod: Pod) -> None:
         """Remember how a pod went that hadn't succeeded."""

@@ -74,6 +74,11 @@ class Reconciler:
 
     async def reconcile(self, uid: str) -> float | None:
         """Bring the run of this UID forward; returns in how many seconds to look again, None to wait for news."""
+        again = await self._bring_forward(uid)
+        self._cache.get(uid).seen_to = True
+        return again
+
+    async def _bring_forward(self, uid: str) -> float | None:
         live = False
         for _ in range(_STEPS_MAX):
             entry = self._cache.get(uid)

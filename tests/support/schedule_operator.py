@@ -173,6 +173,13 @@ class ScheduleOperator(World):
                 queue.failed(uid)
         raise AssertionError("the work never ends")
 
+    async def turn_once(self) -> None:
+        """One pass of what is due now: a turn, where that would be due again and again."""
+        self.show()
+        self.parts.ticker.tick()
+        uid = await self.parts.queue.get()
+        self.parts.queue.done(uid, await self.parts.reconciler.reconcile(uid))
+
     async def until(self, moment: datetime, step: timedelta = timedelta(minutes=1)) -> None:
         """Let time go on to `moment`, with a turn after each step."""
         await self.turn()

@@ -40,6 +40,8 @@ class ScheduleEntry:
     decided: ScheduleStatus | None = None
     # Whether nothing has been decided about it by this process.
     is_new: bool = True
+    # Since when its first decision waits for its runs to be seen to.
+    waits_since: datetime | None = None
     problem: Problem | None = None
     # Runs that can't be made, ever, by their ids: they count as failed.
     refused: dict[str, Phase] = field(default_factory=dict)

@@ -13,7 +13,7 @@ import structlog
 from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.schedules.decide import decide
 from pipeline_core.schedules.decision import Decision, Missed, Needs, Prune
-from pipeline_core.schedules.observed import LastMissed, Schedule, ScheduleStatus
+from pipeline_core.schedules.observed import ConcurrencyPolicy, LastMissed, Schedule, ScheduleStatus
 from pipeline_operator import metrics
 from pipeline_operator.cluster import Cluster
 from pipeline_operator.events import Events
@@ -40,6 +40,9 @@ _REFUSED_KEPT = 200
 _TELL_AGAIN = timedelta(hours=1)
 # A decision that asks to be taken again at once would keep a worker busy.
 _SOONEST = timedelta(seconds=1)
+# How long a new process sees to a schedule's runs before it decides about the schedule, where a run forbids others.
+_PATIENCE = timedelta(seconds=30)
+_LOOK_SECONDS = 0.2
 # Where one run can't be made, the next one after it had better not follow at once.
 _WITHOUT_RUN_SECONDS = 1.0
 
@@ -84,6 +87,8 @@ class ScheduleReconciler:
             if entry is None or entry.schedule.deleting:
                 self._ticker.set(uid, None)
                 return None
+            if self._must_wait(entry):
+                return _LOOK_SECONDS
             schedule, decision = await self._decide(entry)
             not_made = await self._make(entry, decision)
             for cancel in decision.cancels:
@@ -109,6 +114,14 @@ class ScheduleReconciler:
             return _WITHOUT_RUN_SECONDS if not_made else None
         _log.warning("schedule needs another pass", uid=uid)
         return 1.0
+
+    def _must_wait(self, entry: ScheduleEntry) -> bool:
+        """Whether a run that seems to go on may have ended while no operator was there, and would forbid a tick."""
+        forbids = entry.schedule.spec.concurrency_policy is ConcurrencyPolicy.FORBID
+        if not entry.is_new or not forbids or self._runs.are_seen_to(entry.schedule):
+            return False
+        entry.waits_since = entry.waits_since or self._now()
+        return entry.waits_since <= self._now() < entry.waits_since + _PATIENCE
 
     async def _decide(self, entry: ScheduleEntry) -> tuple[Schedule, Decision]:
         """What to do, and about which version of the object."""

@@ -3,6 +3,7 @@
 A run over a daily or monthly limit fails at once, so nothing is made for the past that a tick to come would lack.
 """
 
+import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -16,10 +17,11 @@ from pipeline_core.store.quota.standing import Standing
 from pipeline_operator.cache import Cache
 from pipeline_operator.schedules.cache import ScheduleCache
 
-# Ticks of one schedule that are counted one by one; of more it is said how many there are at that rate.
-_COUNTED = 100
-# For so long what an organization's schedules need stays counted.
-_KEPT = timedelta(seconds=30)
+# Ticks of one schedule that are counted one by one: those of a month of days, or of a day of hours. Of more it is said
+# how many there are at that rate.
+_COUNTED = 31
+# For so long what an organization's schedules need stays counted: it takes a millisecond for each of them.
+_KEPT = timedelta(minutes=5)
 # A limit may be raised at any time: whoever waits for the day's end looks again after this.
 _LOOK_AGAIN = timedelta(minutes=5)
 # Where runs that were made just now are what is in the way: the ledger soon knows of them.
@@ -54,8 +56,8 @@ class Rooms:
         standing = await self._ledger.standing(org)
         used, limits, now = standing.used_today, standing.limits, self._now()
         promised = self._still_promised(org)
-        day = self._left(org, "day", limits.per_day, used.day_used, standing.day_ends_in)
-        month = self._left(org, "month", limits.per_month, used.month_used, standing.month_ends_in)
+        day = await self._left(org, "day", limits.per_day, used.day_used, standing.day_ends_in)
+        month = await self._left(org, "month", limits.per_month, used.month_used, standing.month_ends_in)
         left = min(day, month) - promised
         if left > 0:
             return Room(left)
@@ -67,11 +69,11 @@ class Rooms:
         again = min(ends_in, _LOOK_SOON if promised else _LOOK_AGAIN)
         return Room(0, str(error), now + again)
 
-    def _left(self, org: str, period: str, limit: int | None, used: int, ends_in: timedelta) -> int:
+    async def _left(self, org: str, period: str, limit: int | None, used: int, ends_in: timedelta) -> int:
         left = (limit or 0) - used
-        return left if left <= 0 else left - self._needs(org, period, ends_in, left)
+        return left if left <= 0 else left - await self._needs(org, period, ends_in, left)
 
-    def _needs(self, org: str, period: str, ends_in: timedelta, at_most: int) -> int:
+    async def _needs(self, org: str, period: str, ends_in: timedelta, at_most: int) -> int:
         """How many ticks the organization's schedules have until then, `at_most` if there are more."""
         now = self._now()
         known = self._needed.get((org, period))
@@ -79,6 +81,7 @@ class Rooms:
             return min(known[2], at_most)
         total = 0
         for schedule in self._schedules.of_org(org):
+            await asyncio.sleep(0)  # an organization with many schedules doesn't stop the others
             total += ticks_within(schedule, now, now + ends_in)
             if total >= at_most:
                 total = at_most
@@ -98,7 +101,7 @@ class Rooms:
 
 
 def ticks_within(schedule: Schedule, after: datetime, until: datetime) -> int:
-    """How many ticks of the schedule are due in (after, until]; more than a hundred are estimated by their rate."""
+    """How many ticks of the schedule are due in (after, until]; more than a month has days are estimated."""
     spec = schedule.spec
     if not spec.enabled or schedule.deleting:
         return 0
@@ -110,4 +113,4 @@ def ticks_within(schedule: Schedule, after: datetime, until: datetime) -> int:
     ticks = timetable.upcoming(after, until, _COUNTED)
     if len(ticks) < _COUNTED:
         return len(ticks)
-    return int(_COUNTED * ((until - after) / (ticks[-1] - after)))
+    return 1 + int((_COUNTED - 1) * ((until - ticks[0]) / (ticks[-1] - ticks[0])))

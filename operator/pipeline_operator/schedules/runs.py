@@ -22,6 +22,11 @@ class ScheduledRuns:
             and run.spec.schedule_uid in {None, schedule.uid}
         ]
 
+    def are_seen_to(self, schedule: Schedule) -> bool:
+        """Whether no run of it goes on for all that is known, while its end hasn't been looked for by this process."""
+        entries = self._cache.of_schedule(schedule.namespace, schedule.name)
+        return all(entry.seen_to for entry in entries if entry.run is not None and not entry.run.is_over)
+
 
 def _scheduled(entry: Entry, run: Run) -> ScheduledRun:
     made_for = entry.made_for or TRIGGERED
