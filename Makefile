@@ -10,11 +10,11 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 SOURCES := core operator bridge runner cli local charts tests
 # Pass more to pytest: make test ARGS='-k billing'
 ARGS ?=
-# make sim SEEDS=500, or make sim SEED=7 for one seed with its trace
+# make sim SEEDS=500, or make sim SEED=7 for one seed with its trace; sim-schedules alike
 SEEDS ?= 100
 SEED ?=
 
-.PHONY: help quickstart test test-full sim lint format bench lock sync clean
+.PHONY: help quickstart test test-full sim sim-schedules lint format bench lock sync clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -34,6 +34,9 @@ test-full: lint ## all tests
 
 sim: $(VENV) ## simulate the world around the operator: SEEDS=500, or SEED=7 with its trace
 	@cd tests && PYTHONPATH=. ../$(BIN)/python -m sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
+
+sim-schedules: $(VENV) ## simulate days of schedules: SEEDS=50, or SEED=7 with its trace
+	@cd tests && PYTHONPATH=. ../$(BIN)/python -m sim_schedules $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 
 lint: $(VENV) ## style, types, imports, configs
 	@$(BIN)/ruff check --quiet $(SOURCES)
