@@ -110,7 +110,9 @@ def test_a_backfill_makes_a_run_for_each_day_and_says_how_far_it_is(installation
         )
         assert (progress["total"], progress["succeeded"], progress["failed"]) == (3, 3, 0)
         runs = runs_of(installation, "days")
-        assert sorted(runs) == [f"days-october-2026100{day}t0600z" for day in (1, 2, 3)]
+        ids = {name.rpartition("-")[0]: body["spec"]["runId"] for name, body in sorted(runs.items())}
+        assert list(ids) == [f"days-october-2026100{day}t0600z" for day in (1, 2, 3)]
+        assert set(runs) == {f"{name}-{run_id[4:8]}" for name, run_id in ids.items()}
         assert {body["metadata"]["labels"]["pipelines.dev/backfill"] for body in runs.values()} == {"october"}
         assert "nextRunAt" not in status_of(installation, "days")
 

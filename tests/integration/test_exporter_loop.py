@@ -2,7 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -54,15 +55,18 @@ class Bench:
         self.records = RunRecords(self.engine)
         self.exporter = self.make()
 
-    def make(self, target: Target | None = None, **values: object) -> Exporter:
-        """Another exporter on the same database."""
+    def make(
+        self, target: Target | None = None, clock: Callable[[], float] | None = None, **values: object
+    ) -> Exporter:
+        """Another exporter on the same database; what it tries again in time takes a clock that goes on."""
+        clock = clock or self.clock
         settings = ExporterSettings(
             env="test",
             **{"database_url": "postgresql://h/d", "export_interval": 1e-9, "export_poll": 0.01, **values},  # type: ignore[arg-type]
         )
-        metrics = ExporterMetrics(self.registry, self.clock)
+        metrics = ExporterMetrics(self.registry, clock)
         self.registry = CollectorRegistry()
-        return Exporter(Outbox(self.engine), target or self.target, settings, metrics, self.clock)
+        return Exporter(Outbox(self.engine), target or self.target, settings, metrics, clock)
 
     async def ended(self, *run_ids: str) -> None:
         """Runs that have begun and ended."""
@@ -113,8 +117,8 @@ async def test_live_runs_wait_for_further_changes(bench: Bench) -> None:
 async def test_a_crash_between_merge_and_mark_gives_the_same_rows_after_the_next_pass(bench: Bench) -> None:
     await bench.ended("run_1")
     failing_once(bench.target, "after", ServiceUnavailable("the answer was lost"))
-    with pytest.raises(ServiceUnavailable):
-        await bench.exporter.export_once()
+    await bench.exporter.export_once()
+    assert "the answer was lost" in (bench.exporter.unready() or "")
     rows = dict(bench.target.rows)
     successor = bench.make()
     await successor.export_once()
@@ -132,10 +136,11 @@ async def test_the_statement_of_a_crashed_exporter_is_waited_for_before_the_next
         raise TimeoutError(job_id)
 
     bench.target.settle = still_running  # type: ignore[method-assign]
-    with pytest.raises(ServiceUnavailable):
-        await bench.exporter.export_once()
-    with pytest.raises(TimeoutError):
-        await bench.make().export_once()
+    await bench.exporter.export_once()
+    successor = bench.make()
+    await successor.export_once()
+    # neither of the runs nor of the schedules: it may be a statement of either
+    assert (successor.unready() or "").count(": pipelines_export_") == 2
     assert len(bench.target.merges) == 1
 
 
@@ -148,14 +153,15 @@ async def test_an_outage_is_retried_until_it_is_over(bench: Bench) -> None:
             raise ServiceUnavailable("away")
 
     bench.target.before = fail_thrice
+    exporter = bench.make(clock=time.monotonic)
 
     async def unready() -> bool:
-        return "bigquery" in (bench.exporter.unready() or "")
+        return "bigquery" in (exporter.unready() or "")
 
     async def exported() -> bool:
-        return "run_1" in bench.target.rows and bench.exporter.unready() is None
+        return "run_1" in bench.target.rows and exporter.unready() is None
 
-    async with running(bench.exporter):
+    async with running(exporter):
         await eventually(unready)
         await eventually(exported)
 
@@ -182,13 +188,14 @@ async def test_a_target_that_hangs_is_not_taken_for_postgresql(bench: Bench, mon
 async def test_so_is_one_that_was_tried_again_in_vain(bench: Bench, error: Exception) -> None:
     await bench.ended("run_1")
     failing_once(bench.target, "before", error)
+    exporter = bench.make(clock=time.monotonic)
     causes: list[str | None] = []
 
     async def exported() -> bool:
-        causes.append(bench.exporter.unready())
+        causes.append(exporter.unready())
         return "run_1" in bench.target.rows
 
-    async with running(bench.exporter):
+    async with running(exporter):
         await eventually(exported)
     assert not any((cause or "").startswith(("postgresql", "internal")) for cause in causes)
 
@@ -213,16 +220,17 @@ async def test_a_row_that_is_refused_is_set_aside_and_tried_again_later(bench: B
 
 async def test_a_dropped_table_is_made_again(bench: Bench) -> None:
     await bench.ended("run_1")
-    await bench.exporter.export_once()
+    exporter = bench.make(clock=time.monotonic)
+    await exporter.export_once()
     await bench.ended("run_2")
     failing_once(bench.target, "before", NotFound("table"))
 
     async def exported() -> bool:
         return "run_2" in bench.target.rows
 
-    async with running(bench.exporter):
+    async with running(exporter):
         await eventually(exported)
-    assert bench.target.ensured == 2
+    assert bench.target.ensured == ["runs", "schedules", "runs"]
 
 
 async def test_of_two_exporters_one_exports_at_a_time(bench: Bench) -> None:
@@ -322,8 +330,7 @@ async def test_the_lag_tells_of_an_outage_of_bigquery_while_it_lasts(bench: Benc
     assert metrics.lag() == 0
     await bench.ended("run_1")
     bench.target.before = away
-    with pytest.raises(ServiceUnavailable):
-        await exporter.export_once()
+    await exporter.export_once()
     assert seen[0] > 0  # while a pass hangs
     bench.clock.now += 30
     assert metrics.lag() > 30  # and after it has failed

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
+from structlog.testing import capture_logs
 
 from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.settings import BigQuerySettings
 from pipeline_core.store.bigquery.client import bigquery_client
 from pipeline_core.store.bigquery.record_schema import SCHEDULES, schema
-from pipeline_core.store.bigquery.record_tables import RecordTables
+from pipeline_core.store.bigquery.record_tables import RecordTables, TableMismatchError
 from pipeline_core.store.engine import transaction
 from pipeline_core.store.errors import StoreUnavailableError
 from pipeline_core.store.outbox import ExportTurn, Outbox
@@ -119,8 +120,9 @@ async def test_the_stand_in_has_exactly_the_schedules(bench: Bench, bigquery_set
 
     await asyncio.to_thread(client.delete_dataset, "organizations_schedules", delete_contents=True)
     await bench.schedules.put_many([replace(edited, last_run_at=after(90))])
-    with pytest.raises(Exception, match=r"(?i)not found"):
-        await export()
+    await export()
+    assert "not found" in (exporter.unready() or "").lower()
+    bench.now += 60
     await export()
     assert await table() == expected(replace(edited, last_run_at=after(90)), paused)
     client.close()
@@ -210,8 +212,8 @@ async def test_a_crash_between_merge_and_mark_gives_the_same_rows_after_the_next
         raise ServiceUnavailable("the answer was lost")
 
     bench.target.after_schedules = crash
-    with pytest.raises(ServiceUnavailable):
-        await bench.exporter.export_once()
+    await bench.exporter.export_once()
+    assert "the answer was lost" in (bench.exporter.unready() or "")
     rows = dict(bench.exported)
     assert (set(rows), rows["sch_1"].is_enabled) == ({"sch_1"}, False)
     assert await bench.left() == {"sch_1", "sch_2"}
@@ -271,7 +273,7 @@ async def test_of_two_exporters_one_exports_at_a_time(bench: Bench) -> None:
     first = asyncio.create_task(bench.exporter.export_once())
     await asyncio.to_thread(entered.wait, 30)
     await bench.make(other).export_once()
-    assert (other.schedule_merges, other.ensured) == ([], 0)
+    assert (other.schedule_merges, other.ensured) == ([], [])
     leave.set()
     await first
     assert bench.target.schedule_merges == [["sch_1"]]
@@ -328,14 +330,110 @@ async def test_one_table_that_refuses_everything_keeps_the_other_from_nothing(be
     await bench.schedules.put_many([schedule_row()])
     bench.target.before_schedules = forbidden
     await bench.runs.begin(new_run())
-    with pytest.raises(Forbidden):
-        await bench.exporter.export_once()
+    await bench.exporter.export_once()
     assert set(bench.target.rows) == {"run_1"}
     bench.target.before_schedules, bench.target.before = lambda _: None, forbidden
+    bench.now += 60
     await bench.runs.begin(new_run("run_2"))
-    with pytest.raises(Forbidden):
-        await bench.exporter.export_once()
+    await bench.exporter.export_once()
     assert set(bench.exported) == {"sch_1"}
+
+
+async def test_one_table_that_keeps_failing_slows_nothing_down(bench: Bench) -> None:
+    """Neither the export of the other one nor the deletion of old records; and it is itself left alone for a while."""
+    attempts = []
+
+    def forbidden(rows: Sequence[UnexportedSchedule]) -> None:
+        attempts.append(len(rows))
+        raise Forbidden("no right on this table")
+
+    bench.target.before_schedules = forbidden
+    exporter = bench.make(export_batch_rows=2, export_poll=10, record_retention_days=1)
+    await bench.schedules.put_many([schedule_row()])
+    for i in range(6):
+        await bench.runs.begin(new_run(f"run_{i}"))
+    await bench.runs.begin(new_run("run_old"))
+    await bench.runs.finish("run_old", phase=Phase.COMPLETED, at=after(3), records_processed=1)
+    async with transaction(bench.engine) as connection:
+        await connection.execute(
+            text("UPDATE run_record SET completed_at = now() - interval '2 d' WHERE run_id = 'run_old'")
+        )
+    passes = 1
+    while await exporter.export_once():
+        passes += 1
+    assert (len(bench.target.rows), passes, attempts) == (7, 4, [1])
+    bench.now += 601  # after the first pass, which had something to delete only once it was exported
+    await exporter.export_once()
+    assert await bench.runs.get("run_old") is None
+    assert attempts == [1, 1]
+    # Each further pause is longer, up to a minute.
+    for _ in range(5):
+        bench.now += 60
+        await exporter.export_once()
+    assert len(attempts) == 7
+    bench.now += 29
+    await exporter.export_once()
+    assert len(attempts) == 7
+    bench.target.before_schedules = lambda _: None
+    bench.now += 31
+    await exporter.export_once()
+    assert (set(bench.exported), exporter.unready() or "") == ({"sch_1"}, "no pass has ended yet")
+
+
+async def test_old_records_are_deleted_while_a_table_fails(bench: Bench) -> None:
+    def forbidden(_: object) -> None:
+        raise Forbidden("no right on this table")
+
+    await bench.runs.begin(new_run())
+    await bench.runs.finish("run_1", phase=Phase.COMPLETED, at=after(3), records_processed=1)
+    await bench.schedules.put_many([schedule_row()])
+    async with transaction(bench.engine) as connection:
+        await connection.execute(text("UPDATE run_record SET completed_at = now() - interval '2 d'"))
+    bench.target.before_schedules = forbidden
+    await bench.make(record_retention_days=1).export_once()
+    assert await bench.runs.get("run_1") is None
+
+
+async def test_the_failure_of_each_table_is_told(bench: Bench) -> None:
+    def forbidden(what: str) -> Callable[[object], None]:
+        def refuse(_: object) -> None:
+            raise Forbidden(f"no right on {what}")
+
+        return refuse
+
+    bench.target.before, bench.target.before_schedules = forbidden("runs"), forbidden("schedules")
+    await bench.schedules.put_many([schedule_row()])
+    await bench.runs.begin(new_run())
+    with capture_logs() as logs:
+        for _ in range(3):
+            await bench.exporter.export_once()
+            bench.now += 60
+    failed = [(line["table"], line["error"]) for line in logs if line["log_level"] == "warning"]
+    assert failed == [
+        ("pipeline_runs", "403 no right on runs"),
+        ("pipeline_schedules", "403 no right on schedules"),
+    ]
+    assert "bigquery: pipeline_runs: 403 no right on runs" in (bench.exporter.unready() or "")
+    assert "bigquery: pipeline_schedules: 403 no right on schedules" in (bench.exporter.unready() or "")
+
+
+@pytest.mark.parametrize("wrong", ["runs", "schedules"])
+async def test_a_table_that_does_not_match_keeps_the_other_from_nothing(
+    bench: Bench, wrong: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mismatch() -> None:
+        raise TableMismatchError("column org_slug is INTEGER, STRING is expected")
+
+    monkeypatch.setattr(bench.target, f"ensure_{wrong}", mismatch)
+    await bench.schedules.put_many([schedule_row()])
+    await bench.runs.begin(new_run())
+    with capture_logs() as logs:
+        await bench.exporter.export_once()
+    exported = {"runs": set(bench.target.rows), "schedules": set(bench.target.schedules or ())}
+    assert exported == {"runs": {"run_1"}, "schedules": {"sch_1"}} | {wrong: set()}
+    assert "org_slug is INTEGER" in (bench.exporter.unready() or "")
+    made = [line["event"] for line in logs if "is made" in line["event"]]
+    assert len(made) == (wrong == "runs")  # said once it is
 
 
 @pytest.mark.parametrize("crashes", [False, True])
@@ -344,20 +442,21 @@ async def test_a_dropped_table_is_made_again_with_all_schedules(bench: Bench, cr
     await bench.exporter.export_once()
     bench.target.schedules = None
     await bench.schedules.put_many([schedule_row(is_enabled=False)])
-    with pytest.raises(Exception, match="Not found"):
-        await bench.exporter.export_once()
+    await bench.exporter.export_once()
+    assert "Not found" in (bench.exporter.unready() or "")
+    bench.now += 60
     exporter = bench.exporter
     if crashes:
-        ensure = bench.target.ensure
+        ensure = bench.target.ensure_schedules
 
         def crash_after() -> None:
             ensure()
             raise ServiceUnavailable("crashed when the table was made")
 
-        bench.target.ensure = crash_after  # type: ignore[method-assign]
-        with pytest.raises(ServiceUnavailable):
-            await exporter.export_once()
-        bench.target.ensure = ensure  # type: ignore[method-assign]
+        bench.target.ensure_schedules = crash_after  # type: ignore[method-assign]
+        await exporter.export_once()
+        assert "crashed when the table was made" in (exporter.unready() or "")
+        bench.target.ensure_schedules = ensure  # type: ignore[method-assign]
         exporter = bench.make()
     await exporter.export_once()
     assert {name: row.is_enabled for name, row in bench.exported.items()} == {"sch_1": False, "sch_2": True}

@@ -44,7 +44,8 @@ def dataset() -> str:
 @pytest.fixture
 def tables(client: bigquery.Client, dataset: str) -> RecordTables:
     made = RecordTables(client, dataset)
-    made.ensure()
+    made.ensure_runs()
+    made.ensure_schedules()
     return made
 
 
@@ -65,7 +66,8 @@ def test_the_tables_are_made_as_specified(client: bigquery.Client, tables: Recor
         assert table.clustering_fields == ["org_slug"]
     assert (runs.time_partitioning.type_, runs.time_partitioning.field) == ("DAY", "created_at")
     assert schedules.time_partitioning is None
-    tables.ensure()  # again is harmless
+    tables.ensure_runs()  # again is harmless
+    tables.ensure_schedules()
 
 
 def test_every_value_arrives_as_it_was(client: bigquery.Client, tables: RecordTables, dataset: str) -> None:
@@ -112,7 +114,7 @@ def test_a_table_of_an_earlier_version_gets_the_missing_columns(client: bigquery
     earlier = [field for field in schema(RUNS) if field.name not in ("parameters", "created_by")]
     client.create_table(bigquery.Table(f"{client.project}.{dataset}.{RUNS}", [*earlier]))
     tables = RecordTables(client, dataset)
-    tables.ensure()
+    tables.ensure_runs()
     tables.merge_runs([ENDED], next(_jobs))
     assert rows(client, dataset)[0]["created_by"] == "key:k1"
 
@@ -126,7 +128,7 @@ def test_a_dataset_that_is_there_needs_no_right_to_make_one(
     client.create_dataset(dataset)
     monkeypatch.setattr(client, "create_dataset", forbidden)
     tables = RecordTables(client, dataset)
-    tables.ensure()
+    tables.ensure_runs()
     tables.merge_runs([ENDED], next(_jobs))
     assert len(rows(client, dataset)) == 1
 
@@ -135,8 +137,12 @@ def test_a_column_of_another_type_is_named(client: bigquery.Client, dataset: str
     client.create_dataset(dataset)
     wrong = [bigquery.SchemaField("run_id", "INTEGER")]
     client.create_table(bigquery.Table(f"{client.project}.{dataset}.{RUNS}", wrong))
+    tables = RecordTables(client, dataset)
     with pytest.raises(TableMismatchError, match=r"pipeline_runs: column run_id is INTEGER, STRING is expected"):
-        RecordTables(client, dataset).ensure()
+        tables.ensure_runs()
+    tables.ensure_schedules()  # which is as it should be
+    tables.merge_schedules([unexported_schedule()], next(_jobs))
+    assert len(schedules(client, dataset)) == 1
 
 
 def test_a_table_that_was_dropped_is_not_found_and_can_be_made_again(
@@ -145,7 +151,7 @@ def test_a_table_that_was_dropped_is_not_found_and_can_be_made_again(
     client.delete_table(f"{dataset}.{RUNS}")
     with pytest.raises(NotFound):
         tables.merge_runs([ENDED], next(_jobs))
-    tables.ensure()
+    tables.ensure_runs()
     tables.merge_runs([ENDED], next(_jobs))
     assert len(rows(client, dataset)) == 1
 
@@ -204,7 +210,7 @@ def test_a_table_of_schedules_that_was_dropped_is_missed(
         tables.merge_schedules([unexported_schedule()], next(_jobs))
     client.delete_dataset(dataset, delete_contents=True)
     assert not tables.has_schedules()
-    tables.ensure()
+    tables.ensure_schedules()
     tables.merge_schedules([unexported_schedule()], next(_jobs))
     assert len(schedules(client, dataset)) == 1
 

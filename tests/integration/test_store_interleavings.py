@@ -5,7 +5,6 @@ Runs against the real PostgreSQL and a target in memory that has the semantics o
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from datetime import timedelta
 
 import pytest
@@ -79,8 +78,7 @@ class Lives(RuleBasedStateMachine):
             raise ServiceUnavailable("died")
 
         setattr(self.target, where, die)
-        with suppress(ServiceUnavailable):
-            self.loop.run_until_complete(self._exporter(rows).export_once())
+        self.loop.run_until_complete(self._exporter(rows).export_once())
         setattr(self.target, where, lambda _: None)
 
     @rule(run_id=RUNS, phase=FINAL)

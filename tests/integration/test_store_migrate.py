@@ -12,13 +12,18 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import CheckConstraint, Connection, create_engine, inspect, text
 
+from pipeline_core.store import migrate as migrate_module
+from pipeline_core.store.engine import create_engine as create_async_engine
 from pipeline_core.store.engine import driver_url
 from pipeline_core.store.errors import StoreUnavailableError
 from pipeline_core.store.migrate import LOCK, VERSION_TABLE, main, migrate
+from pipeline_core.store.outbox import Outbox
 from pipeline_core.store.tables import metadata
 from pipeline_local.services.postgres import start_postgres
 from pipeline_local.services.processes import free_port
@@ -62,6 +67,38 @@ async def test_a_second_waits_until_the_first_has_committed(empty_database_url: 
         assert tables(empty_database_url) == set()
     await second
     assert said == ["schema upgraded from nothing to 0007"]
+
+
+async def test_an_exporter_at_work_announces_what_it_sends_while_the_upgrade_waits(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def upgrade_to_0006(connection: Connection) -> None:
+        config = Config()
+        config.set_main_option("script_location", str(Path(migrate_module.__file__).parent / "migrations"))
+        config.attributes |= {"connection": connection, "version_table": VERSION_TABLE}
+        command.upgrade(config, "0006")
+
+    async def upgrade_waits() -> bool:
+        with psycopg.connect(empty_database_url) as connection:
+            return bool(connection.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchall())
+
+    with monkeypatch.context() as patch:
+        patch.setattr(migrate_module, "_upgrade", upgrade_to_0006)
+        migrate(empty_database_url)
+    engine = create_async_engine(empty_database_url)
+    async with Outbox(engine).turn() as turn:
+        assert turn is not None
+        # As the exporter of that version reads what was announced last.
+        await turn._connection.execute(text("SELECT job_id FROM export_job"))
+        upgrade = asyncio.create_task(asyncio.to_thread(migrate, empty_database_url))
+        await eventually(upgrade_waits)
+        with psycopg.connect(empty_database_url) as connection:
+            connection.execute("SET lock_timeout = '2s'")
+            connection.execute("INSERT INTO export_job (id, job_id) VALUES (1, 'job_1')")
+        assert not upgrade.done()
+    await upgrade
+    await engine.dispose()
+    assert tables(empty_database_url) == TABLES
 
 
 def test_cut_off_midway_it_leaves_nothing_and_begins_again(

@@ -3,6 +3,7 @@
 Each tick has one run or is told to be missed, once: against a model that knows what the schedule said at each moment.
 """
 
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -15,7 +16,7 @@ from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.schedules.observed import BackfillSpec, CatchUp, Cause, ConcurrencyPolicy, MissedReason
 from pipeline_core.schedules.stagger import offset
 from pipeline_core.schedules.timetable import Timetable
-from support.schedule_world import T0, World, hours, minutes, new_schedule
+from support.schedule_world import T0, AwayError, World, hours, minutes, new_schedule
 
 CRONS = ("*/10 * * * *", "*/15 * * * *", "7 * * * *", "0 12 * * *")
 ZONES = ("Etc/UTC", "Asia/Kathmandu")
@@ -96,6 +97,13 @@ class Schedules(RuleBasedStateMachine):
         self.look()
         self.world.run_until(end)
         self.look()
+
+    @rule()
+    def look_without_postgresql(self) -> None:
+        self.world.is_store_away = True
+        with suppress(AwayError):
+            self.look()
+        self.world.is_store_away = False
 
     # The world
 
@@ -242,7 +250,9 @@ def test_whatever_the_clock_does_no_tick_that_it_passes_is_lost_or_doubled(
     assert len(set(world.ticks())) == len(world.ticks())
 
 
-steps = st.sampled_from(("look", "die", "end", "fail", "forget", "pause", "resume", "stop", "room", "no room", "wait"))
+steps = st.sampled_from(
+    ("look", "die", "end", "fail", "forget", "pause", "resume", "stop", "room", "no room", "wait", "away", "back")
+)
 
 
 @settings(max_examples=60)
@@ -257,7 +267,7 @@ def test_a_backfill_makes_each_tick_of_its_range_once(
         world.now += timedelta(seconds=30)
         _happen(world, backfill, event, number)
         assert len(world.going_on(Cause.BACKFILL)) <= concurrency
-    world.slots = 1_000
+    world.slots, world.is_store_away = 1_000, False
     world.edit(backfill=backfill)
     for _ in range(2 * length + 4):
         world.look()
@@ -290,5 +300,7 @@ def _happen(world: World, backfill: BackfillSpec, event: str, number: int) -> No
         world.runs = {name: run for name, run in world.runs.items() if not run.is_over}
     elif event in {"pause", "resume", "stop"}:
         world.edit(backfill=None if event == "stop" else replace(backfill, paused=event == "pause"))
+    elif event in {"away", "back"}:
+        world.is_store_away = event == "away"
     else:
         world.slots = {"room": 1_000, "no room": 0}.get(event, number)

@@ -70,7 +70,6 @@ class ScheduleOperator(World):
             self.ledger,  # type: ignore[arg-type]
             self.mirror,
             self.events,
-            [],
             lambda: self.knows_all,
             self.now,
             lambda: self.monotonic,

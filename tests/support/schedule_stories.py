@@ -15,6 +15,7 @@ _BLOCK = re.compile(r"```yaml\n(?P<yaml>.*?)```\n\n(?P<table>(?:\|[^\n]*\n)+)", 
 _MINUTE = timedelta(minutes=1)
 # "a run takes ten minutes where nothing else is said"
 _RUN_TAKES = timedelta(minutes=10)
+_DIGITS = re.compile(r"(?<=z)-[0-9a-f]{4}$")
 _REMARK = re.compile(r"[0-9]{2}:[0-9]{2}\b")
 
 
@@ -169,4 +170,5 @@ def _time(text: str) -> datetime:
 
 
 def _listed(names: list[str]) -> str:
-    return ", ".join(f"`{name}`" for name in names)
+    # Digits at the end are of the run's id, which is another one each time.
+    return ", ".join(f"`{_DIGITS.sub('-…', name)}`" for name in names)

@@ -17,8 +17,8 @@ from pipeline_core.schedules.observed import Cause, MissedReason, Schedule, Sche
 T0 = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
 UID = "6f1c0f9e-7f52-4a57-9d0e-3f1f1f6f0a01"
 SPEC = ScheduleSpec("acme_corp", "gcp", "cost", "billing", "0 * * * *")
-# A decision is asked for again as often as something has to be looked up: a few times, or once a page of a backfill.
-_ROUNDS = 60
+# As often as the operator asks for a decision again that has to have something looked up.
+_ROUNDS = 8
 
 
 def minutes(count: float) -> timedelta:
@@ -32,6 +32,10 @@ def hours(count: float) -> timedelta:
 def new_schedule(created_at: datetime = T0, **fields: object) -> Schedule:
     spec = replace(SPEC, **fields)  # type: ignore[arg-type]
     return Schedule("default", "nightly", UID, "1", 1, created_at, created_at, spec)
+
+
+class AwayError(Exception):
+    """A tick can't be decided about before PostgreSQL is back."""
 
 
 @dataclass
@@ -48,13 +52,14 @@ class World:
     problem: tuple[str, str] | None = None
     slots: int = 1_000
     is_first_look: bool = True
+    is_store_away: bool = False
     asked: list[Needs] = field(default_factory=list)
 
     # What is decided, and carried out
 
     def ask(self) -> Decision:
         """The decision, with all looked up that it needs."""
-        known = Known(self.problem, is_first_look=self.is_first_look)
+        known = Known(self.problem, is_first_look=self.is_first_look, is_store_away=self.is_store_away)
         for _ in range(_ROUNDS):
             decision = decide(self.schedule, tuple(self.runs.values()), self.now, known)
             if not decision.needs:
@@ -119,6 +124,8 @@ class World:
 
     def _look_up(self, known: Known, needs: Needs) -> Known:
         self.asked.append(needs)
+        if self.is_store_away and (needs.outcomes or needs.room):
+            raise AwayError
         assert set(needs.outcomes).isdisjoint(known.outcomes), "asked twice"
         return replace(
             known,

@@ -18,7 +18,7 @@ class MemoryTarget:
         self.rows: dict[str, StoredRun] = {}
         self.merges: list[list[str]] = []
         self.settled: list[str] = []
-        self.ensured = 0
+        self.ensured: list[str] = []
         self.before: Callable[[Sequence[StoredRun]], None] = lambda _: None
         self.after: Callable[[Sequence[StoredRun]], None] = lambda _: None
         self.schedules: dict[str, UnexportedSchedule] | None = None
@@ -29,8 +29,11 @@ class MemoryTarget:
     def has_schedules(self) -> bool:
         return self.schedules is not None
 
-    def ensure(self) -> None:
-        self.ensured += 1
+    def ensure_runs(self) -> None:
+        self.ensured.append("runs")
+
+    def ensure_schedules(self) -> None:
+        self.ensured.append("schedules")
         if self.schedules is None:
             self.schedules = {}
 

@@ -8,7 +8,11 @@ from pipeline_core.schedules.facts import NO_NEEDS, Facts
 
 # Nothing tells a schedule that its organization is active again, or the record of a run without an object ended.
 RECHECK = timedelta(minutes=5)
-_SOON = timedelta(seconds=1)
+# The rest of what takes more than one pass.
+SOON = timedelta(seconds=1)
+# PostgreSQL that couldn't be asked may be back.
+RETRY = timedelta(seconds=10)
+STORE_AWAY = "PostgreSQL is away"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,7 @@ def allow(facts: Facts, wanted: int, taken: int = 0) -> Allowance:
     if left >= wanted:
         return Allowance(wanted)
     again_at = known.room.again_at or facts.second + RECHECK
-    return Allowance(left, known.room.message, max(again_at, facts.second + _SOON))
+    return Allowance(left, known.room.message, max(again_at, facts.second + SOON))
 
 
 def earliest(*times: datetime | None) -> datetime | None:

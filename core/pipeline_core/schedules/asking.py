@@ -45,7 +45,7 @@ class LastBackfill:
 
     `state` is the operator's word, or Pending before it has seen the backfill. `range` is `<from>/<to>`, or ""
     where nobody knows any more. `spec` is `spec.backfill`, None where it was taken away; `progress` is
-    `status.backfill`, where that is of this one.
+    `status.backfill`, where that is of this one: of its id, and of its range as far as it says which.
     """
 
     id: str
@@ -67,13 +67,19 @@ def last_backfill(schedule: Mapping[str, Any]) -> LastBackfill | None:
         of_it = (progress.get("covers") or "").partition(" ")[0]
         return LastBackfill(progress["id"], progress["state"], of_it, None, progress) if progress else None
     backfill_id = spec.get("id") or default_id(spec["from"], spec["to"])
-    if progress.get("id") != backfill_id:
+    if progress.get("id") != backfill_id or not _is_of_range(progress, spec):
         progress = {}
     # One that was stopped is put back, which the operator hasn't seen yet.
     state = progress.get("state", STOPPED)
     return LastBackfill(
         backfill_id, PENDING if state == STOPPED else state, f"{spec['from']}/{spec['to']}", spec, progress
     )
+
+
+def _is_of_range(progress: Mapping[str, Any], spec: Mapping[str, Any]) -> bool:
+    """Whether the progress is that of the spec's range: an id may be corrected to stand for another one."""
+    covers = progress.get("covers") or ""
+    return not covers or covers.startswith(f"{spec['from']}/{spec['to']} ")
 
 
 def beginning(

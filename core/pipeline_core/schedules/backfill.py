@@ -4,6 +4,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from pipeline_core.dates import FIRST_YEAR, LAST_YEAR, parse_date
@@ -46,18 +47,38 @@ def plan_backfill(spec: BackfillSpec, timetable: Timetable, time_zone: str, now:
     Raises ValueError, which begins with the field's name, if a bound can't be read, `to` is before `from`, or there are
     more than 5,000 ticks up to `now`.
     """
+    total = count_backfill(spec, timetable, time_zone, now)
     start, end = bounds(spec, time_zone)
     after, until = start - _INSTANT, min(end, now)
-    total = timetable.count(after, until, MAX_TICKS + 1) if until > after else 0
+    left_out = timetable.count(max(after, now), end, MAX_TICKS) if end > now else 0
+    if not total:
+        return BackfillPlan(None, None, 0, left_out, start, end)
+    return BackfillPlan(timetable.next(after), timetable.last(after, until, 1)[0], total, left_out, start, end)
+
+
+def count_backfill(spec: BackfillSpec, timetable: Timetable, time_zone: str, now: datetime) -> int:
+    """How many ticks up to `now` are in the range. Raises ValueError as `plan_backfill` does."""
+    start, end = bounds(spec, time_zone)
+    total = count_ticks(timetable, start - _INSTANT, min(end, now))
     if total > MAX_TICKS:
         raise ValueError(
             f"to: {shorten(spec.last)}, expected at most {MAX_TICKS} ticks from {spec.first} on: take shorter ranges, "
             "one after the other"
         )
-    left_out = timetable.count(max(after, now), end, MAX_TICKS) if end > now else 0
-    if not total:
-        return BackfillPlan(None, None, 0, left_out, start, end)
-    return BackfillPlan(timetable.next(after), timetable.last(after, until, 1)[0], total, left_out, start, end)
+    return total
+
+
+def count_ticks(timetable: Timetable, after: datetime, until: datetime) -> int:
+    """How many ticks there are in (after, until]: of more than a backfill may have, one more than that."""
+    newest = timetable.last(after, until, 1)
+    # By its newest tick: where the range ends now, it is another instant each time that somebody asks.
+    return _count(timetable, after, newest[0]) if newest else 0
+
+
+@lru_cache(64)
+def _count(timetable: Timetable, after: datetime, until: datetime) -> int:
+    """A decision is asked for several times over, and thousands of ticks take a tenth of a second."""
+    return timetable.count(after, until, MAX_TICKS + 1)
 
 
 def bounds(spec: BackfillSpec, time_zone: str) -> tuple[datetime, datetime]:

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from pipeline_core.lifecycle.phases import Phase
-from pipeline_core.schedules.allowance import RECHECK, allow, earliest
-from pipeline_core.schedules.backfill import MAX_CONCURRENCY, MAX_TICKS, bounds, plan_backfill
+from pipeline_core.schedules.allowance import RECHECK, RETRY, SOON, STORE_AWAY, allow, earliest
+from pipeline_core.schedules.backfill import MAX_CONCURRENCY, MAX_TICKS, bounds, count_backfill, count_ticks
 from pipeline_core.schedules.decision import Make, Needs
 from pipeline_core.schedules.facts import NO_NEEDS, Facts
 from pipeline_core.schedules.ids import backfill_run_id, backfill_run_name
@@ -21,6 +21,7 @@ _OTHERS = "Waiting for the runs of an earlier backfill to end"
 _INSTANT = timedelta(microseconds=1)
 # Ticks looked at beyond those that are under way: a few, or many where those are all done with.
 _WINDOW, _WIDE_WINDOW = 4, 500
+_WINDOWS = 2  # that are asked about in one pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +104,10 @@ def _begin(
         return progress if progress.covers == covers else _recount(facts, spec, timetable, progress)
     progress = BackfillProgress(spec.id, RUNNING, 0, started_at=facts.second, covers=covers)
     try:
-        plan = plan_backfill(spec, timetable, facts.spec.time_zone, facts.second)
+        total = count_backfill(spec, timetable, facts.spec.time_zone, facts.second)
     except ValueError as error:
         return replace(progress, state=INVALID, message=f"spec.backfill.{error}", started_at=None)
-    return replace(progress, total=plan.total)
+    return replace(progress, total=total)
 
 
 def _recount(facts: Facts, spec: BackfillSpec, timetable: Timetable, progress: BackfillProgress) -> BackfillProgress:
@@ -116,7 +117,7 @@ def _recount(facts: Facts, spec: BackfillSpec, timetable: Timetable, progress: B
         after, until = _rest(facts, spec, progress)
     except ValueError as error:
         return replace(progress, state=INVALID, message=f"spec.backfill.{error}")
-    left = timetable.count(after, until, MAX_TICKS + 1)
+    left = count_ticks(timetable, after, until)
     if done + left > MAX_TICKS:
         message = f"expected at most {MAX_TICKS} ticks; with the expression as it is now there are more"
         return replace(progress, state=INVALID, message=f"spec.backfill.to: {spec.last}, {message}")
@@ -134,10 +135,14 @@ def _go_on(facts: Facts, spec: BackfillSpec, timetable: Timetable, progress: Bac
         _, until = _rest(facts, spec, progress)
     except ValueError as error:  # a zone that makes `to` come before `from`
         return Backfill(replace(progress, state=INVALID, message=f"spec.backfill.{error}"))
+    if facts.known.is_store_away:
+        return _rest_a_while(facts, spec, progress, STORE_AWAY, RETRY)
     concurrency = max(1, min(spec.concurrency, MAX_CONCURRENCY))
     progress, window, needs = _count(facts, spec, timetable, progress, concurrency * _WINDOW)
     if needs:
         return Backfill(progress, needs=needs)
+    if window is None:
+        return _rest_a_while(facts, spec, progress, "", SOON)
     if not window:
         return Backfill(_complete(facts, spec, timetable, progress, until))
     run_ids = {tick: backfill_run_id(facts.schedule.uid, spec.id, tick) for tick in window}
@@ -161,17 +166,37 @@ def _go_on(facts: Facts, spec: BackfillSpec, timetable: Timetable, progress: Bac
     return Backfill(progress, makes, again_at, allowance.needs)
 
 
+def _rest_a_while(
+    facts: Facts, spec: BackfillSpec, progress: BackfillProgress, message: str, wait: timedelta
+) -> Backfill:
+    """Make nothing in this pass, and go on from this progress in the next one; `message` is what it waits for."""
+    active = _active(facts, spec.id)
+    is_waiting = bool(message) and not active and not spec.paused
+    progress = replace(
+        progress,
+        state=PAUSED if spec.paused else WAITING if is_waiting else RUNNING,
+        active=active,
+        message=message if is_waiting else "",
+    )
+    return Backfill(progress, look_again_at=facts.second + wait)
+
+
 def _count(
     facts: Facts, spec: BackfillSpec, timetable: Timetable, progress: BackfillProgress, width: int
-) -> tuple[BackfillProgress, Sequence[datetime], Needs]:
-    """Count the runs that have ended, in order, up to the first that hasn't; and give the ticks from that one on."""
+) -> tuple[BackfillProgress, Sequence[datetime] | None, Needs]:
+    """Count the runs that have ended, in order, up to the first that hasn't; and give the ticks from that one on.
+
+    They are None where those that are known have all ended: a few are asked about in one pass, then many, and no more.
+    What was counted is kept by the status, so that each pass goes further, however many there are.
+    """
+    windows = 0
     while True:
         window = timetable.upcoming(*_rest(facts, spec, progress), width)
         phases: list[Phase | None] = []
         run_ids = [backfill_run_id(facts.schedule.uid, spec.id, tick) for tick in window]
         unsure = facts.unsure(run_ids)
         if unsure:
-            return progress, window, Needs(outcomes=unsure)
+            return (progress, window, Needs(outcomes=unsure)) if windows < _WINDOWS else (progress, None, Needs())
         for phase in map(facts.phase, run_ids):
             if phase is None or not phase.is_final:
                 break
@@ -187,6 +212,7 @@ def _count(
         )
         if len(phases) == len(window):
             width = _WIDE_WINDOW
+        windows += 1
 
 
 def _complete(
@@ -202,5 +228,5 @@ def _complete(
 
 
 def _make(facts: Facts, backfill_id: str, run_id: str, tick: datetime) -> Make:
-    name = backfill_run_name(facts.schedule.name, backfill_id, tick)
+    name = backfill_run_name(facts.schedule.name, backfill_id, tick, run_id)
     return Make(run_id, name, Cause.BACKFILL, tick, facts.second, facts.priority(BELOW), backfill_id)

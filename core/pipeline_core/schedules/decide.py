@@ -10,6 +10,8 @@ two runs, then nobody is surprised:
 - With `catchUp: All`, a tick that Forbid would skip joins the backlog while there is one. A tick that is missed because
   no run may be made takes the backlog with it. So no tick that was counted as missed has a run made later.
 - What was counted as missed while the clock was ahead has its run when the clock, set back, comes to it.
+- A schedule that nobody has seen begins an hour before it is seen, or when it was made if that is later.
+- While PostgreSQL is away, ticks go on as far as nothing has to be asked; all else waits.
 - A backfill is what its id, `from` and `to` say, and ends with the ticks there were when it began.
 """
 
@@ -17,13 +19,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from pipeline_core.schedules.allowance import earliest
+from pipeline_core.schedules.allowance import RECHECK, earliest
 from pipeline_core.schedules.backfilling import Backfill, carry_on
 from pipeline_core.schedules.backlog import Work, work_off
-from pipeline_core.schedules.conditions import conditions
+from pipeline_core.schedules.conditions import conditions, is_inactive, recheck
 from pipeline_core.schedules.decision import Decision, Known, Make, Missed, Needs
-from pipeline_core.schedules.facts import Facts, gather, merge
-from pipeline_core.schedules.fence import observed_schedule, set_fence
+from pipeline_core.schedules.facts import Facts, gather, merge, observed_schedule
+from pipeline_core.schedules.fence import set_fence
 from pipeline_core.schedules.history import last_end, prunes
 from pipeline_core.schedules.observed import LastMissed, Schedule, ScheduledRun, ScheduleStatus
 from pipeline_core.schedules.ticks import Live, decide_ticks
@@ -44,7 +46,7 @@ def decide(schedule: Schedule, runs: Sequence[ScheduledRun], now: datetime, know
     work = work_off(facts, live.backlog, is_live=bool(live.makes)) if not live.needs else Work(None)
     backfill = carry_on(facts, taken=len(work.makes))
     trigger = pull(facts)
-    needs = merge(live.needs, work.needs, backfill.needs, trigger.needs)
+    needs = merge(live.needs, work.needs, backfill.needs, trigger.needs, recheck(facts))
     if needs:
         return Decision(schedule.status, needs=needs)
     makes = (*live.makes, *work.makes, *backfill.makes, *trigger.makes)
@@ -57,7 +59,13 @@ def decide(schedule: Schedule, runs: Sequence[ScheduledRun], now: datetime, know
         live.cancels,
         prunes(runs, schedule.spec, status),
         missed,
-        earliest(next_due, work.look_again_at, backfill.look_again_at),
+        earliest(
+            next_due,
+            work.look_again_at,
+            backfill.look_again_at,
+            trigger.look_again_at,
+            facts.second + RECHECK if is_inactive(status.conditions) else None,
+        ),
     )
 
 

@@ -68,7 +68,8 @@ class Known:
     wasn't looked up. `outcomes` has, by run id, the phase that the record of a run says, None where there is no record;
     a run that isn't in it wasn't looked up. `room` None: it wasn't looked up.
     `is_first_look` is whether this process decides about the schedule for the first time: then a late tick may have had
-    its run already, whose object is gone.
+    its run already, whose object is gone. `is_store_away` is whether PostgreSQL couldn't be asked for outcomes or room:
+    then nothing is caught up, no backfill goes on and no trigger is pulled; what a tick needs is needed all the same.
     """
 
     problem: tuple[str, str] | None = None
@@ -76,6 +77,7 @@ class Known:
     outcomes: Mapping[str, Phase | None] = field(default_factory=dict)
     room: Room | None = None
     is_first_look: bool = False
+    is_store_away: bool = False
 
 
 @dataclass(frozen=True, slots=True)

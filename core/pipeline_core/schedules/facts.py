@@ -9,7 +9,7 @@ from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.schedules.cron import check_cron_expression, check_time_zone
 from pipeline_core.schedules.decision import Known, Make, Missed, Needs
 from pipeline_core.schedules.ids import tick_run_id, tick_run_name
-from pipeline_core.schedules.observed import Cause, MissedReason, Schedule, ScheduledRun, ScheduleSpec
+from pipeline_core.schedules.observed import CatchUp, Cause, MissedReason, Schedule, ScheduledRun, ScheduleSpec
 from pipeline_core.schedules.stagger import offset
 from pipeline_core.schedules.timetable import Timetable
 from pipeline_core.wording import shorten
@@ -20,8 +20,13 @@ MOST_TICKS = 1_001
 PROMPT = timedelta(seconds=10)
 # A tick that is later than this was missed, whether it is caught up or not.
 IN_TIME = timedelta(minutes=5)
+# The status tells of a run seconds after it is made. So what an earlier process made and didn't tell of is among the
+# first ticks after the fence, or, if it was there for a moment between two outages, among the newest.
+_FEW = 12
 LOWEST_PRIORITY = -1_000
 NO_NEEDS = Needs()
+DISABLED = "disabled"
+_LONGEST_OFFSET = timedelta(hours=1)  # the schema's
 _TIMETABLES = 10_000
 
 
@@ -68,10 +73,29 @@ class Facts:
     def due(self, tick: datetime) -> datetime:
         return tick + self.offset
 
+    @cached_property
+    def _promised_offset(self) -> timedelta:
+        """By how much the status says that a tick not seen to is due after it: more than now, if `staggerSeconds` was
+        lowered since.
+
+        It is no more than it ever was, whoever edits what: an edit's own time would make old ticks new.
+        """
+        status = self.schedule.status
+        if self.timetable is None or status.handled_until is None or status.next_run_at is None:
+            return self.offset
+        tick = self.timetable.next(status.handled_until)
+        if tick is None or status.observed_schedule != observed_schedule(self.spec):
+            return self.offset
+        return max(self.offset, min(status.next_run_at - tick, _LONGEST_OFFSET))
+
+    def lateness(self, tick: datetime) -> timedelta:
+        """How late it is; where its offset was made smaller while it waited for that, after what was said before."""
+        return self.now - (tick + self._promised_offset)
+
     def is_expired(self, tick: datetime) -> bool:
         """Whether it is later than `startingDeadlineSeconds` allows."""
         deadline = self.spec.starting_deadline
-        return deadline is not None and self.due(tick) < self.now - deadline
+        return deadline is not None and self.lateness(tick) > deadline
 
     def tick_id(self, tick: datetime) -> str:
         return tick_run_id(self.schedule.uid, tick)
@@ -107,6 +131,15 @@ class Facts:
     def unsure_ticks(self, ticks: Iterable[datetime]) -> tuple[str, ...]:
         return self.unsure(map(self.tick_id, ticks))
 
+    def doubtful(self, ticks: Sequence[datetime]) -> list[datetime]:
+        """Those of ticks after the fence, ascending, that an earlier process may have made, or that may be made now."""
+        newest = _FEW + (self.spec.catch_up_limit if self.spec.catch_up is CatchUp.ALL else 0)
+        begins = max(_FEW, len(ticks) - newest)
+        last_run_at = self.schedule.status.last_run_at
+        # By a clock that was set back they come again.
+        again = [tick for tick in ticks[_FEW:begins] if last_run_at is not None and tick <= last_run_at]
+        return [*ticks[:_FEW], *again, *ticks[begins:]]
+
     def make(self, tick: datetime, cause: Cause, below: int = 0) -> Make:
         """The run of a tick; `below` is by how much its priority is lower than that of the schedule's other runs."""
         name = tick_run_name(self.schedule.name, tick)
@@ -114,6 +147,11 @@ class Facts:
 
     def priority(self, below: int = 0) -> int:
         return max(self.base_priority - below, LOWEST_PRIORITY)
+
+
+def observed_schedule(spec: ScheduleSpec) -> str:
+    """What ticks are counted from, as the status keeps it."""
+    return f"{' '.join(spec.cron_expression.split())} {spec.time_zone}" if spec.enabled else DISABLED
 
 
 def gather(schedule: Schedule, runs: Sequence[ScheduledRun], now: datetime, known: Known) -> Facts:

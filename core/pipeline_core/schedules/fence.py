@@ -4,13 +4,19 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pipeline_core.schedules.decision import Missed, Needs
-from pipeline_core.schedules.facts import MOST_TICKS, NO_NEEDS, Facts, read_timetable, tell
-from pipeline_core.schedules.observed import Backlog, MissedReason, ScheduleSpec
+from pipeline_core.schedules.facts import DISABLED, MOST_TICKS, NO_NEEDS, Facts, observed_schedule, read_timetable, tell
+from pipeline_core.schedules.observed import Backlog, MissedReason
 
-DISABLED = "disabled"
 # Clocks of two machines differ by less.
 _SKEW = timedelta(minutes=1)
+# A schedule without a status may be years old: nobody has looked, as its namespace wasn't watched, or the operator was
+# of a version that makes no runs. An hour is enough for an installation or an upgrade of the operator.
+_BEFORE_FIRST_LOOK = timedelta(hours=1)
 _EDITED = "cronExpression, timeZone or enabled was edited before the run was made; ticks up to an edit aren't made up"
+_EDITED_TWICE = (
+    "The schedule was edited more than once while no operator looked; it may have been disabled in between, so ticks "
+    "up to the last edit aren't made up"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +29,6 @@ class Fence:
     needs: Needs = NO_NEEDS
 
 
-def observed_schedule(spec: ScheduleSpec) -> str:
-    """What ticks are counted from, as the status keeps it."""
-    return f"{' '.join(spec.cron_expression.split())} {spec.time_zone}" if spec.enabled else DISABLED
-
-
 def set_fence(facts: Facts) -> Fence:
     """The fence that holds at `now`."""
     schedule, status = facts.schedule, facts.schedule.status
@@ -35,7 +36,7 @@ def set_fence(facts: Facts) -> Fence:
     if status.handled_until is None:
         # Nobody has looked at it before. If it was edited since it was made, its ticks before that were others.
         begins_at = schedule.created_at if schedule.generation <= 1 else max(schedule.created_at, edited_at)
-        return _step_back(facts, Fence(begins_at))
+        return _step_back(facts, Fence(max(begins_at, facts.second - _BEFORE_FIRST_LOOK)))
     fence = Fence(status.handled_until, status.backlog)
     if status.observed_schedule not in (None, observed_schedule(schedule.spec)):
         fence = _after_edit(facts, fence, edited_at, is_certain=True)
@@ -58,8 +59,9 @@ def _after_edit(facts: Facts, fence: Fence, edited_at: datetime, *, is_certain: 
         return Fence(moved_to, fence.backlog)
     backlog = fence.backlog
     waiting = timetable.last(backlog.after, backlog.until, MOST_TICKS) if backlog else []
-    needs = Needs(outcomes=facts.unsure_ticks([*waiting, *ticks]))
-    missed = tell(MissedReason.EDITED, facts.unmade([*waiting, *ticks]), _EDITED)
+    needs = Needs(outcomes=facts.unsure_ticks([*waiting, *facts.doubtful(ticks)]))
+    message = _EDITED if is_certain else _EDITED_TWICE
+    missed = tell(MissedReason.EDITED, facts.unmade([*waiting, *ticks]), message)
     return Fence(moved_to, None, tuple(missed), needs)
 
 

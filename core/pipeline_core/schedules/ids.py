@@ -33,19 +33,27 @@ def tick_run_name(schedule_name: str, tick: datetime) -> str:
     return f"{schedule_name}-{_compact(tick)}"
 
 
-def backfill_run_name(schedule_name: str, backfill_id: str, tick: datetime) -> str:
-    """The name of the PipelineRun of a backfill's tick: `nightly-october-20261001t0600z`."""
-    return f"{schedule_name}-{backfill_id}-{_compact(tick)}"
+def backfill_run_name(schedule_name: str, backfill_id: str, tick: datetime, run_id: str) -> str:
+    """The name of the PipelineRun of a backfill's tick: `nightly-october-20261001t0600z-3f9a`.
+
+    With the first 4 digits of the run's id: a schedule that was deleted and made anew, backfill and all, is another,
+    and the runs of the former may be there still.
+    """
+    return f"{schedule_name}-{backfill_id}-{_compact(tick)}-{_digits(run_id)[:4]}"
 
 
 def trigger_run_name(schedule_name: str, run_id: str) -> str:
     """The name of the PipelineRun of a trigger: `nightly-now-` and the first 10 digits of the run's id."""
-    return f"{schedule_name}-now-{run_id.removeprefix('run_')[:10]}"
+    return f"{schedule_name}-now-{_digits(run_id)[:10]}"
 
 
 def _run_id(*parts: str) -> str:
     # No part but the last can hold the separator.
     return "run_" + hashlib.sha256("/".join(parts).encode()).hexdigest()[:32]
+
+
+def _digits(run_id: str) -> str:
+    return run_id.removeprefix("run_")
 
 
 def _stamp(tick: datetime) -> str:

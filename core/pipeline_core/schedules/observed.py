@@ -49,7 +49,7 @@ class MissedReason(StrEnum):
     CATCH_UP_LIMIT = "CatchUpLimit"  # catchUp All, and older than catchUpLimit ticks
     ORGANIZATION_INACTIVE = "OrganizationInactive"
     INVALID = "Invalid"  # pipeline, parameters
-    EDITED = "Edited"  # due before an edit of cronExpression, timeZone or enabled, and not made by then
+    EDITED = "Edited"  # due before an edit of its times or enabled, or before edits that nobody saw; not made by then
     NAME_TAKEN = "NameTaken"  # another object has the run's name
     REFUSED = "Refused"  # the API server refuses the run for good (a policy)
 

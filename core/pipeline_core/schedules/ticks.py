@@ -57,14 +57,17 @@ def _due(facts: Facts, handled_until: datetime) -> list[datetime]:
 
 
 def _uncertain(facts: Facts, ticks: Sequence[datetime]) -> tuple[str, ...]:
-    """Those that may have had a run whose object is gone: seen late, or first, or again by a clock set back."""
+    """Those that may have had a run whose object is gone: seen late, or first, or again by a clock set back.
+
+    Of the others of a long outage, which nobody can have made and nobody makes, nothing is asked.
+    """
     last_run_at = facts.schedule.status.last_run_at
 
     def is_sure(tick: datetime) -> bool:
         is_prompt = facts.now - facts.due(tick) <= PROMPT and not facts.known.is_first_look
         return is_prompt and (last_run_at is None or last_run_at < tick)
 
-    return facts.unsure_ticks(tick for tick in ticks if not is_sure(tick))
+    return facts.unsure_ticks(tick for tick in facts.doubtful(ticks) if not is_sure(tick))
 
 
 def _give_up(facts: Facts, live: Live, ticks: Sequence[datetime], reason: MissedReason, message: str) -> Live:
@@ -89,7 +92,7 @@ def _catch_up(facts: Facts, live: Live, waiting: Sequence[datetime]) -> Live:
     else:
         missed += tell(MissedReason.NOT_CAUGHT_UP, older, _LATE.format(catch_up))
     if newest in waiting:
-        is_late = facts.now - facts.due(newest) > IN_TIME
+        is_late = facts.lateness(newest) > IN_TIME
         if is_late and catch_up is CatchUp.NONE:
             missed += tell(MissedReason.NOT_CAUGHT_UP, [newest], _LATE.format(catch_up))
         elif catch_up is CatchUp.ALL and (

@@ -1,9 +1,11 @@
 """Sees to the annotation `pipelines.dev/trigger`: each new value of it asks for one run, now."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
+from pipeline_core.schedules.allowance import RETRY
 from pipeline_core.schedules.decision import Make, Missed, Needs
-from pipeline_core.schedules.facts import NO_NEEDS, PROMPT, Facts
+from pipeline_core.schedules.facts import NO_NEEDS, Facts
 from pipeline_core.schedules.ids import TRIGGER_MAX, trigger_run_id, trigger_run_name
 from pipeline_core.schedules.observed import Cause
 
@@ -15,6 +17,7 @@ class Trigger:
     handled: str | None
     makes: tuple[Make, ...] = ()
     missed: tuple[Missed, ...] = ()
+    look_again_at: datetime | None = None
     needs: Needs = NO_NEEDS
 
 
@@ -31,11 +34,13 @@ def pull(facts: Facts) -> Trigger:
     if status.handled_until is None:
         return Trigger(token)
     run_id = trigger_run_id(schedule.uid, token)
-    # It may have had its run, from a process that died before it told, and the object be gone.
-    is_sure = facts.now - schedule.edited_at <= PROMPT and not facts.known.is_first_look
+    if facts.known.is_store_away:
+        return Trigger(status.handled_trigger, look_again_at=facts.second + RETRY)
+    # It may have had its run, and the object be gone: of a process that died before it told, or long ago, before
+    # another value.
     needs = Needs(
         organization=facts.problem is None and facts.known.inactive is None,
-        outcomes=() if is_sure else facts.unsure([run_id]),
+        outcomes=facts.unsure([run_id]),
     )
     if needs:
         return Trigger(status.handled_trigger, needs=needs)

@@ -1,18 +1,24 @@
 """What is exported: the records of runs and the mirror of the schedules, each to its table."""
 
+import asyncio
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
-from typing import Generic, Protocol, TypeVar
+from typing import ClassVar, Generic, Protocol, TypeVar
 
-from pipeline_core.store.outbox import ExportTurn
+import structlog
+
+from pipeline_core.store.bigquery.record_schema import RUNS, SCHEDULES
+from pipeline_core.store.outbox import ExportTurn, Outbox
 from pipeline_core.store.runs import StoredRun
 from pipeline_core.store.schedule_outbox import UnexportedSchedule
 
 Row = TypeVar("Row")
 # Beside what can be long: the values of all other columns, and the names that go with them.
 _OTHER_CHARACTERS = 1000
+
+log = structlog.get_logger(__name__)
 
 
 class Target(Protocol):
@@ -21,8 +27,11 @@ class Target(Protocol):
     def has_schedules(self) -> bool:
         """Whether the table of schedules is there."""
 
-    def ensure(self) -> None:
-        """Make what is missing."""
+    def ensure_runs(self) -> None:
+        """Make what is missing of the table of runs."""
+
+    def ensure_schedules(self) -> None:
+        """Make what is missing of the table of schedules."""
 
     def merge_runs(self, runs: Sequence[StoredRun], job_id: str) -> None:
         """Bring the rows of these runs to their present state."""
@@ -35,10 +44,17 @@ class Target(Protocol):
 
 
 class Lane(ABC, Generic[Row]):
-    """Rows of one kind, from the outbox to their table."""
+    """Rows of one kind, from the outbox to their table; `is_ready` once that is known to be there as it should be."""
+
+    table: ClassVar[str]
 
     def __init__(self, target: Target) -> None:
         self._target = target
+        self.is_ready = False
+
+    @abstractmethod
+    async def make_ready(self, outbox: Outbox) -> None:
+        """Make the table, or what is missing of it."""
 
     @abstractmethod
     async def due(
@@ -66,6 +82,13 @@ class Lane(ABC, Generic[Row]):
 class RunsLane(Lane[StoredRun]):
     """`run_record` → `pipeline_runs`."""
 
+    table = RUNS
+
+    async def make_ready(self, outbox: Outbox) -> None:
+        """A new table gets what changes from now on: the runs of months would be as many statements as they took."""
+        await asyncio.to_thread(self._target.ensure_runs)
+        self.is_ready = True
+
     async def due(
         self, turn: ExportTurn, limit: int, *, interval: timedelta, without: Collection[str]
     ) -> Sequence[StoredRun]:
@@ -87,6 +110,19 @@ class RunsLane(Lane[StoredRun]):
 
 class SchedulesLane(Lane[UnexportedSchedule]):
     """`schedule_record` → `pipeline_schedules`."""
+
+    table = SCHEDULES
+
+    async def make_ready(self, outbox: Outbox) -> None:
+        """A new table is to have all of them: they change too seldom to be missed."""
+        again = None
+        if not await asyncio.to_thread(self._target.has_schedules):
+            again = await outbox.send_schedules_again()
+            # crash here: the table isn't there yet, so the next exporter begins here again
+        await asyncio.to_thread(self._target.ensure_schedules)
+        if again is not None:
+            log.info("the table of schedules is made", schedules=again)
+        self.is_ready = True
 
     async def due(
         self, turn: ExportTurn, limit: int, *, interval: timedelta, without: Collection[str]

@@ -1,7 +1,6 @@
-"""The exporter's loop: take a turn for each table, send what is due, mark it; back off while a service is away."""
+"""The exporter's loop: take a turn for each table, send what is due, mark it; back off from what doesn't work."""
 
 import asyncio
-import random
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -9,20 +8,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 import structlog
-from google.api_core.exceptions import GoogleAPIError, NotFound
-from google.auth.exceptions import GoogleAuthError
-from requests.exceptions import RequestException
+from google.api_core.exceptions import NotFound
 
 from pipeline_core.store.errors import StoreUnavailableError
 from pipeline_core.store.outbox import TURN_SECONDS, ExportTurn, Outbox
+from pipeline_operator.exporter.attempts import LONGEST_BACKOFF, Attempts
 from pipeline_operator.exporter.batch import send, within_size
 from pipeline_operator.exporter.lanes import Lane, Row, RunsLane, SchedulesLane, Target
 from pipeline_operator.exporter.metrics import ExporterMetrics
 from pipeline_operator.exporter.settings import ExporterSettings
 
-_LONGEST_BACKOFF = 60.0
 # A turn for each of the two tables.
-_STUCK_SECONDS = 2 * TURN_SECONDS + 2 * _LONGEST_BACKOFF
+_STUCK_SECONDS = 2 * TURN_SECONDS + 2 * LONGEST_BACKOFF
 _REFUSED_SECONDS = 600.0
 _PRUNE_EVERY_SECONDS = 600.0
 _PRUNE_ROWS = 1000
@@ -43,14 +40,15 @@ class Exporter:
     ) -> None:
         self._outbox = outbox
         self._target = target
-        self._lanes: tuple[Lane[Any], ...] = (RunsLane(target), SchedulesLane(target))
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
-        self._target_ready = False
         self._moved_at = clock()
-        self._trouble: str | None = "no pass has ended yet"
-        self._failures = 0
+        self._passes = Attempts(settings.export_poll, metrics, clock)
+        self._passes.trouble = "no pass has ended yet"
+        lanes: tuple[Lane[Any], ...] = (RunsLane(target), SchedulesLane(target))
+        # Each table's failures are its own: they slow down no other one's export.
+        self._lanes = {lane: Attempts(settings.export_poll, metrics, clock, lane.table) for lane in lanes}
         self._refused: dict[str, float] = {}
         self._prune_at = clock()
 
@@ -68,46 +66,50 @@ class Exporter:
         return f"the export loop hasn't moved for {idle:.0f} s" if idle > _STUCK_SECONDS else None
 
     def unready(self) -> str | None:
-        """What kept the last pass from doing its work."""
-        return self._trouble
+        """What kept the last pass, or the last attempt at a table, from its work."""
+        troubles = (attempts.trouble for attempts in (self._passes, *self._lanes.values()))
+        return "; ".join(filter(None, troubles)) or None
 
     async def export_once(self) -> bool:
-        """One pass; returns whether more may be due at once.
+        """One pass over the tables whose time has come; returns whether more may be due at once.
 
-        Raises StoreUnavailableError, or what the target raises, when a service is away: nothing is lost then.
+        What fails at one table is told by `unready`, and that one is left out for a while. Raises StoreUnavailableError
+        when PostgreSQL is away: nothing is lost then.
         """
         more = False
-        failures: list[Exception] = []
         # Before anything can hang or fail: the metric has to tell of exactly that time.
         lag = await self._outbox.lag_seconds()
         self._metrics.observe_lag(lag)
-        for lane in self._lanes:
-            try:
-                more |= await self._export_lane(lane)
-            except StoreUnavailableError:
-                raise
-            except Exception as error:  # one table that fails doesn't keep the other waiting
-                failures.append(error)
-        if failures:
-            raise failures[0]
+        for lane, attempts in self._lanes.items():
+            if attempts.are_due():
+                more |= await self._attempt(lane, attempts)
         if lag:
             self._metrics.observe_lag(await self._outbox.lag_seconds())
         if self._clock() >= self._prune_at:
             await self._prune()
         return more
 
-    async def _export_lane(self, lane: Lane[Row]) -> bool:
+    async def _attempt(self, lane: Lane[Row], attempts: Attempts) -> bool:
+        """One turn for a table; returns whether more may be due at once. Raises StoreUnavailableError only."""
         try:
             async with self._outbox.turn() as turn:
                 self._metrics.active.set(turn is not None)
-                return turn is not None and await self._take_turn(turn, lane)
-        except NotFound:
-            self._target_ready = False  # somebody dropped a table: make it again
+                if turn is None:
+                    return False
+                more = await self._take_turn(turn, lane)
+        except StoreUnavailableError:
             raise
+        except Exception as error:  # one table that fails doesn't keep the other waiting
+            if isinstance(error, NotFound):
+                lane.is_ready = False  # somebody dropped the table: make it again
+            attempts.failed(error)
+            return False
+        attempts.worked()
+        return more
 
     async def _take_turn(self, turn: ExportTurn, lane: Lane[Row]) -> bool:
-        if not self._target_ready:
-            await self._ready_target()
+        if not lane.is_ready:
+            await lane.make_ready(self._outbox)
         if job_id := await turn.announced_job():
             await asyncio.to_thread(self._target.settle, job_id)
             await turn.note_settled()
@@ -118,18 +120,6 @@ class Exporter:
             await self._export(turn, lane, within_size(lane, due))
         self._metrics.refused.set(len(self._refused))
         return len(due) == limit
-
-    async def _ready_target(self) -> None:
-        """Make what is missing. A new table of schedules is to have all of them: they change too seldom to be missed.
-
-        Of runs it gets what changes from now on: those of months would be as many statements as they once took.
-        """
-        if not await asyncio.to_thread(self._target.has_schedules):
-            again = await self._outbox.send_schedules_again()
-            log.info("the table of schedules is made", schedules=again)
-            # crash here: the table isn't there yet, so the next exporter begins here again
-        await asyncio.to_thread(self._target.ensure)
-        self._target_ready = True
 
     async def _export(self, turn: ExportTurn, lane: Lane[Row], rows: Sequence[Row]) -> None:
         with self._metrics.batch_seconds.time():
@@ -152,25 +142,11 @@ class Exporter:
         try:
             more = await self.export_once()
         except Exception as error:
-            return self._note_failure(error)
-        if self._failures:
-            log.info("export works again", after=self._trouble)
-        self._trouble, self._failures = None, 0
-        self._metrics.succeeded.set_to_current_time()
+            return self._passes.failed(error)
+        self._passes.worked()
+        if self.unready() is None:
+            self._metrics.succeeded.set_to_current_time()
         return 0.0 if more else self._settings.export_poll
-
-    def _note_failure(self, error: Exception) -> float:
-        cause = _cause(error)
-        trouble = f"{cause}: {error}"
-        if trouble != self._trouble:
-            log.warning(
-                "export failed, will be tried again", cause=cause, exc_info=cause == "internal", error=str(error)
-            )
-        self._trouble = trouble
-        self._failures += 1
-        self._metrics.failures.labels(cause).inc()
-        longest = min(_LONGEST_BACKOFF, self._settings.export_poll * 2 ** min(self._failures, 10))
-        return random.uniform(longest / 2, longest)  # noqa: S311 - jitter
 
     async def _prune(self) -> None:
         """Delete what is past its retention: a bounded batch, the next one soon if there may be more."""
@@ -180,11 +156,3 @@ class Exporter:
         if pruned:
             self._metrics.pruned.inc(pruned)
             log.info("old records deleted", records=pruned)
-
-
-def _cause(error: Exception) -> str:
-    if isinstance(error, StoreUnavailableError):
-        return "postgresql"
-    if isinstance(error, GoogleAPIError | GoogleAuthError | RequestException | TimeoutError):
-        return "bigquery"
-    return "internal"

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
@@ -29,25 +30,36 @@ class Store(Protocol):
     async def listed(self, namespaces: Sequence[str] | None = None) -> set[str]: ...
 
 
-class Mirror:
-    """`namespaces` are those that are watched (none: all). Only what says something new is written."""
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What a look at all schedules of these namespaces (None: of all) has found."""
 
-    def __init__(self, store: Store, cache: ScheduleCache, namespaces: Sequence[str]) -> None:
+    namespaces: Sequence[str] | None
+    uids: Collection[str]
+
+
+class Mirror:
+    """Only what says something new is written."""
+
+    def __init__(self, store: Store, cache: ScheduleCache) -> None:
         self._store = store
         self._cache = cache
-        self._namespaces = list(namespaces) or None
         self._changed: dict[str, None] = {}
         # What was written last of each, by this process.
         self._written: dict[str, ScheduleRow] = {}
-        self._compare = False
+        self._look: _Look | None = None
 
     def changed(self, uid: str) -> None:
         """The schedule of this UID has news, or is gone."""
         self._changed[uid] = None
 
-    def compare(self) -> None:
-        """Compare all: every schedule is known by now."""
-        self._compare = True
+    def compare(self, namespaces: Sequence[str | None], uids: Collection[str]) -> None:
+        """Have the mirror say what is in these namespaces (None: in all), which has been looked at.
+
+        `uids` are those of all objects there, of those that can't be understood, too: they aren't gone. Of any other
+        namespace nothing is removed: this process may have no right to look there, or it is another installation's.
+        """
+        self._look = _Look(None if None in namespaces else [each for each in namespaces if each], uids)
 
     async def write_forever(self) -> None:
         """Until cancelled; what can't be written is written once PostgreSQL is back."""
@@ -67,8 +79,8 @@ class Mirror:
 
     async def write(self) -> None:
         """Write what has changed. Raises StoreUnavailableError; what wasn't written is written the next time."""
-        if self._compare:
-            await self._find_differences()
+        if self._look is not None:
+            await self._find_differences(self._look)
         while self._changed:
             uids = list(self._changed)[:_MOST]
             rows = {uid: row_of(entry.current) for uid in uids if (entry := self._cache.get(uid)) is not None}
@@ -87,19 +99,21 @@ class Mirror:
                 if (None if entry is None else row_of(entry.current)) == rows.get(uid):
                     self._changed.pop(uid, None)
 
-    async def _find_differences(self) -> None:
-        """Have those written of which the mirror knows nothing, or this process doesn't know what it knows; and those
-        removed that aren't there any more."""
-        there = {identifiers.schedule_id(entry.schedule.uid): entry.schedule.uid for entry in self._cache.entries()}
-        listed = await self._store.listed(self._namespaces)
-        for schedule_id, uid in there.items():
-            if schedule_id not in listed:
-                self._written.pop(uid, None)
-            if uid not in self._written:
-                self._changed[uid] = None
-        if gone := listed - there.keys():
+    async def _find_differences(self, look: _Look) -> None:
+        """Have those removed that aren't there any more, and all others written.
+
+        All, since a row may be wrong: somebody has changed it, or a predecessor wrote it late. The store leaves out
+        those that say nothing new.
+        """
+        listed = await self._store.listed(look.namespaces)
+        there = {entry.schedule.uid for entry in self._cache.entries()}
+        if gone := listed - {identifiers.schedule_id(uid) for uid in there.union(look.uids)}:
             await self._store.remove_many(sorted(gone))
-        self._compare = False
+        # crash here: the next process compares all.
+        self._changed |= dict.fromkeys(there)
+        self._written.clear()
+        if self._look is look:  # or there has been another one meanwhile
+            self._look = None
 
 
 def row_of(schedule: Schedule) -> ScheduleRow:

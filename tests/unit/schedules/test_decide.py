@@ -70,6 +70,29 @@ def test_a_staggered_run_is_due_by_a_fixed_offset_after_its_tick() -> None:
     assert (make.logical_time, make.due_at) == (T0 + hours(1), due)
 
 
+@pytest.mark.parametrize("fields", [{"catch_up": NONE}, {"starting_deadline": minutes(1)}])
+def test_a_tick_that_waits_for_its_offset_isnt_late_when_the_offset_is_lowered(fields: dict[str, object]) -> None:
+    made = world(stagger_seconds=3_600, **fields)
+    waits = offset(SPEC.org, "default", "nightly", 3_600)
+    assert waits > minutes(10)
+    made.now = T0 + hours(1) + waits - minutes(2)
+    made.look()
+    made.edit(stagger_seconds=0)
+    made.look()
+    assert (made.ticks(), made.missed) == ([T0 + hours(1)], {})
+    assert made.schedule.status.next_run_at == T0 + hours(2)
+
+
+@pytest.mark.parametrize("lowered", [{"stagger_seconds": 0}, {}])
+def test_an_edit_makes_no_tick_late_or_new_that_was_late_before(lowered: dict[str, object]) -> None:
+    made = world(stagger_seconds=3_600, catch_up=NONE)
+    made.now = T0 + hours(1) + offset(SPEC.org, "default", "nightly", 3_600) + minutes(6)
+    made.edit(keep_failed=4, **lowered)
+    made.look()
+    assert made.ticks() in ([], [T0 + hours(2)])
+    assert T0 + hours(1) not in made.ticks()
+
+
 def test_the_priority_of_the_template_is_that_of_a_tick() -> None:
     made = world(run_template={"priority": 7}, catch_up=ALL)
     made.now = T0 + hours(2)
@@ -175,6 +198,45 @@ def test_what_is_too_late_behind_a_backlog_is_told_once() -> None:
         made.look()
     assert made.ticks() == [T0 + hours(count) for count in (1, 2, 3, 8, 9, 10)]
     assert made.missed == {MissedReason.DEADLINE: 4}
+
+
+@pytest.mark.parametrize("catch_up", [NONE, LATEST])
+def test_a_day_of_minutes_is_few_questions(catch_up: CatchUp) -> None:
+    made = world(cron_expression="* * * * *", catch_up=catch_up)
+    made.asked.clear()
+    later(made, hours(24))
+    assert sum(len(needs.outcomes) for needs in made.asked) <= 25
+    assert made.ticks() == [T0 + hours(24)]
+    assert made.missed == {MissedReason.NOT_CAUGHT_UP: 1_000}
+
+
+def test_of_what_is_caught_up_each_is_asked_about_and_of_the_rest_few() -> None:
+    made = world(cron_expression="* * * * *", catch_up=ALL, concurrency_policy=ALLOW)
+    made.asked.clear()
+    later(made, hours(24))
+    assert sum(len(needs.outcomes) for needs in made.asked) <= 125
+    assert made.missed == {MissedReason.CATCH_UP_LIMIT: 900}
+    made.asked.clear()
+    for _ in range(30):
+        made.end_all()
+        made.runs.clear()
+        made.now += timedelta(seconds=61)
+        made.look()
+    # A live one has its run in time, so none is left out, and all there is to be caught up is.
+    assert max(len(needs.outcomes) for needs in made.asked) <= 40
+    assert made.missed == {MissedReason.CATCH_UP_LIMIT: 900}
+
+
+@pytest.mark.parametrize("after", [1, 12, 700, 1_428])
+def test_a_run_that_no_status_tells_of_is_made_and_not_missed(after: int) -> None:
+    """Of a process that died right after it made it, and whose object is gone, at whatever end of an outage."""
+    made = world(cron_expression="* * * * *")
+    made.now = T0 + minutes(after)
+    made.look(crash_after=1)
+    made.end_all()
+    made.runs.clear()
+    later(made, minutes(after + 11))
+    assert (len(made.made), made.missed) == (2, {MissedReason.NOT_CAUGHT_UP: min(after + 11, 1_001) - 2})
 
 
 def test_a_year_of_minutes_is_bounded_work() -> None:
@@ -481,6 +543,44 @@ def test_two_edits_in_a_row_leave_the_backlog_where_no_tick_fell_before_them() -
     assert made.missed == {}
 
 
+def test_two_edits_while_nobody_looked_take_the_ticks_before_them_and_say_why() -> None:
+    made = later(world(), hours(0.5))
+    made.edit(keep_failed=4)
+    made.now = T0 + hours(1.5)
+    made.edit(keep_failed=5)
+    (missed,) = made.look().missed
+    assert (missed.reason, missed.count) == (MissedReason.EDITED, 1)
+    assert missed.message.startswith(
+        "The schedule was edited more than once while no operator looked; it may have been"
+    )
+
+
+def test_many_ticks_before_an_edit_are_few_questions() -> None:
+    made = world(cron_expression="* * * * *")
+    made.now = T0 + hours(24)
+    made.edit(cron_expression="0 * * * *")
+    made.look()
+    assert made.missed == {MissedReason.EDITED: 1_001}
+    assert max(len(needs.outcomes) for needs in made.asked) <= 25
+
+
+@pytest.mark.parametrize(
+    ("created", "seen", "ticks"),
+    [(timedelta(days=-60), minutes(10), []), (hours(-3), minutes(50), [0]), (minutes(-10), minutes(10), [0])],
+)
+def test_what_nobody_has_seen_begins_an_hour_before_it_is_seen_at_the_most(
+    created: timedelta, seen: timedelta, ticks: list[int]
+) -> None:
+    made = World(new_schedule(T0 + created, catch_up=ALL, cron_expression="0 3 * * *"), now=T0 + seen)
+    if created < hours(-24):
+        made.now = T0 + hours(1) + minutes(1)
+    for _ in range(3):
+        made.look()
+        made.end_all()
+    assert made.ticks() == [T0 + hours(tick) for tick in ticks]
+    assert made.missed == {}
+
+
 def test_what_was_edited_before_anybody_looked_begins_at_the_edit() -> None:
     made = World(new_schedule(catch_up=ALL))
     made.now = T0 + hours(2.5)
@@ -502,6 +602,18 @@ def test_a_clock_set_back_an_hour_makes_nothing_twice_and_misses_nothing() -> No
     made.run_until(T0 + hours(3))
     assert made.ticks() == [T0 + minutes(10 * count) for count in range(1, 19)]
     assert made.missed == {}
+
+
+def test_what_had_its_run_before_the_clock_was_set_back_isnt_missed_in_an_outage_after() -> None:
+    made = world(concurrency_policy=ALLOW, cron_expression="* * * * *")
+    made.run_until(T0 + hours(4))
+    made.end_all()
+    made.runs.clear()
+    made.now = T0 + hours(1)
+    made.look()
+    later(made, hours(5))
+    assert made.ticks() == [*[T0 + minutes(count) for count in range(1, 241)], T0 + hours(5)]
+    assert made.missed == {MissedReason.NOT_CAUGHT_UP: 59}
 
 
 def test_a_clock_a_day_ahead_and_back_makes_each_tick_once() -> None:
@@ -594,6 +706,57 @@ def test_a_trigger_whose_run_is_gone_isnt_pulled_again() -> None:
     assert made.schedule.status.handled_trigger == "a"
 
 
+def test_a_value_that_was_used_before_makes_no_run() -> None:
+    made = world()
+    for token in ("a", "b"):
+        made.annotate(token)
+        made.look()
+        made.end_all()
+        made.runs.clear()
+        made.now += minutes(10)
+    made.annotate("a")
+    assert made.look().makes == ()
+    assert made.schedule.status.handled_trigger == "a"
+
+
+# PostgreSQL is away
+
+
+def test_without_postgresql_a_tick_has_its_run_and_what_is_caught_up_waits() -> None:
+    made = later(world(catch_up=ALL, concurrency_policy=ALLOW), hours(8.5))
+    made.end_all()
+    before = made.schedule.status.backlog
+    made.is_store_away = True
+    made.asked.clear()
+    made.now = T0 + hours(9)
+    decision = made.look()
+    assert [make.cause for make in decision.makes] == [Cause.TICK]
+    assert made.asked == [Needs(organization=True)]
+    assert (decision.status.backlog, decision.look_again_at) == (before, made.now + timedelta(seconds=10))
+    assert decision.status.conditions[0].message == "Catching up waits: PostgreSQL is away"
+    made.is_store_away = False
+    made.now += timedelta(seconds=10)
+    assert [make.cause for make in made.look().makes] == [Cause.CATCH_UP] * 3
+
+
+def test_without_postgresql_a_late_tick_is_asked_about_all_the_same() -> None:
+    made = world()
+    decision = decide(made.schedule, (), T0 + hours(1.1), Known(inactive="", is_store_away=True))
+    assert decision.needs == Needs(outcomes=(tick_run_id(UID, T0 + hours(1)),))
+
+
+def test_without_postgresql_a_trigger_waits_and_isnt_lost() -> None:
+    made = world()
+    made.annotate("a")
+    made.is_store_away = True
+    made.asked.clear()
+    decision = made.look()
+    assert (decision.makes, decision.missed, made.asked) == ((), (), [])
+    assert (decision.status.handled_trigger, decision.look_again_at) == (None, T0 + timedelta(seconds=10))
+    made.is_store_away = False
+    assert len(made.look().makes) == 1
+
+
 def test_a_removed_annotation_asks_for_nothing_and_keeps_what_was_handled() -> None:
     made = world()
     made.annotate("a")
@@ -672,11 +835,28 @@ def test_an_inactive_organization_is_suspended_until_it_is_seen_to_be_active() -
     made.inactive = "The subscription is suspended"
     later(made, hours(1))
     assert made.schedule.status.conditions[1].reason == "OrganizationInactive"
+    before = made.schedule.status
+    for _ in range(3):
+        made.now += minutes(5)
+        decision = made.look()
+        assert (decision.status, decision.look_again_at) == (before, made.now + minutes(5))
     made.inactive = ""
-    later(made, hours(1.5))
-    assert made.schedule.status.conditions[1].reason == "OrganizationInactive"
+    made.now += minutes(5)
+    decision = made.look()
+    assert decision.status.conditions[1].reason == "Active"
+    assert (made.made, decision.look_again_at) == ([], T0 + hours(2))
+
+
+def test_what_was_said_of_an_organization_holds_while_nobody_can_say() -> None:
+    made = world()
+    made.inactive = "The subscription is suspended"
+    later(made, hours(1))
+    made.inactive, made.is_store_away = "", True
+    made.asked.clear()
+    decision = made.look()
+    assert (made.asked, decision.status.conditions[1].reason) == ([], "OrganizationInactive")
     later(made, hours(2))
-    assert made.schedule.status.conditions[1].reason == "Active"
+    assert (made.ticks(), made.schedule.status.conditions[1].reason) == ([T0 + hours(2)], "OrganizationInactive")
 
 
 def test_nothing_is_done_about_a_schedule_that_is_being_deleted() -> None:

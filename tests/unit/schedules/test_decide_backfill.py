@@ -1,14 +1,15 @@
 """decide(): how a backfill goes on, waits, rests, stops and ends."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from pipeline_core.lifecycle.phases import Phase
-from pipeline_core.schedules.ids import backfill_run_name
-from pipeline_core.schedules.observed import BackfillProgress, BackfillSpec, CatchUp, Cause
-from support.schedule_world import T0, World, hours, minutes, new_schedule
+from pipeline_core.schedules.ids import backfill_run_id
+from pipeline_core.schedules.observed import BackfillProgress, BackfillSpec, CatchUp, Cause, ScheduleStatus
+from pipeline_core.schedules.timetable import Timetable
+from support.schedule_world import T0, UID, World, hours, minutes, new_schedule
 
 # T0 is 22 November 2026, 03:00; daily at 06:00.
 WEEK = BackfillSpec("october", "2026-10-01", "2026-10-07")
@@ -22,6 +23,10 @@ def world(backfill: BackfillSpec | None = WEEK, **fields: object) -> World:
 
 def progress(made: World) -> BackfillProgress:
     assert made.schedule.status.backfill is not None
+    return made.schedule.status.backfill
+
+
+def progress_or_none(made: World) -> BackfillProgress | None:
     return made.schedule.status.backfill
 
 
@@ -44,7 +49,8 @@ def edit(made: World, **fields: object) -> None:
 def test_the_first_run_is_made_at_once_and_told() -> None:
     made = world(run_template={"priority": 10})
     (make,) = made.made
-    assert make.name == backfill_run_name("nightly", "october", make.logical_time)
+    assert make.run_id == backfill_run_id(UID, "october", make.logical_time)
+    assert make.name == f"nightly-october-20261001t0600z-{make.run_id[4:8]}"
     assert (make.cause, make.backfill_id, make.priority) == (Cause.BACKFILL, "october", -190)
     assert progress(made) == BackfillProgress(
         "october", "Running", 7, active=1, started_at=T0, covers="2026-10-01/2026-10-07 0 6 * * * Etc/UTC"
@@ -272,9 +278,72 @@ def test_a_range_that_has_its_runs_already_is_counted_in_few_questions() -> None
     assert (progress(made).state, progress(made).total) == ("Completed", 672)
     made.asked.clear()
     edit(made, last="2026-10-08")
+    decision = made.look()
+    assert decision.look_again_at == made.now + timedelta(seconds=1)
+    assert (progress(made).state, progress(made).succeeded) == ("Running", 540)
     made.look()
     assert progress(made).succeeded == 672
     assert len(made.asked) <= 6
+
+
+def test_thousands_of_runs_that_it_has_already_are_counted_pass_by_pass() -> None:
+    """`World` looks things up as often for one decision as the operator does."""
+    made = World(new_schedule(backfill=replace(WEEK, last="2026-10-03"), cron_expression="* * * * *"))
+    first = datetime(2026, 10, 1, tzinfo=UTC)
+    ticks = [first + minutes(count) for count in range(4_320)]
+    made.records = {backfill_run_id(UID, "october", tick): Phase.COMPLETED for tick in ticks}
+    counted = []
+    while progress_or_none(made) is None or progress(made).state != "Completed":
+        decision = made.look()
+        counted.append(progress(made).succeeded)
+        assert len(counted) < 15
+        made.now = decision.look_again_at or made.now
+    assert counted == sorted(set(counted))
+    assert (progress(made).succeeded, made.made) == (4_320, [])
+
+
+def test_a_schedule_made_anew_with_the_same_backfill_has_runs_of_its_own_beside_the_former_ones() -> None:
+    first = world()
+    again = World(replace(first.schedule, uid="another", status=ScheduleStatus()))
+    again.look()
+    assert (days(first), days(again)) == ([1], [1])
+    assert not first.runs.keys() & again.runs.keys()
+
+
+def test_without_postgresql_it_waits_with_what_it_counted() -> None:
+    made = world()
+    go_on(made, 2)
+    made.is_store_away = True
+    decision = made.look()
+    assert (progress(made).state, progress(made).message) == ("Running", "")
+    assert decision.look_again_at == made.now + timedelta(seconds=10)
+    made.end_all()
+    made.asked.clear()
+    made.look()
+    assert (progress(made).state, progress(made).message) == ("Waiting", "PostgreSQL is away")
+    assert (made.asked, progress(made).succeeded) == ([], 2)
+    edit(made, paused=True)
+    made.look()
+    assert progress(made).state == "Paused"
+    edit(made, paused=False)
+    made.is_store_away = False
+    go_on(made, 8)
+    assert (days(made), progress(made).state) == ([1, 2, 3, 4, 5, 6, 7], "Completed")
+
+
+def test_a_decision_that_is_asked_for_again_counts_the_range_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts: list[int] = []
+    count = Timetable.count
+
+    def counted(self: Timetable, after: datetime, until: datetime, at_most: int) -> int:
+        counts.append(at_most)
+        return count(self, after, until, at_most)
+
+    monkeypatch.setattr(Timetable, "count", counted)
+    made = World(new_schedule(backfill=replace(WEEK, first="2026-09-17", last="2026-12-31")))
+    made.look()
+    assert len(made.asked) > 1
+    assert len(counts) == 1
 
 
 def test_a_run_deleted_before_it_ended_holds_its_place_until_its_record_ends() -> None:

@@ -66,7 +66,8 @@ def away(*_: str) -> None:
 @pytest.mark.parametrize(
     "call",
     [
-        lambda tables: tables.ensure(),
+        lambda tables: tables.ensure_runs(),
+        lambda tables: tables.ensure_schedules(),
         lambda tables: tables.has_schedules(),
         lambda tables: tables.settle("job_1"),
         lambda tables: merge(tables),

@@ -63,13 +63,15 @@ class RecordTables:
             return False
         return True
 
-    def ensure(self) -> None:
-        """Make the dataset and the tables that are missing, and add missing columns; nothing is ever dropped.
+    def ensure_runs(self) -> None:
+        """Make the dataset and the table of runs if they are missing, and add missing columns; nothing is ever dropped.
 
         Raises TableMismatchError if a column of another type stands in the way.
         """
-        self._ensure_dataset()
         self._ensure_table(RUNS, bigquery.TimePartitioning(bigquery.TimePartitioningType.DAY, field="created_at"))
+
+    def ensure_schedules(self) -> None:
+        """The same for the table of schedules: what is wrong with one table is no matter of the other's."""
         self._ensure_table(SCHEDULES, None)
 
     def merge_runs(self, runs: Sequence[StoredRun], job_id: str) -> None:
@@ -137,6 +139,7 @@ class RecordTables:
             self._client.create_dataset(dataset, exists_ok=True, retry=BOUNDED_RETRY, timeout=REQUEST_SECONDS)
 
     def _ensure_table(self, name: str, partitioning: bigquery.TimePartitioning | None) -> None:
+        self._ensure_dataset()
         reference = self._dataset.table(name)
         try:
             table = self._client.get_table(reference, retry=BOUNDED_RETRY, timeout=REQUEST_SECONDS)

@@ -8,10 +8,15 @@ revision = "0007"
 down_revision = "0006"
 
 _TIME = sa.DateTime(timezone=True)
+# Who has it is the exporter whose turn it is (`pipeline_core.store.outbox`).
+_TURN = 0x706C657870
 
 
 def upgrade() -> None:
     """Make the table. A statement that is announced isn't known to have ended: the next turn waits for it."""
+    # A turn under way has read `export_job`, so the change of that table would wait for its end, and its announcements
+    # would wait behind the change until they give up. Whoever waits for the turn itself is in nobody's way.
+    op.execute(f"SELECT pg_advisory_xact_lock({_TURN})")
     op.create_table(
         "schedule_record",
         sa.Column("schedule_id", sa.Text, primary_key=True),
