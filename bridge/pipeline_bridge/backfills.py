@@ -1,6 +1,6 @@
 """Begins, changes, stops and shows the backfill of a schedule: a field of its spec, which the operator carries out."""
 
-import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipeline_bridge.models.backfills import (
@@ -12,17 +12,16 @@ from pipeline_bridge.models.backfills import (
     QuotaUse,
 )
 from pipeline_bridge.parts import Parts
+from pipeline_bridge.planning import plan_of_backfill, source_of
 from pipeline_bridge.problems import Problem
-from pipeline_bridge.refused_fields import invalid_fields
 from pipeline_bridge.schedule_checks import check_unmanaged, plan_of
 from pipeline_bridge.schedules import Schedules
 from pipeline_core.errors import RequestInvalidError
 from pipeline_core.kube.api import Json
-from pipeline_core.schedules.asking import beginning, last_backfill
-from pipeline_core.schedules.backfill import BackfillPlan, default_id, plan_backfill
+from pipeline_core.schedules.asking import LastBackfill, beginning, last_backfill
+from pipeline_core.schedules.backfill import default_id
 from pipeline_core.schedules.backfill_quota import backfill_quota
 from pipeline_core.schedules.observed import BackfillSpec
-from pipeline_core.schedules.timetable import Timetable
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +29,14 @@ class Backfills:
     """The backfills of an organization's schedules: each has one at a time.
 
     Every method raises KubeError, KubeUnavailableError and Problem 404 `ScheduleNotFound`; those that change something
-    raise Problem 409 `ManagedByGitOps` and `Conflict` as well.
+    raise Problem 409 `ManagedByGitOps` and `Conflict` as well, the latter also where the schedule's times or its
+    backfill are others by the time something would be written.
     """
 
     parts: Parts
 
     async def begin(self, org: str, schedule_id: str, wanted: BackfillRequest) -> BackfillBegun:
-        """Begin the backfill, unless it is there; with `dry_run` only say what it would be.
+        """Begin the backfill, unless it is there; with `dry_run` only say what it would be, wherever it is kept.
 
         Raises Problem 422 `RequestInvalid` for a range that can't be, BackfillUnderWayError, BackfillIdUsedError, what
         a run of the schedule would be refused with, and StoreUnavailableError.
@@ -49,15 +49,16 @@ class Backfills:
         )
         schedules = Schedules(self.parts)
         schedule = await schedules.find(org, schedule_id)
-        check_unmanaged(schedule)
-        # Thousands of ticks take a moment to be counted.
-        plan = await asyncio.to_thread(self._plan, schedule, asked)
-        if plan.first is None or plan.last is None:
-            raise _no_ticks(asked, plan)
+        if not wanted.dry_run:
+            check_unmanaged(schedule)
+        source = source_of(schedule)
+        plan = await plan_of_backfill(org, source, asked, self.parts.now())
         plan_of(self.parts, schedule["spec"], plan.first)
         standing = await self.parts.ledger.standing(org)  # before anything is written: the answer has it
 
         def patch_of(schedule: Json) -> Json | None:
+            if source_of(schedule) != source:
+                raise _changed(schedule, "its times were changed", "see what the backfill would be now")
             fields = beginning(asked, schedule, keeps_concurrency=wanted.concurrency is None)
             return None if fields is None else {"backfill": fields}
 
@@ -88,24 +89,11 @@ class Backfills:
         fields = {name: getattr(change, name) for name in change.model_fields_set}
         if not fields:
             raise RequestInvalidError(f"expected at least one field of: {', '.join(type(change).model_fields)}")
-
-        def patch_of(schedule: Json) -> Json:
-            last = last_backfill(schedule)
-            if last is None or not last.is_under_way:
-                raise _not_found(schedule_id)
-            return {"backfill": fields}
-
-        await Schedules(self.parts).patch(org, schedule_id, patch_of)
+        await self._patch_last(org, schedule_id, lambda last: {"backfill": fields} if last.is_under_way else None)
 
     async def stop(self, org: str, schedule_id: str) -> None:
         """Make no more runs of it; those that go on, go on. Raises Problem 404 `BackfillNotFound`."""
-
-        def patch_of(schedule: Json) -> Json:
-            if schedule["spec"].get("backfill") is None:
-                raise _not_found(schedule_id)
-            return {"backfill": None}
-
-        await Schedules(self.parts).patch(org, schedule_id, patch_of)
+        await self._patch_last(org, schedule_id, lambda last: {"backfill": None} if last.spec is not None else None)
 
     async def show(self, org: str, schedule_id: str) -> BackfillStatus:
         """How far the schedule's backfill is, or its last one. Raises Problem 404 `BackfillNotFound`."""
@@ -130,28 +118,26 @@ class Backfills:
             completed_at=progress.get("completedAt"),
         )
 
-    def _plan(self, schedule: Json, asked: BackfillSpec) -> BackfillPlan:
-        spec = schedule["spec"]
-        zone = spec.get("timeZone", "Etc/UTC")
-        try:
-            timetable = Timetable(spec["cronExpression"], zone)
-        except ValueError as error:
-            raise RequestInvalidError(f"the schedule itself can't be used: expected {error}") from None
-        try:
-            return plan_backfill(asked, timetable, zone, self.parts.now())
-        except ValueError as error:
-            field, _, words = str(error).partition(": ")
-            given = {"from": asked.first, "to": asked.last}.get(field, "")
-            raise invalid_fields(
-                [{"field": field, "value": given, "expected": words.partition("expected ")[2] or words}]
-            ) from None
+    async def _patch_last(self, org: str, schedule_id: str, patch_of: Callable[[LastBackfill], Json | None]) -> None:
+        """Write what is said of the schedule's backfill, and of no other that takes its place meanwhile; None: 404."""
+        meant: str | None = None
+
+        def patch_of_meant(schedule: Json) -> Json:
+            nonlocal meant
+            last = last_backfill(schedule)
+            patch = None if last is None else patch_of(last)
+            if last is None or patch is None:
+                raise _not_found(schedule_id)
+            meant = meant or last.id
+            if last.id != meant:
+                raise _changed(schedule, f"its backfill is {last.id}, no longer {meant}", "look at it first")
+            return patch
+
+        await Schedules(self.parts).patch(org, schedule_id, patch_of_meant)
 
 
-def _no_ticks(asked: BackfillSpec, plan: BackfillPlan) -> Problem:
-    expected = "a range in which the schedule has a tick"
-    if plan.left_out:
-        expected += " that isn't still to come"
-    return invalid_fields([{"field": "to", "value": asked.last, "expected": expected}])
+def _changed(schedule: Json, how: str, advice: str) -> Problem:
+    return Problem(409, "Conflict", f"Schedule {schedule['metadata']['name']} was changed meanwhile: {how}; {advice}")
 
 
 def _not_found(schedule_id: str) -> Problem:

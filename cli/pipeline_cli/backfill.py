@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from pipeline_cli.backfill_steps import Target, begin, change, follow_it, stop_it
-from pipeline_cli.cluster import namespace_of
+from pipeline_cli.cluster import namespace_of, schedule_name
 from pipeline_cli.failing import refused, sentences
 from pipeline_core.schedules.backfill import MAX_CONCURRENCY, default_id
 from pipeline_core.schedules.ids import BACKFILL_ID
@@ -50,8 +50,11 @@ def backfill(
     begins = first is not None or last is not None
     _check(begins, first, last, pause=pause, resume=resume, stop=stop, dry_run=dry_run, follow=follow)
     with sentences():
-        target = Target(namespace_of(namespace), schedule, yes, force)
+        name = schedule_name(schedule)
+        target = Target(namespace_of(namespace), name, yes, force)
         if first is not None and last is not None:
+            _check_ascii("--from", first)
+            _check_ascii("--to", last)
             if backfill_id is not None and not BACKFILL_ID.fullmatch(backfill_id):
                 expected = "at most 32 lower-case letters, digits and '-', which stands at neither end"
                 raise ValueError(f"--id {backfill_id!r:.100}: expected {expected}")
@@ -86,3 +89,9 @@ def _check(
         raise refused("--follow shows a backfill that goes on: expected none of --dry-run, --pause and --stop")
     if dry_run and not begins:
         raise refused("--dry-run is of a backfill to begin: expected --from and --to")
+
+
+def _check_ascii(option: str, given: str) -> None:
+    """Refuse bytes that are no text, before anything is made of them."""
+    if not given.isascii():
+        raise ValueError(f"{option}: {given!r:.100}, expected a day (2026-10-01) or a time with its offset")

@@ -1,7 +1,6 @@
 """The steps of `pipelines backfill`: what it reads of a schedule, and what it writes into it."""
 
 import asyncio
-import os
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,7 +8,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from pipeline_cli import backfill_text
-from pipeline_cli.cluster import connected, get_schedule, patch_schedule
+from pipeline_cli.backfill_standing import standing_of
+from pipeline_cli.cluster import changed_meanwhile, connected, get_schedule, patch_schedule
 from pipeline_cli.failing import refused
 from pipeline_core.kube.gitops import managed_by
 from pipeline_core.outcome import ExitCode
@@ -20,11 +20,11 @@ from pipeline_core.schedules.observed import BackfillSpec
 from pipeline_core.schedules.timetable import Timetable
 
 if TYPE_CHECKING:
-    from pipeline_core.kube.api import Api, Json
-    from pipeline_core.store.quota.standing import Standing
+    from pipeline_core.kube.api import Json
 
 # Between two looks at how far it is.
 _LOOK_SECONDS = 2.0
+_IS_THERE = "It is there already; nothing was changed."
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,11 @@ async def begin(target: Target, asked: BackfillSpec, *, dry_run: bool, keeps_con
     async with connected() as api:
         schedule = await get_schedule(api, target.namespace, target.name)
         plan = _plan(schedule, asked)
-        for line in backfill_text.plan_lines(schedule, asked, plan, await _standing(schedule["spec"]["org"])):
+        for line in backfill_text.plan_lines(schedule, asked, plan, await standing_of(schedule["spec"]["org"])):
             typer.echo(line)
         fields = beginning(asked, schedule, keeps_concurrency=keeps_concurrency)
         if fields is None:
-            typer.echo("It is there already; nothing was changed.")
+            typer.echo(_IS_THERE)
             return
         if dry_run:
             typer.echo("Nothing was changed.")
@@ -55,21 +55,40 @@ async def begin(target: Target, asked: BackfillSpec, *, dry_run: bool, keeps_con
         if not _is_confirmed(target):
             typer.echo("Nothing was changed.")
             raise typer.Exit(1)
+        first_read = schedule
 
         def spec_of(schedule: "Json") -> "Json | None":
+            if _times(schedule) != _times(first_read):
+                raise changed_meanwhile(target.name, f"its times, which were {' '.join(_times(first_read))}")
             wanted = beginning(asked, schedule, keeps_concurrency=keeps_concurrency)
-            return None if wanted is None else {"backfill": wanted}
+            if _last_id(schedule) not in {_last_id(first_read), asked.id}:
+                raise changed_meanwhile(target.name, f"its backfill is {_last_id(schedule)}")
+            if wanted is None:
+                return None
+            _check_unmanaged(target, schedule, wanted)
+            return {"backfill": wanted}
 
-        await patch_schedule(api, schedule, spec_of)
+        if await patch_schedule(api, schedule, spec_of) is None:
+            typer.echo(_IS_THERE)
+            return
         typer.echo(f"Begun; pipelines backfill {target.name} --follow shows how far it is.")
 
 
 async def change(target: Target, *, paused: bool) -> None:
     """Pause the backfill that is under way, or let it go on."""
     async with connected() as api:
-        schedule = await _with_backfill(api, target)
-        _check_unmanaged(target, schedule, {"paused": paused})
-        await patch_schedule(api, schedule, lambda _: {"backfill": {"paused": paused}})
+        schedule = await get_schedule(api, target.namespace, target.name)
+        meant = _last_id(schedule)
+
+        def spec_of(schedule: "Json") -> "Json":
+            last = last_backfill(schedule)
+            if last is None or not last.is_under_way:
+                raise refused(f"schedule {target.name} has no backfill under way")
+            _check_same(target, schedule, meant)
+            _check_unmanaged(target, schedule, {"paused": paused})
+            return {"backfill": {"paused": paused}}
+
+        await patch_schedule(api, schedule, spec_of)
     typer.echo("Paused: runs that go on, go on; --resume makes more." if paused else "It goes on.")
 
 
@@ -77,10 +96,16 @@ async def stop_it(target: Target) -> None:
     """Take the backfill out of the schedule."""
     async with connected() as api:
         schedule = await get_schedule(api, target.namespace, target.name)
-        if schedule["spec"].get("backfill") is None:
-            raise refused(f"schedule {target.name} has no backfill")
-        _check_unmanaged(target, schedule, None)
-        await patch_schedule(api, schedule, lambda _: {"backfill": None})
+        meant = _last_id(schedule)
+
+        def spec_of(schedule: "Json") -> "Json":
+            if schedule["spec"].get("backfill") is None:
+                raise refused(f"schedule {target.name} has no backfill")
+            _check_same(target, schedule, meant)
+            _check_unmanaged(target, schedule, None)
+            return {"backfill": None}
+
+        await patch_schedule(api, schedule, spec_of)
     typer.echo("Stopped: runs that go on, go on.")
 
 
@@ -116,10 +141,9 @@ async def follow_it(target: Target) -> None:
 
 
 def _plan(schedule: "Json", asked: BackfillSpec) -> BackfillPlan:
-    spec = schedule["spec"]
-    zone = spec.get("timeZone", "Etc/UTC")
+    expression, zone = _times(schedule)
     try:
-        timetable = Timetable(spec["cronExpression"], zone)
+        timetable = Timetable(expression, zone)
     except ValueError as error:
         raise ValueError(f"the schedule itself can't be used: expected {error}") from None
     try:
@@ -132,30 +156,20 @@ def _plan(schedule: "Json", asked: BackfillSpec) -> BackfillPlan:
     return plan
 
 
-async def _standing(org: str) -> "Standing | str":
-    """Where the organization stands; or why nobody knows."""
-    if not os.environ.get("PIPELINES_DATABASE_URL"):
-        return "it is in the database, and PIPELINES_DATABASE_URL isn't set"
-    from pipeline_cli.database import database_url
-    from pipeline_core.store.engine import create_engine
-    from pipeline_core.store.errors import StoreUnavailableError
-    from pipeline_core.store.quota.ledger import QuotaLedger
-
-    engine = create_engine(database_url())
-    try:
-        return await QuotaLedger(engine).standing(org)
-    except StoreUnavailableError as error:
-        return str(error)
-    finally:
-        await engine.dispose()
+def _times(schedule: "Json") -> tuple[str, str]:
+    """What the ticks follow from: expression and zone."""
+    return schedule["spec"]["cronExpression"], schedule["spec"].get("timeZone", "Etc/UTC")
 
 
-async def _with_backfill(api: "Api", target: Target) -> "Json":
-    schedule = await get_schedule(api, target.namespace, target.name)
+def _last_id(schedule: "Json") -> str | None:
     last = last_backfill(schedule)
-    if last is None or not last.is_under_way:
-        raise refused(f"schedule {target.name} has no backfill under way")
-    return schedule
+    return None if last is None else last.id
+
+
+def _check_same(target: Target, schedule: "Json", meant: str | None) -> None:
+    """Refuse to change a backfill that has taken the place of the one that was meant."""
+    if _last_id(schedule) != meant:
+        raise changed_meanwhile(target.name, f"its backfill is {_last_id(schedule)}, no longer {meant}")
 
 
 def _check_unmanaged(target: Target, schedule: "Json", change: "Json | None") -> None:

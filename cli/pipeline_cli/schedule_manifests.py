@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-from collections import Counter
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -32,15 +31,13 @@ def manifests(
     Raises RequestInvalidError where the organization's slug can't be, ParametersInvalidError where a pipeline needs a
     parameter that no schedule gives it.
     """
-    offered = [(config, section) for config in catalog.pipelines if (section := config.content.schedule) is not None]
-    taken = Counter(_plain_name(org, config) for config, _ in offered)
     found = {}
-    for config, section in offered:
-        if provider not in {None, config.provider}:
+    for config in catalog.pipelines:
+        section = config.content.schedule
+        if section is None or provider not in {None, config.provider}:
             continue
         _check(catalog, org, config)
-        plain = _plain_name(org, config)
-        name = plain if taken[plain] == 1 and len(plain) <= OBJECT_NAME_MAX else _hashed(plain, org, config)
+        name = _name(org, config)
         metadata: dict[str, Any] = {"name": name} | ({"namespace": namespace} if namespace else {})
         found[name] = {
             "apiVersion": names.API_VERSION,
@@ -82,13 +79,16 @@ def _check(catalog: Catalog, org: str, config: PipelineConfig) -> None:
         raise ParametersInvalidError(f"{config.path}: no run of its schedule could start: {error}") from None
 
 
-def _plain_name(org: str, config: PipelineConfig) -> str:
-    text = f"{org}-{config.provider}-{config.domain}-{config.stem}"
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+def _name(org: str, config: PipelineConfig) -> str:
+    """The name of the schedule: another one for each organization and pipeline, whatever else there is.
 
-
-def _hashed(plain: str, org: str, config: PipelineConfig) -> str:
-    """The name of one that would be too long, or another's: cut, with a hash of what it stands for."""
-    identity = "/".join((org, config.provider, config.domain, config.stem))
-    suffix = "-" + hashlib.sha256(identity.encode()).hexdigest()[:_HASH_DIGITS]
+    The parts, unless nobody could tell them by it: `_` and what is between them are written alike. Then, and where they
+    are too long, it is cut and ends in a hash of them.
+    """
+    parts = (org, config.provider, config.domain, config.stem)
+    plain = re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")
+    shown_org, *shown = plain.rsplit("-", 3)
+    if (shown_org.replace("-", "_"), *shown) == parts and len(plain) <= OBJECT_NAME_MAX:
+        return plain
+    suffix = "-" + hashlib.sha256("/".join(parts).encode()).hexdigest()[:_HASH_DIGITS]
     return plain[: OBJECT_NAME_MAX - len(suffix)].rstrip("-") + suffix

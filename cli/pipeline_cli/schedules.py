@@ -1,19 +1,18 @@
 """`pipelines schedules`: the schedules that the catalog offers, as manifests to be kept in Git."""
 
-import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pipeline_cli import options
+from pipeline_cli.cluster import NAMESPACE
 from pipeline_cli.failing import refused, sentences
+from pipeline_cli.manifest_files import put_files
 from pipeline_cli.schedule_manifests import manifests, to_yaml
 from pipeline_core.catalog import load_catalog
 from pipeline_core.errors import UnknownProviderError
 from pipeline_core.schedules.cron import check_time_zone
-
-_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 schedules = typer.Typer(no_args_is_help=True, help="Schedules of the catalog, as manifests.")
 
@@ -36,13 +35,14 @@ def install_schedules(
     ] = None,
     configs: Annotated[Path, typer.Option(envvar="PIPELINES_CATALOG_DIR", help="Folder of configs.")] = Path("configs"),
     time_zone: Annotated[str, typer.Option(help="Of the cron expressions, a name of the IANA database.")] = "Etc/UTC",
+    force: Annotated[bool, typer.Option("--force", help="Replace files that differ from what is written.")] = False,
 ) -> None:
     """Write a PipelineSchedule for each pipeline whose config has a schedule.
 
     Nothing is sent to a cluster: keep them in Git, or give them to kubectl apply -f. The same catalog makes the same
-    files, so written again they differ only where it does.
+    files. Where one differs, since the catalog does or somebody has edited it, none is written without --force.
     """
-    if namespace is not None and not _NAMESPACE.fullmatch(namespace):
+    if namespace is not None and not NAMESPACE.fullmatch(namespace):
         raise refused(f"--namespace {namespace!r:.100}: expected the name of a namespace, such as tenants")
     if not configs.is_dir():
         raise refused(f"{configs}: no such folder; name the catalog's with --configs or PIPELINES_CATALOG_DIR")
@@ -62,21 +62,9 @@ def install_schedules(
     if output is None:
         typer.echo("---\n".join(texts.values()), nl=False)
         return
-    try:
-        written = _write(output, texts)
-    except OSError as error:
-        raise refused(f"{error.filename}: {error.strerror}") from None
-    typer.echo(f"{output}: {written} of {len(texts)} written, {len(texts) - written} as they were")
-
-
-def _write(folder: Path, texts: dict[str, str]) -> int:
-    """Write the files that differ; how many."""
-    folder.mkdir(parents=True, exist_ok=True)
-    written = 0
-    for name, text in texts.items():
-        path = folder / f"{name}.yaml"
-        if path.is_file() and path.read_bytes() == text.encode():
-            continue
-        path.write_text(text)
-        written += 1
-    return written
+    with sentences():
+        try:
+            done = put_files(output, {f"{name}.yaml": text for name, text in texts.items()}, force=force)
+        except OSError as error:
+            raise refused(f"{error.filename}: {error.strerror}") from None
+    typer.echo(f"{output}: {done.new} new, {done.replaced} replaced, {done.unchanged} unchanged")

@@ -15,6 +15,11 @@ _ID = "20261001-20261031"
 # The limits of crds/pipelineschedules.yaml.
 _MAX_BOUND = 32
 _MAX_ID = 32
+# For readers of the description; what is wrong with a value is said by whoever reads it, in words.
+_BOUND_PATTERN = (
+    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}"
+    r"(T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2}))?$"
+)
 
 
 def check_backfill_id(text: str) -> str:
@@ -25,7 +30,11 @@ def check_backfill_id(text: str) -> str:
 
 
 Concurrency = Annotated[int, Field(ge=1, le=MAX_CONCURRENCY)]
-BackfillId = Annotated[str, AfterValidator(check_backfill_id), Field(max_length=_MAX_ID)]
+BackfillId = Annotated[
+    str,
+    AfterValidator(check_backfill_id),
+    Field(max_length=_MAX_ID, json_schema_extra={"pattern": f"^{BACKFILL_ID.pattern}$"}),
+]
 State = Literal["pending", "running", "waiting", "paused", "completed", "stopped", "invalid"]
 
 
@@ -37,12 +46,12 @@ class BackfillRequest(RequestModel):
     first: Annotated[
         str,
         Field(alias="from", max_length=_MAX_BOUND, description=f"Where the range begins: {_BOUND}.",
-              examples=["2026-10-01"]),
+              examples=["2026-10-01"], json_schema_extra={"pattern": _BOUND_PATTERN}),
     ]  # fmt: skip
     last: Annotated[
         str,
         Field(alias="to", max_length=_MAX_BOUND, description=f"Where it ends, itself included: {_BOUND}.",
-              examples=["2026-10-31"]),
+              examples=["2026-10-31"], json_schema_extra={"pattern": _BOUND_PATTERN}),
     ]  # fmt: skip
     concurrency: Annotated[
         Concurrency | None, Field(description="How many of its runs go on at a time. Default: 1.", examples=[2])
@@ -55,7 +64,10 @@ class BackfillRequest(RequestModel):
             examples=["october"],
         ),
     ] = None
-    dry_run: Annotated[bool | None, Field(description="Only say what it would be. Default: false.")] = None
+    dry_run: Annotated[
+        bool | None,
+        Field(description="Only say what it would be, of a schedule that is kept in Git as well. Default: false."),
+    ] = None
 
 
 class BackfillChange(RequestModel):

@@ -21,7 +21,8 @@ _OCTOBER = {"from": "2026-10-01", "to": "2026-10-31"}
     summary="Begin a backfill",
     description="A run for each tick of a range that is over, whether the tick had one or not, with the dates of the "
     "tick. They go on beside the schedule's own runs, whether it is on or off, and count against the quota as any "
-    "other: those that find it used wait for the next day. The answer says how many they are and what they take. Sent "
+    "other: those that find it used wait for the next day. The answer says how many they are and what they take; "
+    "with `dry_run` that is all, and a schedule that is kept in Git is answered for, too. Sent "
     "again, it begins nothing more and has the same answer. Needs the scope `schedule`.",
     response_model=BackfillBegun,
     responses=responses(

@@ -353,13 +353,21 @@ async def test_a_schedule_without_a_backfill_says_so() -> None:
 
 @pytest.mark.parametrize(
     ("method", "body"),
-    [("POST", OCTOBER), ("POST", {**OCTOBER, "dry_run": True}), ("PUT", {"paused": True}), ("DELETE", None)],
+    [("POST", OCTOBER), ("PUT", {"paused": True}), ("DELETE", None)],
 )
 async def test_a_schedule_that_is_kept_in_git_has_its_backfills_there(method: str, body: Any) -> None:
     bridge = Bridge()
     labels = {"kustomize.toolkit.fluxcd.io/name": "tenants"}
     schedule = put_schedule(bridge, backfill=dict(STORED), metadata={"labels": labels})
     assert (await refused(bridge, method, schedule, body))[:2] == (409, "managed-by-git-ops")
+    assert bridge.kubernetes.writes() == []
+
+
+async def test_what_a_backfill_would_be_is_said_of_a_schedule_that_is_kept_in_git() -> None:
+    bridge = Bridge()
+    schedule = put_schedule(bridge, metadata={"labels": {"kustomize.toolkit.fluxcd.io/name": "tenants"}})
+    status, answer = await ask(bridge, "POST", schedule, {**OCTOBER, "dry_run": True})
+    assert (status, answer["runs"]) == (200, 31)
     assert bridge.kubernetes.writes() == []
 
 
@@ -387,6 +395,61 @@ async def test_one_of_two_that_begin_at_once_is_told_of_the_other() -> None:
     bridge.kubernetes.before = interfere
     assert (await refused(bridge, "POST", schedule, OCTOBER))[:2] == (409, "backfill-under-way")
     assert stored(bridge)["id"] == "t"
+
+
+def change_before_the_patch(bridge: Bridge, **spec: Any) -> None:
+    """Somebody else's change, after the schedule was read."""
+    (before,) = bridge.kubernetes.objects.values()
+
+    def interfere(method: str, _: str) -> None:
+        if method == "PATCH":
+            changed = {**before, "spec": {**before["spec"], **spec}, "metadata": dict(before["metadata"])}
+            bridge.kubernetes.put("pipelineschedules", changed)
+
+    bridge.kubernetes.before = interfere
+
+
+@pytest.mark.parametrize("times", [{"cronExpression": "* * * * *"}, {"timeZone": "Europe/Madrid"}])
+async def test_no_backfill_is_begun_by_times_that_are_others_meanwhile(times: Json) -> None:
+    bridge = Bridge()
+    schedule = put_schedule(bridge)
+    change_before_the_patch(bridge, **times)
+    found = await refused(bridge, "POST", schedule, OCTOBER)
+    assert found[:2] == (409, "conflict")
+    assert "nightly was changed meanwhile: its times were changed; see what the backfill would be now" in found[2]
+    assert stored(bridge) is None
+
+
+@pytest.mark.parametrize(("method", "body"), [("PUT", {"paused": True}), ("DELETE", None)])
+async def test_another_backfill_that_takes_its_place_is_left_alone(method: str, body: Any) -> None:
+    bridge = Bridge()
+    schedule = put_schedule(bridge, backfill=dict(STORED))
+    change_before_the_patch(bridge, backfill={**STORED, "id": "t"})
+    found = await refused(bridge, method, schedule, body)
+    assert found[:2] == (409, "conflict")
+    assert "its backfill is t, no longer 20261001-20261031" in found[2]
+    assert stored(bridge) == {**STORED, "id": "t"}
+
+
+CORRECTED = {"id": "o", **OCTOBER}
+OF_ANOTHER_RANGE = {"id": "o", "state": "Invalid", "covers": "2026-10-01/2026-09-31 0 6 * * * Etc/UTC", "message": "no"}
+
+
+async def test_one_that_was_put_right_under_its_id_is_pending_until_the_operator_has_seen_it() -> None:
+    bridge = Bridge()
+    schedule = put_schedule(bridge, backfill=dict(CORRECTED), progress=OF_ANOTHER_RANGE)
+    _, shown = await ask(bridge, "GET", schedule)
+    assert (shown["state"], "message" in shown) == ("pending", False)
+    assert (await refused(bridge, "POST", schedule, {**OCTOBER, "id": "p"}))[:2] == (409, "backfill-under-way")
+    assert (await ask(bridge, "PUT", schedule, {"paused": True}))[0] == 200
+    assert stored(bridge) == {**CORRECTED, "paused": True}
+
+
+async def test_one_that_is_invalid_by_its_own_range_stays_so() -> None:
+    bridge = Bridge()
+    progress = {**OF_ANOTHER_RANGE, "covers": "2026-10-01/2026-10-31 0 6 * * * Etc/UTC"}
+    schedule = put_schedule(bridge, backfill=dict(CORRECTED), progress=progress)
+    assert (await ask(bridge, "GET", schedule))[1]["state"] == "invalid"
 
 
 async def test_without_kubernetes_or_postgresql_nothing_is_begun() -> None:

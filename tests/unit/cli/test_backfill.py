@@ -3,13 +3,15 @@
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from kubernetes.aio.config import incluster_config, kube_config
 from typer.testing import CliRunner, Result
 
-from pipeline_cli import backfill_steps
+from pipeline_cli import backfill_steps, cluster
 from pipeline_cli.main import app
 from pipeline_core.kube.api import Json, KubeApi, KubeError, KubeUnavailableError
 from support.bridge import FakeCluster
@@ -321,3 +323,219 @@ def test_while_kubernetes_is_away_it_goes_on_following(server: Server, monkeypat
     result = invoke("--follow")
     assert "Kubernetes can't be reached; trying again" in result.stderr
     assert "Completed: 31 of 31" in result.stdout
+
+
+TIMES = "schedule nightly was changed by others meanwhile: its times, which were 0 6 * * * Etc/UTC; nothing was written"
+GIT = {"annotations": {"argocd.argoproj.io/tracking-id": "etl:pipelines.dev/PipelineSchedule:tenants/nightly"}}
+
+
+def before_the_patch(server: Server, change: Callable[[Json], Json | None]) -> None:
+    """Somebody else's change of the schedule after it was read; None: it is deleted and made anew as it was."""
+    (key,) = server.objects
+    found = server.objects[key]
+
+    def interfere(method: str, _: str) -> None:
+        if method != "PATCH":
+            return
+        server.before = lambda _method, _path: None
+        body = {**found, "metadata": dict(found["metadata"])}
+        changed = change(body)
+        if changed is None:
+            del body["metadata"]["uid"]
+        server.put("pipelineschedules", changed or body)
+
+    server.before = interfere
+
+
+def with_spec(**more: Any) -> Callable[[Json], Json]:
+    return lambda body: {**body, "spec": {**body["spec"], **more}}
+
+
+def with_git(body: Json) -> Json:
+    return {**body, "metadata": {**body["metadata"], **GIT}}
+
+
+DONE = {"id": "t", "state": "Completed", "total": 1}
+MEANWHILE: list[tuple[Callable[[Json], Json | None], int, str]] = [
+    (lambda _: None, 75, "was changed by others meanwhile: it was deleted and made anew; nothing was written"),
+    (with_git, 78, "is managed by Argo CD, application etl"),
+]
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "words"),
+    [
+        *MEANWHILE,
+        (with_spec(cronExpression="* * * * *"), 75, TIMES),
+        (with_spec(timeZone="Europe/Madrid"), 75, TIMES),
+        (with_spec(backfill={**STORED, "id": "t"}), 78, "Backfill t of schedule nightly is under way"),
+        (lambda body: {**body, "status": {"backfill": DONE}}, 75, "its backfill is t; nothing was written, try again"),
+    ],
+)
+def test_what_is_not_as_it_was_said_is_not_begun(
+    server: Server, change: Callable[[Json], Json | None], code: int, words: str
+) -> None:
+    server.schedule()
+    before_the_patch(server, change)
+    result = invoke(*OCTOBER, "--yes", code=code)
+    assert words in result.stderr
+    assert "Begun" not in result.stdout
+    assert (server.stored or {}).get("id") != ID
+
+
+def test_one_that_another_has_begun_as_it_was_meant_is_not_said_to_be_begun(server: Server) -> None:
+    server.schedule()
+    before_the_patch(server, with_spec(backfill=dict(STORED)))
+    out = invoke(*OCTOBER, "--yes").stdout
+    assert "Begun" not in out
+    assert out.endswith("It is there already; nothing was changed.\n")
+
+
+@pytest.mark.parametrize("option", ["--pause", "--resume", "--stop"])
+@pytest.mark.parametrize(
+    ("change", "code", "words"),
+    [
+        *MEANWHILE,
+        (with_spec(backfill=None), 78, "schedule nightly has no backfill"),
+        (with_spec(backfill={**STORED, "id": "t"}), 75, f"its backfill is t, no longer {ID}"),
+    ],
+)
+def test_no_other_backfill_is_changed_than_the_one_that_was_there(
+    server: Server, option: str, change: Callable[[Json], Json | None], code: int, words: str
+) -> None:
+    server.schedule(backfill=dict(STORED))
+    before_the_patch(server, change)
+    result = invoke(option, code=code)
+    assert words in result.stderr
+    assert result.stdout == ""
+    assert server.stored in (None, STORED, {**STORED, "id": "t"})
+
+
+def test_a_corrected_one_is_followed_from_its_begin(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    of_another = {"id": ID, "state": "Invalid", "covers": "2026-10-01/2026-09-30 0 6 * * * Etc/UTC"}
+    server.schedule(backfill=dict(STORED), progress=of_another)
+
+    async def look(_seconds: float) -> None:
+        of_it = {"id": ID, "state": "Completed", "total": 31, "succeeded": 31}
+        server.schedule(backfill=dict(STORED), progress={**of_it, "covers": "2026-10-01/2026-10-31 0 6 * * * Etc/UTC"})
+
+    monkeypatch.setattr(asyncio, "sleep", look)
+    out = invoke("--follow").stdout.splitlines()
+    assert out == [f"{ID}: Pending: the operator hasn't begun it yet", f"{ID}: Completed: 31 of 31 runs have ended"]
+
+
+@pytest.mark.parametrize(
+    "name", ["../secrets/x", "", ".", "..", "a/b", "Nightly", "a..b", "-a", "a" * 64, "a?b", "\udcff"]
+)
+def test_a_name_that_cannot_be_goes_into_no_address(server: Server, name: str) -> None:
+    result = RUNNER.invoke(app, ["backfill", "-n", "tenants", *OCTOBER, "--yes", "--", name])
+    assert (result.exit_code, server.calls) == (78, [])
+    assert result.stderr.startswith(f"schedule {name!r}: expected the name of a PipelineSchedule: lower-case letters")
+
+
+@pytest.mark.parametrize("namespace", ["../x", "", ".", "a.b", "A", "a" * 64])
+def test_a_namespace_that_cannot_be_goes_into_no_address(server: Server, namespace: str) -> None:
+    result = RUNNER.invoke(app, ["backfill", "nightly", "--namespace", namespace, *OCTOBER])
+    assert (result.exit_code, server.calls) == (78, [])
+    assert result.stderr == f"--namespace {namespace!r}: expected the name of a namespace, such as tenants\n"
+
+
+def test_a_name_of_several_labels_is_one(server: Server) -> None:
+    server.schedule(metadata={"name": "acme.nightly-1"})
+    assert RUNNER.invoke(app, ["backfill", "acme.nightly-1", "-n", "tenants", *OCTOBER, "--yes"]).exit_code == 0
+
+
+@pytest.mark.parametrize("option", ["--from", "--to"])
+def test_bytes_that_are_no_text_are_told(server: Server, option: str) -> None:
+    given = dict(zip(OCTOBER[::2], OCTOBER[1::2], strict=True)) | {option: "\udcff"}
+    words = invoke(*(part for pair in given.items() for part in pair), code=78).stderr
+    assert words == f"{option}: '\\udcff', expected a day (2026-10-01) or a time with its offset\n"
+
+
+@pytest.mark.parametrize("method", ["GET", "PATCH"])
+def test_an_answer_of_somebody_else_is_told(server: Server, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    server.schedule()
+    request = server.request
+
+    async def answer(asked: str, path: str, **more: Any) -> Json:
+        return {} if asked == method else await request(asked, path, **more)
+
+    monkeypatch.setattr(server, "request", answer)
+    result = invoke(*OCTOBER, "--yes", code=78)
+    assert result.stderr.startswith(f"Kubernetes: {method} /apis/pipelines.dev/v1alpha1/namespaces/tenants/pipelinesch")
+    assert "expected a PipelineSchedule, but the answer isn't one" in result.stderr
+    assert "Begun" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("postgresql://u:hidden@127.0.0.1:1/x?foo=bar", 'PIPELINES_DATABASE_URL: invalid connection option "foo"'),
+        ("postgresql://u:hidden@127.0.0.1:99999/x", "not known: P"),
+        ("mysql://u:hidden@127.0.0.1:1/x", "PIPELINES_DATABASE_URL isn't of the form postgresql://"),
+        ("hidden", "PIPELINES_DATABASE_URL isn't of the form postgresql://"),
+    ],
+)
+def test_a_database_that_cannot_be_asked_keeps_nothing_from_beginning(
+    server: Server, monkeypatch: pytest.MonkeyPatch, url: str, words: str
+) -> None:
+    server.schedule()
+    monkeypatch.setenv("PIPELINES_DATABASE_URL", url)
+    out = invoke(*OCTOBER, "--yes").stdout
+    (quota,) = [line for line in out.splitlines() if "quota:" in line]
+    assert quota.startswith("  quota:     not known: ")
+    assert words in quota
+    assert "hidden" not in out
+    assert server.stored == STORED
+
+
+TOKEN = "hidden-token"
+
+
+@pytest.mark.parametrize("namespace", [(), ("-n", "tenants")])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, ": Is a directory; expected a file of YAML with clusters, users, contexts and a current-context"),
+        (f"a: [{TOKEN}\nb: }}", "line 2 isn't YAML; expected a file"),
+        ("", "it can't be read; expected a file"),
+        (TOKEN, "it can't be read; expected a file"),
+        (f"- {TOKEN}", "it can't be read; expected a file"),
+        (f"users: {TOKEN}", "; expected a file"),
+        ("{}", "Invalid kube-config file"),
+        ("current-context: a", "Invalid kube-config file"),
+        ("current-context: a\ncontexts: [{name: a, context: }]", "; expected a file"),
+        ("\udcff", "it can't be read; expected a file"),
+        ("missing", "; expected a file"),
+    ],
+)
+def test_a_kubeconfig_that_cannot_be_used_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str | None, words: str, namespace: tuple[str, ...]
+) -> None:
+    path = tmp_path / "kubeconfig"
+    if text is None:
+        path.mkdir()
+    elif text != "missing":
+        path.write_text(text, errors="surrogateescape")
+    monkeypatch.setenv("KUBECONFIG", str(path))
+    monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(path))
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    result = RUNNER.invoke(app, ["backfill", "nightly", *namespace, *OCTOBER])
+    assert result.exit_code == 78, (result.output, result.exception)
+    assert result.stderr.splitlines()[-1].startswith(f"KUBECONFIG '{path}': ")
+    assert words in result.stderr
+    assert TOKEN not in result.stderr
+
+
+@pytest.mark.parametrize("namespace", [(), ("-n", "tenants")])
+def test_a_pod_without_a_token_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, namespace: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "1")
+    monkeypatch.setattr(cluster, "_OWN_NAMESPACE", tmp_path / "namespace")
+    monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(tmp_path / "token"))
+    result = RUNNER.invoke(app, ["backfill", "nightly", *namespace, *OCTOBER])
+    assert result.exit_code == 78, (result.output, result.exception)
+    assert result.stderr.startswith("KUBERNETES_SERVICE_HOST is set, but ")
+    assert "expected a pod with the token of its service account" in result.stderr

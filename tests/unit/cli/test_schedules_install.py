@@ -1,5 +1,6 @@
 """`pipelines schedules install`: a manifest for each config with a schedule, the same each time, within the CRD."""
 
+import errno
 import itertools
 from pathlib import Path
 from typing import Any
@@ -80,15 +81,65 @@ def test_without_a_namespace_none_is_written() -> None:
 def test_the_same_catalog_makes_the_same_bytes(tmp_path: Path) -> None:
     assert install("acme") == install("acme")
     folder = tmp_path / "a" / "b"
-    assert install("acme", "--output", str(folder)) == f"{folder}: 1 of 1 written, 0 as they were\n"
+    assert install("acme", "--output", str(folder)) == f"{folder}: 1 new, 0 replaced, 0 unchanged\n"
     path = folder / "acme-gcp-cost-billing.yaml"
     before = path.stat().st_mtime_ns, path.read_text()
-    assert install("acme", "--output", str(folder)) == f"{folder}: 0 of 1 written, 1 as they were\n"
+    assert install("acme", "--output", str(folder)) == f"{folder}: 0 new, 0 replaced, 1 unchanged\n"
     assert (path.stat().st_mtime_ns, path.read_text()) == before
     assert before[1] == install("acme")
+
+
+def test_what_somebody_has_edited_is_replaced_only_when_that_is_asked_for(configs: Path, tmp_path: Path) -> None:
+    put(configs, "cost", "billing")
+    put(configs, "usage", "tokens")
+    folder = tmp_path / "schedules"
+    install("acme", "--output", str(folder), configs=configs)
+    edited, other = folder / "acme-gcp-cost-billing.yaml", folder / "acme-gcp-usage-tokens.yaml"
+    written = edited.read_text()
+    edited.write_text(written + "# by hand\n")
+    other.unlink()
+    words = install("acme", "--output", str(folder), configs=configs, code=78)
+    assert words == (
+        f"{edited}: expected no file, or one as it would be written; nothing was written, --force replaces it\n"
+    )
+    assert edited.read_text().endswith("# by hand\n")
+    assert not other.exists()
+    said = install("acme", "--output", str(folder), "--force", configs=configs)
+    assert said == f"{folder}: 1 new, 1 replaced, 0 unchanged\n"
+    assert edited.read_text() == written
+
+
+def test_many_files_that_differ_are_counted(configs: Path, tmp_path: Path) -> None:
+    for stem in "abcde":
+        put(configs, "cost", stem)
+    install("acme", "--output", str(tmp_path / "to"), configs=configs)
+    for path in (tmp_path / "to").iterdir():
+        path.write_text("other")
+    words = install("acme", "--output", str(tmp_path / "to"), configs=configs, code=78)
+    assert words.count(".yaml") == 3
+    assert "acme-gcp-cost-c.yaml and 2 more: expected no file" in words
+
+
+def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "to"
+    install("acme", "--output", str(folder))
+    (path,) = folder.iterdir()
     path.write_text("other")
-    assert "1 of 1 written" in install("acme", "--output", str(folder))
-    assert path.read_text() == before[1]
+
+    def full(_self: Path, _data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    with monkeypatch.context() as context:
+        context.setattr(Path, "write_bytes", full)
+        assert "No space left on device" in install("acme", "--output", str(folder), "--force", code=78)
+    assert path.read_text() == "other"
+    real = tmp_path / "elsewhere.yaml"
+    path.rename(real)
+    path.symlink_to(real)
+    install("acme", "--output", str(folder), "--force")
+    assert real.read_text() == install("acme")
+    assert [each.name for each in folder.iterdir()] == [path.name]
+    assert path.is_symlink()
 
 
 def test_only_what_has_a_schedule_is_written_and_in_order(configs: Path) -> None:
@@ -118,8 +169,23 @@ def test_names_fit_and_are_of_one_schedule_each(configs: Path) -> None:
         assert yaml.safe_load(name) == name
         assert all(part and part.isascii() for part in name.split("-")), name
     assert "acme-gcp-cost-b" in found
-    assert "acme-gcp-x-y" in found
     assert sorted(name[:-9] for name in found if name.startswith("acme-gcp-a-b-c")) == ["acme-gcp-a-b-c"] * 2
+
+
+def test_no_two_organizations_have_a_schedule_of_one_name(configs: Path) -> None:
+    for domain, stem in (("cost", "c"), ("b", "c"), ("b", "c_"), ("gcp", "c"), ("b_gcp", "c")):
+        put(configs, domain, stem)
+    orgs = ("a_b", "a__b", "a_b_gcp", "a__b_gcp", "a_gcp", "a", "aa", "a" * 40 + "_b", "a" * 40 + "__b")
+    found = [name for org in orgs if len(org) > 1 for name in names(configs, org)]
+    assert len(set(found)) == len(found)
+    assert "a-b-gcp-cost-c" in found
+
+
+def test_a_name_hangs_on_nothing_else_of_the_catalog(configs: Path) -> None:
+    put(configs, "a", "b_c")
+    before = names(configs)
+    put(configs, "a_b", "c")
+    assert set(before) < set(names(configs))
 
 
 def test_a_name_stays_whatever_else_is_asked_for(configs: Path) -> None:
