@@ -87,6 +87,8 @@ class Cache:
         self._by_schedule: dict[tuple[str, str], dict[str, None]] = {}
         self._entries: dict[str, Entry] = {}
         self._by_pod: dict[str, str] = {}
+        # Runs that have got no slot yet, by their organization.
+        self._unadmitted: dict[str, set[str]] = {}
 
     def get(self, uid: str) -> Entry:
         """The entry; an empty one where nothing is known."""
@@ -104,6 +106,10 @@ class Cache:
         """The entries of the runs that name this schedule."""
         return (self._entries[uid] for uid in list(self._by_schedule.get((namespace, name), ())))
 
+    def unadmitted(self, org: str) -> int:
+        """How many runs of the organization are to begin yet, as far as their objects tell."""
+        return len(self._unadmitted.get(org, ()))
+
     def put_run(self, body: Body) -> bool:
         """A PipelineRun as seen, or as answered by a read or a write; whether that was news."""
         metadata = body["metadata"]
@@ -113,6 +119,7 @@ class Cache:
         run = parse_run(body)
         entry = self._entry(run.uid)
         entry.run, entry.status, entry.vanished = run, body.get("status") or {}, None
+        self._count(run, waits=not (run.is_over or run.was_admitted))
         if run.spec.schedule:
             entry.made_for = entry.made_for or parse_made_for(body, run)
             self._by_schedule.setdefault((run.namespace, run.spec.schedule), {})[run.uid] = None
@@ -127,12 +134,22 @@ class Cache:
             return
         run = entry.run
         entry.run, entry.status = None, {}
+        self._count(run, waits=False)
         if run.is_over and not entry.holds_slot:
             self.forget(uid)
         else:
             entry.vanished = Vanished(uid, run.run_id, run.namespace, run.name)
         if run.spec.schedule:
             self._leave_schedule(run, run.spec.schedule)
+
+    def _count(self, run: Run, *, waits: bool) -> None:
+        uids = self._unadmitted.get(run.spec.org, set())
+        if waits:
+            self._unadmitted.setdefault(run.spec.org, uids).add(run.uid)
+        else:
+            uids.discard(run.uid)
+            if not uids:
+                self._unadmitted.pop(run.spec.org, None)
 
     def _leave_schedule(self, run: Run, schedule: str) -> None:
         key = (run.namespace, schedule)

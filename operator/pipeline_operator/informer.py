@@ -8,7 +8,7 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ import kopf
 import uvloop
 
 from pipeline_core.kube import names
+from pipeline_operator.expectations import WATCHED
 from pipeline_operator.intake import Intake
 
 # Where Kubernetes mounts a pod's service account.
@@ -26,6 +27,8 @@ _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _TOKEN_READ_AGAIN = timedelta(minutes=10)
 # kopf waits up to five seconds for its own tasks.
 _STOP_SECONDS = 8.0
+_OURS = (names.GROUP, names.VERSION)
+_GROUPS = {"jobs": ("batch", "v1"), "pods": ("", "v1")}
 
 
 class WatchEndedError(Exception):
@@ -33,14 +36,15 @@ class WatchEndedError(Exception):
 
 
 class Informer:
-    """Watches the runs, the schedules, and the Jobs and pods made for runs.
+    """Watches the runs, the schedules, and the Jobs and pods made for runs, or some of these `kinds`.
 
     kopf gets a thread and an event loop of its own: it takes over a main thread's signals, and when it ends it cancels
     every task of its loop that is younger than itself. What it sees is handed to the caller's loop, in order.
     """
 
-    def __init__(self, intake: Intake, namespaces: Sequence[str]) -> None:
+    def __init__(self, intake: Intake, namespaces: Sequence[str], kinds: Collection[str] = WATCHED) -> None:
         self._intake = intake
+        self._kinds = kinds
         self._namespaces = namespaces
         self._loop = asyncio.get_running_loop()
         self._ready = threading.Event()
@@ -94,10 +98,8 @@ class Informer:
 
     def _register(self, registry: kopf.OperatorRegistry) -> None:
         kopf.on.login(registry=registry)(_login)
-        kopf.on.event(names.GROUP, names.VERSION, names.RUNS, registry=registry)(self._seen(names.RUNS))
-        kopf.on.event(names.GROUP, names.VERSION, names.SCHEDULES, registry=registry)(self._seen(names.SCHEDULES))
-        kopf.on.event("batch", "v1", "jobs", registry=registry)(self._seen("jobs"))
-        kopf.on.event("", "v1", "pods", registry=registry)(self._seen("pods"))
+        for kind in self._kinds:
+            kopf.on.event(*_GROUPS.get(kind, _OURS), kind, registry=registry)(self._seen(kind))
 
     def _seen(self, plural: str) -> Callable[..., Coroutine[Any, Any, None]]:
         async def handler(type: str | None, event: Any, **_: Any) -> None:  # noqa: A002 - kopf's name

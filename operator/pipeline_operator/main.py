@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from pipeline_core import process_metrics
 from pipeline_core.catalog import CatalogWatcher
 from pipeline_core.errors import PipelinesError
+from pipeline_core.kube import names
 from pipeline_core.kube.api import Api, KubeApi
 from pipeline_core.lifecycle.actions import PROGRESS_INTERVAL
 from pipeline_core.lifecycle.observed import Published
@@ -33,7 +34,7 @@ from pipeline_operator.catalog_check import check_forever
 from pipeline_operator.cluster import Cluster
 from pipeline_operator.ending import Ending
 from pipeline_operator.events import Events
-from pipeline_operator.expectations import Expectations
+from pipeline_operator.expectations import WATCHED, Expectations
 from pipeline_operator.healing import Healing
 from pipeline_operator.health import Health
 from pipeline_operator.informer import Informer, WatchEndedError
@@ -93,7 +94,7 @@ class Operator:
         mirror: ScheduleRecords,
         *,
         now: Callable[[], datetime] = now,
-        informer: Callable[[Intake, Sequence[str]], Watches] = Informer,
+        informer: Callable[..., Watches] = Informer,
         on_end: Callable[[], None] = lambda: None,
     ) -> None:
         """`on_end` is called when leadership or a watch is lost and the process must end, before its parts stop."""
@@ -105,11 +106,12 @@ class Operator:
         self.catalog = CatalogWatcher(settings.catalog_dir)
         expectations = Expectations(settings.namespaces, settings.watch_patience_seconds, clock)
         self.cluster = cluster = Cluster(ObservedApi(api, expectations))
-        self.informer: Watches | None = None
+        self.informers: Sequence[Watches] = ()
         self.namespaces = Namespaces(cluster, settings.namespaces, settings.pod_namespace)
         self.lease = Lease(cluster, settings.pod_namespace, settings.lease, settings.pod_name, clock)
         self.events = events = Events(cluster, now, self.queue.is_busy)
         add, add_first = self.queue.add, self.queue.add_first
+        tenancy = Tenancy(cluster, settings.tenancy, clock)
         self.schedules = Schedules(
             cluster,
             self.cache,
@@ -121,10 +123,10 @@ class Operator:
             ledger,
             mirror,
             events,
-            settings.namespaces,
             self._knows_all,
             now,
             clock,
+            tenancy.owns,
         )
         self.health = Health(self.queue, expectations, self._ready, clock, self.schedules.stand_still_for)
         # Made once it is known which namespaces there are.
@@ -135,7 +137,6 @@ class Operator:
             cluster, self.cache, self.queue, records, self.namespaces, room.__contains__, self.schedules.resync
         )
         self.healing = Healing(cluster, self.cache, ledger, now, room)
-        tenancy = Tenancy(cluster, settings.tenancy, clock)
         ending = Ending(records, self.cache, tenancy, writer, events, now, room.slot_freed)
         key = settings.progress_key.get_secret_value()
         accepts = bool(settings.progress_url and key)
@@ -204,8 +205,9 @@ class Operator:
         group.create_task(self.health.look_forever(self.cluster))
         served = await self.namespaces.until_served()
         if served or not self.settings.namespaces:
-            self.informer = self._watches(served)
-            group.create_task(self._as_long_as(self.informer.run))
+            self.informers = self._informers(served)
+            for each in self.informers:
+                group.create_task(self._as_long_as(each.run))
         group.create_task(self._as_long_as(self.namespaces.until_back))
         work = work_forever(
             self.queue,
@@ -219,6 +221,16 @@ class Operator:
         group.create_task(self.healing.heal_forever(_HEAL_SECONDS))
         for job in self.schedules.jobs():
             group.create_task(job())
+
+    def _informers(self, served: Sequence[str]) -> list[Watches]:
+        """One, or two where schedules can't be watched everywhere: a refused watch ends all of its informer."""
+        without = self.namespaces.without_schedules
+        if not without.intersection(served or [None]):
+            return [self._watches(served)]
+        informers = [self._watches(served, [each for each in WATCHED if each != names.SCHEDULES])]
+        if with_schedules := [each for each in served if each not in without]:
+            informers.append(self._watches(with_schedules, [names.SCHEDULES]))
+        return informers
 
     async def _as_long_as(self, may_go_on: Callable[[], Awaitable[None]]) -> None:
         try:
@@ -242,7 +254,8 @@ class Operator:
         return not self._leading or self._knows_all()
 
     def _knows_all(self) -> bool:
-        return self.informer is not None and self.informer.is_ready and self.sweep.rounds > 0
+        is_ready = bool(self.informers) and all(each.is_ready for each in self.informers)
+        return is_ready and self.sweep.rounds > 0
 
     def _leads(self) -> bool:
         return self._leading

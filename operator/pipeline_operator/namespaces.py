@@ -40,6 +40,8 @@ class Namespaces:
         self._cluster = cluster
         self._own = own
         self._states: dict[str | None, State] = {}
+        # Where runs can be worked in, but schedules can't be listed (None: nowhere can they).
+        self.without_schedules: set[str | None] = set()
         self.watched: Sequence[str | None] = watched or [None]
 
     def is_watched(self, namespace: str) -> bool:
@@ -77,16 +79,20 @@ class Namespaces:
 
     async def until_back(self) -> None:
         """Raise NamespaceBackError when one that `until_served` left out can be worked in."""
-        while left_out := [each for each, state in self._states.items() if state is not State.SERVED]:
+        while left_out := [each for each in self._states if self._is_left_out(each)]:
             await asyncio.sleep(_LOOK_SECONDS)
             for namespace in left_out:
+                before = self._states[namespace]
                 try:
                     state = await self._look(namespace)
                 except (KubeError, KubeUnavailableError) as error:
                     _log.warning("namespace not looked at", namespace=namespace, error=str(error))
                     continue
-                if state is State.SERVED:
+                if state is State.SERVED and (state is not before or namespace not in self.without_schedules):
                     raise NamespaceBackError(f"namespace {namespace} can be worked in again")
+
+    def _is_left_out(self, namespace: str | None) -> bool:
+        return self._states[namespace] is not State.SERVED or namespace in self.without_schedules
 
     async def _look(self, namespace: str | None) -> State:
         """What can be done there now; said once for each change. Raises KubeError, KubeUnavailableError."""
@@ -104,7 +110,28 @@ class Namespaces:
                 state, error = State.REFUSED, refusal.message
         if error and state is not self._states.get(namespace):
             _log.error("watched namespace left out", namespace=namespace, state=state.value, error=error)
+        if state is State.SERVED:
+            await self._look_at_schedules(namespace)
         self._states[namespace] = state
         for each in (State.GONE, State.REFUSED):
             metrics.NAMESPACES_LEFT_OUT.labels(each.value).set(list(self._states.values()).count(each))
         return state
+
+    async def _look_at_schedules(self, namespace: str | None) -> None:
+        """Whether schedules can be listed; rights that are kept outside the chart may know of runs alone."""
+        try:
+            async for _ in self._cluster.list_schedules(namespace):
+                break
+        except KubeError as refusal:
+            if refusal.status != 403:
+                raise
+            if namespace not in self.without_schedules:
+                _log.error(
+                    "no schedule is seen to here: the operator lacks the rights to get, list and watch "
+                    "pipelineschedules, and to patch pipelineschedules/status",
+                    namespace=namespace or "all",
+                    error=refusal.message,
+                )
+            self.without_schedules.add(namespace)
+        else:
+            self.without_schedules.discard(namespace)

@@ -18,6 +18,9 @@ _STALE_MAX = 64
 _FIRST = float("-inf")
 # Keys being worked on at a time, from which on what can wait had better wait.
 _MANY = 4
+# After so many keys that go before all others comes one that has waited for so many seconds.
+_IN_A_ROW = 8
+_PATIENCE = 2.0
 
 
 class WorkQueue:
@@ -36,6 +39,7 @@ class WorkQueue:
         self._wake = asyncio.Event()
         self._finished_at = self._now()
         self._given_up = False
+        self._in_a_row = 0
 
     def depth(self) -> int:
         """How many keys are due or being worked on."""
@@ -78,6 +82,9 @@ class WorkQueue:
         """Wait for the next due key and mark it as being worked on; `done` or `failed` must follow. One caller only."""
         while True:
             for key in self._front:
+                if self._in_a_row >= _IN_A_ROW and self._is_patience_over():
+                    break
+                self._in_a_row += 1
                 del self._front[key]
                 self._working.add(key)
                 return key
@@ -85,6 +92,7 @@ class WorkQueue:
             if delay is not None and delay <= 0:
                 _, _, key = heapq.heappop(self._heap)
                 del self._due[key]
+                self._in_a_row = 0
                 self._working.add(key)
                 return key
             self._wake.clear()
@@ -134,6 +142,9 @@ class WorkQueue:
         while self._heap and self._due.get(self._heap[0][2]) != self._heap[0][0]:
             heapq.heappop(self._heap)  # overtaken by an earlier time
         return [self._heap[0][0]] if self._heap else []
+
+    def _is_patience_over(self) -> bool:
+        return any(due <= self._now() - _PATIENCE for due in self._first_due())
 
     def _finish(self) -> None:
         self._finished_at, self._given_up = self._now(), False

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from pipeline_core.admission.tenancy import TenancyMode, WrongNamespaceError
 from pipeline_core.kube import names
-from pipeline_core.kube.api import KubeError
+from pipeline_core.kube.api import KubeError, KubeUnavailableError
 from pipeline_core.lifecycle.observed import Run
 from pipeline_operator.cluster import Cluster
 
@@ -49,6 +49,15 @@ class Tenancy:
             if owner == run.spec.org:
                 return
         raise WrongNamespaceError(run.spec.org, run.namespace, names.LABEL_ORG, owner)
+
+    async def owns(self, org: str, namespace: str) -> bool:
+        """Whether its runs may be in the namespace, as of half a minute ago; True where nobody can say."""
+        if self._mode is TenancyMode.SHARED:
+            return True
+        try:
+            return await self._owner(namespace, self._clock() - _KEPT_SECONDS) == org
+        except (KubeError, KubeUnavailableError):
+            return True
 
     async def _owner(self, namespace: str, not_before: float) -> str | None:
         """Whom the namespace belongs to, as a read says that began at `not_before` or later."""

@@ -10,6 +10,9 @@ from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.schedules.observed import MissedReason, Schedule, ScheduleStatus
 from pipeline_operator.schedules.parsing import Body, parse_schedule
 
+# Deleted objects that are remembered: far more than are deleted while one list is read.
+_GONE_KEPT = 10_000
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -46,6 +49,12 @@ class ScheduleEntry:
     # Runs that can't be made, ever, by their ids: they count as failed.
     refused: dict[str, Phase] = field(default_factory=dict)
     told: dict[MissedReason, Told] = field(default_factory=dict)
+    # When it was told last that something was refused for now.
+    failed_at: datetime | None = None
+    # Since when its status waits for the ticks of others.
+    unwritten_since: datetime | None = None
+    # How runs ended, as was looked up for a decision that isn't taken yet.
+    found: dict[str, Phase] = field(default_factory=dict)
     # The UIDs of runs that were deleted, as long as the watch shows them.
     pruned: set[str] = field(default_factory=set)
 
@@ -56,12 +65,16 @@ class ScheduleEntry:
 
 
 class ScheduleCache:
-    """Entries by UID. An older view of an object never replaces a newer one, whichever way it came."""
+    """Entries by UID. An older view of an object never replaces a newer one, whichever way it came.
+
+    Nor does it bring back an object that is gone.
+    """
 
     def __init__(self) -> None:
         self._entries: dict[str, ScheduleEntry] = {}
         self._by_name: dict[tuple[str, str], str] = {}
         self._by_org: dict[str, dict[str, None]] = {}
+        self._gone: dict[str, None] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -79,10 +92,10 @@ class ScheduleCache:
         return self._by_name.get((namespace, name))
 
     def of_org(self, org: str) -> Iterator[Schedule]:
-        """The organization's schedules, in all namespaces."""
+        """The organization's schedules, in all namespaces, as they are going to be."""
         for uid in list(self._by_org.get(org, ())):
             if entry := self._entries.get(uid):
-                yield entry.schedule
+                yield entry.current
 
     def put(self, body: Body) -> bool:
         """A schedule as seen, or as answered by a read or a write; whether that was news.
@@ -90,6 +103,8 @@ class ScheduleCache:
         Raises KeyError, TypeError or ValueError where it can't be read.
         """
         metadata = body["metadata"]
+        if metadata["uid"] in self._gone:
+            return False  # a list or an answer of before
         known = self._entries.get(metadata["uid"])
         if known is not None and int(metadata["resourceVersion"]) <= int(known.schedule.resource_version):
             return False  # before it is parsed
@@ -103,6 +118,13 @@ class ScheduleCache:
         self._by_name[schedule.namespace, schedule.name] = schedule.uid
         self._by_org.setdefault(schedule.spec.org, {})[schedule.uid] = None
         return True
+
+    def bury(self, uid: str) -> None:
+        """The watch has shown the object's deletion: whatever shows it from now on is late."""
+        self.drop(uid)
+        self._gone[uid] = None
+        if len(self._gone) > _GONE_KEPT:
+            del self._gone[next(iter(self._gone))]
 
     def drop(self, uid: str) -> None:
         """The object is gone."""

@@ -21,6 +21,8 @@ from pipeline_operator.schedules.room import Rooms
 
 # A tick isn't held up by a database that is slow: its run is refused at its start, if it has to be.
 _FACTS_SECONDS = 1.0
+# Nor each tick of many.
+_AWAY_SECONDS = 5.0
 # The files' metadata is looked at this often, however many schedules are due.
 _CATALOG_SECONDS = 1.0
 # Pipeline and parameters are checked as those of a run would be: of one with this id.
@@ -48,10 +50,11 @@ class Lookup:
         self._now = now
         self._clock = clock
         self._catalog: tuple[float, Catalog] | None = None
+        self._facts_away_at: float | None = None
 
     def known(self, entry: ScheduleEntry) -> Known:
         """What is known without asking anybody."""
-        return Known(problem=self._problem(entry), is_first_look=entry.is_new)
+        return Known(problem=self._problem(entry), outcomes=dict(entry.found), is_first_look=entry.is_new)
 
     async def also(self, entry: ScheduleEntry, known: Known, needs: Needs) -> Known:
         """What is known, and what was needed.
@@ -95,12 +98,15 @@ class Lookup:
         return None
 
     async def _inactive(self, schedule: Schedule) -> str:
-        org = schedule.spec.org
+        org, away_at = schedule.spec.org, self._facts_away_at
+        if away_at is not None and self._clock() < away_at + _AWAY_SECONDS:
+            return ""
         try:
             async with asyncio.timeout(_FACTS_SECONDS):
                 facts = await self._facts.get(org, schedule.spec.provider)
             check_subscription(org, is_known=facts.is_known, status=facts.subscription_status)
         except (StoreUnavailableError, TimeoutError):
+            self._facts_away_at = self._clock()
             return ""  # nobody can say
         except PipelinesError as error:
             return str(error)

@@ -11,35 +11,31 @@ from pipeline_core.schedules.observed import Cause, MissedReason, Schedule
 from pipeline_operator import metrics
 from pipeline_operator.cache import Cache
 from pipeline_operator.cluster import Cluster
-from pipeline_operator.schedules.manifest import FOR_THE_PAST, build_run
+from pipeline_operator.schedules.manifest import build_run
 
 _log = structlog.get_logger(__name__)
 
 # The API server's answers to an object that it won't ever take as it is.
 _NEVER = frozenset({400, 413, 422})
-# What policies and webhooks say with 403: as RBAC and quotas do, which may allow it in a moment.
-_DENIED = "denied"
+# What policies and webhooks say with 403; RBAC and quotas, which may allow it in a moment, say so otherwise, and an
+# object that is named in their words has no space in its name.
+_DENIED = ("denied the request", "denied request")
 
 
 class Making:
-    """`runs` and `wake` are the runs' cache and queue, `promise` hears of each run that is made for the past.
-
-    `now` is the wall clock in UTC.
-    """
+    """`runs` and `wake` are the runs' cache and queue, `now` is the wall clock in UTC."""
 
     def __init__(
         self,
         cluster: Cluster,
         runs: Cache,
         wake: Callable[[str], None],
-        promise: Callable[[str, str], None],
         env: str,
         now: Callable[[], datetime],
     ) -> None:
         self._cluster = cluster
         self._runs = runs
         self._wake = wake
-        self._promise = promise
         self._env = env
         self._now = now
 
@@ -53,14 +49,12 @@ class Making:
         except KubeError as error:
             if error.reason == "AlreadyExists":
                 return await self._adopt(schedule, make)
-            if error.status in _NEVER or (error.status == 403 and _DENIED in error.message):
+            if error.status in _NEVER or (error.status == 403 and any(words in error.message for words in _DENIED)):
                 return _missed(make, MissedReason.REFUSED, f"The API server refuses the run: {error.message}")
             raise
         # crash here: the next pass is answered AlreadyExists and finds its own run.
         self._take(body)
         metrics.SCHEDULE_TICKS.labels(make.cause.value).inc()
-        if make.cause in FOR_THE_PAST:
-            self._promise(schedule.spec.org, body["metadata"]["uid"])
         if make.cause is Cause.TICK:
             metrics.skew_seen("run", make.due_at, self._now())
         _log.info(

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +17,7 @@ from pipeline_operator.parsing import Body
 from pipeline_operator.queue import WorkQueue
 from pipeline_operator.schedules.cache import ScheduleCache
 from pipeline_operator.schedules.crowd import TicksFirst
+from pipeline_operator.schedules.deciding import Deciding
 from pipeline_operator.schedules.gauges import SCHEDULE_GAUGES
 from pipeline_operator.schedules.lookup import Lookup
 from pipeline_operator.schedules.making import Making
@@ -25,6 +26,7 @@ from pipeline_operator.schedules.reconciler import ScheduleReconciler
 from pipeline_operator.schedules.resync import Resync
 from pipeline_operator.schedules.room import Rooms
 from pipeline_operator.schedules.runs import ScheduledRuns
+from pipeline_operator.schedules.telling import Telling
 from pipeline_operator.schedules.ticker import Ticker
 from pipeline_operator.schedules.writer import ScheduleWriter
 from pipeline_operator.work import work_forever
@@ -37,10 +39,16 @@ _SPREAD_SECONDS = 10.0
 _CATALOG_SECONDS = 30.0
 
 
+async def _anybody(_org: str, _namespace: str) -> bool:
+    """Every namespace is shared."""
+    return True
+
+
 class Schedules:
     """What the operator does about schedules. `runs` and `wake_run` are the runs' cache and queue.
 
-    `now` is the wall clock in UTC, `clock` monotonic, in seconds.
+    `now` is the wall clock in UTC, `clock` monotonic, in seconds. `owns` says whether runs of an organization may be
+    in a namespace.
     """
 
     def __init__(
@@ -55,10 +63,10 @@ class Schedules:
         ledger: QuotaLedger,
         store: Store,
         events: Events,
-        namespaces: Sequence[str],
         knows_all: Callable[[], bool],
         now: Callable[[], datetime],
         clock: Callable[[], float],
+        owns: Callable[[str, str], Awaitable[bool]] = _anybody,
     ) -> None:
         self._knows_all = knows_all
         self._clock = clock
@@ -69,19 +77,20 @@ class Schedules:
         self.queue = queue = WorkQueue(clock)
         self.ticks_first = TicksFirst(queue, clock)
         self.ticker = Ticker(now, queue.add_first, self._wake_all)
-        self.mirror = Mirror(store, cache, namespaces)
-        rooms = Rooms(ledger, cache, runs, now)
+        self.mirror = Mirror(store, cache)
+        rooms = Rooms(ledger, cache, runs, now, owns)
+        scheduled = ScheduledRuns(runs)
         self.lookup = Lookup(catalog, env, facts, records, rooms, now, clock)
         self.reconciler = ScheduleReconciler(
             cluster,
             cache,
-            ScheduledRuns(runs),
-            self.lookup,
-            Making(cluster, runs, wake_run, rooms.promise, env, now),
+            scheduled,
+            Deciding(self.lookup, scheduled, now),
+            Making(cluster, runs, wake_run, env, now),
             ScheduleWriter(cluster, cache, now),
             self.ticker,
             self.mirror,
-            events,
+            Telling(events, now),
             self.ticks_first.presses,
             now,
         )
@@ -92,7 +101,7 @@ class Schedules:
         """What the watch shows."""
         uid = body["metadata"]["uid"]
         if gone:
-            self.cache.drop(uid)
+            self.cache.bury(uid)
             self._gone(uid)
         elif self.cache.put(body):
             self.wake(uid)
@@ -113,8 +122,8 @@ class Schedules:
 
     async def resync(self, served: Sequence[str | None], gone: Sequence[str | None]) -> None:
         """A part of the sweep, see `Resync.round`."""
-        await self._resync.round(served, gone)
-        self.mirror.compare()
+        listed = await self._resync.round(served, gone)
+        self.mirror.compare([*listed.namespaces, *gone], listed.uids)
 
     def stand_still_for(self) -> float:
         """How long, in seconds, no schedule has been worked on though one was due, since the work began."""

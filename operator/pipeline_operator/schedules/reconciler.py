@@ -4,47 +4,44 @@ Runs are made first and the status is written after them, so that whatever happe
 runs by their names and comes to the same status.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 import structlog
 
+from pipeline_core.kube.api import KubeError, KubeUnavailableError
 from pipeline_core.lifecycle.phases import Phase
-from pipeline_core.schedules.decide import decide
-from pipeline_core.schedules.decision import Decision, Missed, Needs, Prune
-from pipeline_core.schedules.observed import ConcurrencyPolicy, LastMissed, Schedule, ScheduleStatus
-from pipeline_operator import metrics
+from pipeline_core.schedules.decision import Decision, Missed, Prune
+from pipeline_core.schedules.observed import ConcurrencyPolicy, Schedule
 from pipeline_operator.cluster import Cluster
-from pipeline_operator.events import Events
 from pipeline_operator.reading import read_schedule
-from pipeline_operator.schedules.cache import ScheduleCache, ScheduleEntry, Told
-from pipeline_operator.schedules.lookup import Lookup
+from pipeline_operator.schedules.attempt import Attempt
+from pipeline_operator.schedules.cache import ScheduleCache, ScheduleEntry
+from pipeline_operator.schedules.deciding import Deciding
+from pipeline_operator.schedules.due import next_due
 from pipeline_operator.schedules.making import Making
 from pipeline_operator.schedules.mirror import Mirror
 from pipeline_operator.schedules.runs import ScheduledRuns
+from pipeline_operator.schedules.telling import Telling
 from pipeline_operator.schedules.ticker import Ticker
 from pipeline_operator.schedules.writer import ScheduleWriter
 from pipeline_operator.writer import ConflictError
 
 _log = structlog.get_logger(__name__)
 
-# Runs, the status, a conflict and another one: more in one pass would be a quarrel with somebody.
-_PASSES_MAX = 6
-# Each kind of thing that a decision needs may be asked for in its turn.
-_LOOKUPS_MAX = 8
-_OF_A_TICK = Needs(organization=True)
+# Runs, those that are left out, the status, a conflict and another one: more would be a quarrel with somebody.
+_PASSES_MAX = 8
 # Runs that can't be made that are remembered: as many as a decision asks about.
 _REFUSED_KEPT = 200
-# What is missed for one reason, tick after tick, is told of so often.
-_TELL_AGAIN = timedelta(hours=1)
-# A decision that asks to be taken again at once would keep a worker busy.
+# A decision that asks to be taken again at once would keep a worker busy; one that wants to look up much goes on then.
 _SOONEST = timedelta(seconds=1)
 # How long a new process sees to a schedule's runs before it decides about the schedule, where a run forbids others.
 _PATIENCE = timedelta(seconds=30)
 _LOOK_SECONDS = 0.2
 # Where one run can't be made, the next one after it had better not follow at once.
 _WITHOUT_RUN_SECONDS = 1.0
+# For so long a status waits while ticks of other schedules do.
+_UNWRITTEN = timedelta(seconds=2)
 
 
 class ScheduleReconciler:
@@ -59,29 +56,45 @@ class ScheduleReconciler:
         cluster: Cluster,
         cache: ScheduleCache,
         runs: ScheduledRuns,
-        lookup: Lookup,
+        deciding: Deciding,
         making: Making,
         writer: ScheduleWriter,
         ticker: Ticker,
         mirror: Mirror,
-        events: Events,
+        telling: Telling,
         presses: Callable[[], bool],
         now: Callable[[], datetime],
     ) -> None:
         self._cluster = cluster
         self._cache = cache
         self._runs = runs
-        self._lookup = lookup
+        self._deciding = deciding
         self._making = making
         self._writer = writer
         self._ticker = ticker
         self._mirror = mirror
-        self._events = events
+        self._telling = telling
         self._presses = presses
         self._now = now
 
     async def reconcile(self, uid: str) -> float | None:
-        """Bring the schedule of this UID forward; returns in how many seconds to look again, None to wait for news."""
+        """Bring the schedule of this UID forward; returns in how many seconds to look again, None to wait for news.
+
+        Raises KubeError, KubeUnavailableError or StoreUnavailableError where it has to be tried again; all that could
+        be done is done then, and the next tick comes in time.
+        """
+        began = self._now()
+        try:
+            return await self._reconcile(uid)
+        except Exception:
+            entry = self._cache.get(uid)
+            if entry is not None and not self._ticker.expects(uid):
+                # Also one that has come due meanwhile, for which the queue's backoff is too long.
+                self._ticker.set(uid, next_due(entry.schedule, began))
+            raise
+
+    async def _reconcile(self, uid: str) -> float | None:
+        attempt = Attempt()
         for _ in range(_PASSES_MAX):
             entry = self._cache.get(uid)
             if entry is None or entry.schedule.deleting:
@@ -89,29 +102,44 @@ class ScheduleReconciler:
                 return None
             if self._must_wait(entry):
                 return _LOOK_SECONDS
-            schedule, decision = await self._decide(entry)
-            not_made = await self._make(entry, decision)
-            for cancel in decision.cancels:
-                await self._cluster.cancel_run(entry.schedule.namespace, cancel.name, cancel.uid)
+            decided = await self._deciding.decide(entry, attempt)
+            if decided is None:
+                return _SOONEST.total_seconds()
+            schedule, decision = decided
+            self._look_again_at(uid, decision.look_again_at)  # first, as what follows may take its time
+            room = attempt.room
+            not_made = await self._make(entry, decision, attempt)
+            if attempt.may_cancel(decision):
+                await self._cancel(entry, decision, attempt)
             # crash here: the runs are there, and the next process comes to the same status.
             if entry.schedule is not schedule and not not_made:
                 continue  # it was edited meanwhile, or another process has written its status
             entry.is_new = False
-            entry.decided = _without(entry.current.status, decision, not_made)
-            self._tell(entry, [*decision.missed, *not_made])
+            entry.decided = attempt.status(entry.current.status, decision, not_made)
+            self._telling.missed(entry, [*decision.missed, *not_made])
             self._mirror.changed(uid)
-            self._look_again_at(uid, decision.look_again_at)
-            if self._presses() and self._writer.difference(entry) is not None:
+            if attempt.room is not room:
+                continue  # what was decided of the past is to be decided without the run
+            if self._must_not_write(entry):
+                if attempt.failure is not None:
+                    break
                 return 0.0  # behind all whose ticks are due
-            if decision.makes and not not_made:
+            if not not_made and any(make.run_id not in attempt.unmade for make in decision.makes):
                 continue  # the status is of the runs as they were made
             try:
                 await self._writer.write(entry)
             except ConflictError:
                 await self._look(entry.schedule)
                 continue
+            entry.unwritten_since = None
             await self._prune(entry, decision.prunes)
+            if attempt.failure is not None:
+                break
             return _WITHOUT_RUN_SECONDS if not_made else None
+        if attempt.failure is not None:
+            if entry is not None:
+                self._telling.failed(entry, attempt.failure)
+            raise attempt.failure.error
         _log.warning("schedule needs another pass", uid=uid)
         return 1.0
 
@@ -123,25 +151,24 @@ class ScheduleReconciler:
         entry.waits_since = entry.waits_since or self._now()
         return entry.waits_since <= self._now() < entry.waits_since + _PATIENCE
 
-    async def _decide(self, entry: ScheduleEntry) -> tuple[Schedule, Decision]:
-        """What to do, and about which version of the object."""
-        known = self._lookup.known(entry)
-        next_run_at = entry.current.status.next_run_at
-        if next_run_at is not None and next_run_at <= self._now():
-            known = await self._lookup.also(entry, known, _OF_A_TICK)  # as it is going to be asked for
-        for _ in range(_LOOKUPS_MAX):
-            schedule = entry.schedule
-            decision = decide(entry.current, self._runs.of(schedule), self._now(), known)
-            if not decision.needs:
-                return schedule, decision
-            known = await self._lookup.also(entry, known, decision.needs)
-        raise RuntimeError(f"more is needed to decide about {schedule.namespace}/{schedule.name}: {decision.needs}")
+    def _must_not_write(self, entry: ScheduleEntry) -> bool:
+        """Whether a status that is to be written waits for the ticks of others, for a while."""
+        if not self._presses() or self._writer.difference(entry) is None:
+            return False
+        now = self._now()
+        if entry.unwritten_since is None or entry.unwritten_since > now:
+            entry.unwritten_since = now
+        return now < entry.unwritten_since + _UNWRITTEN
 
-    async def _make(self, entry: ScheduleEntry, decision: Decision) -> list[Missed]:
-        """Make the runs; returns those that can't be made, ever."""
+    async def _make(self, entry: ScheduleEntry, decision: Decision, attempt: Attempt) -> list[Missed]:
+        """Make the runs, as far as they can be made now; returns those that can't be made, ever."""
         not_made: list[Missed] = []
-        for make in decision.makes:
-            missed = await self._making.make(entry.schedule, make)
+        for make in attempt.left(decision.makes):
+            try:
+                missed = await self._making.make(entry.schedule, make)
+            except (KubeError, KubeUnavailableError) as error:
+                attempt.failed_to_make(make, error, self._now())
+                continue
             if missed is not None:
                 entry.refused[make.run_id] = Phase.FAILED
                 if len(entry.refused) > _REFUSED_KEPT:
@@ -149,21 +176,13 @@ class ScheduleReconciler:
                 not_made.append(missed)
         return not_made
 
-    def _tell(self, entry: ScheduleEntry, missed: Iterable[Missed]) -> None:
-        schedule, now = entry.schedule, self._now()
-        for each in missed:
-            told = entry.told.get(each.reason)
-            if told is not None and told.newest == each.newest:
-                continue  # the same decision, taken again
-            metrics.SCHEDULE_MISSED.labels(each.reason.value).inc(each.count)
-            _log.warning(
-                "ticks missed", schedule=schedule.name, org=schedule.spec.org, reason=each.reason.value,
-                ticks=each.count, newest=each.newest.isoformat(), message=each.message,
-            )  # fmt: skip
-            at = told.at if told is not None and told.at <= now < told.at + _TELL_AGAIN else now
-            entry.told[each.reason] = Told(each.newest, at)
-            if at == now:
-                self._events.tell_of_schedule(schedule, each.reason.value, each.message, each.newest)
+    async def _cancel(self, entry: ScheduleEntry, decision: Decision, attempt: Attempt) -> None:
+        for cancel in decision.cancels:
+            try:
+                await self._cluster.cancel_run(entry.schedule.namespace, cancel.name, cancel.uid)
+            except (KubeError, KubeUnavailableError) as error:
+                attempt.failed_to_cancel(cancel.name, error)
+                return
 
     def _look_again_at(self, uid: str, at: datetime | None) -> None:
         now = self._now()
@@ -185,17 +204,3 @@ class ScheduleReconciler:
             if each.uid not in entry.pruned:
                 await self._cluster.delete_run(schedule.namespace, each.name, each.uid)
         entry.pruned = {each.uid for each in prunes}
-
-
-def _without(before: ScheduleStatus, decision: Decision, not_made: Sequence[Missed]) -> ScheduleStatus:
-    """The status that was decided on, where these of its runs can't be made."""
-    status = decision.status
-    if not not_made:
-        return status
-    newest = max(not_made, key=lambda each: each.newest)
-    return replace(
-        status,
-        missed=status.missed + sum(each.count for each in not_made),
-        last_missed=LastMissed(newest.newest, newest.reason, newest.message),
-        last_run_at=before.last_run_at if len(not_made) == len(decision.makes) else status.last_run_at,
-    )

@@ -1,15 +1,24 @@
 """Looks at all schedules again from time to time: what the watch has lost, and what the mirror should hold."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 
 import structlog
 
 from pipeline_core.kube import names
-from pipeline_core.kube.api import Json
+from pipeline_core.kube.api import Json, KubeError
 from pipeline_operator.cluster import Cluster
 from pipeline_operator.schedules.cache import ScheduleCache
 
 _log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """The namespaces (None: all) whose schedules were listed, and the UIDs of all of them, understood or not."""
+
+    namespaces: Sequence[str | None]
+    uids: Collection[str]
 
 
 class Resync:
@@ -26,27 +35,40 @@ class Resync:
         self._cache = cache
         self._wake = wake
         self._dropped = dropped
+        self._refused: set[str | None] = set()
 
-    async def round(self, served: Sequence[str | None], gone: Sequence[str | None]) -> None:
+    async def round(self, served: Sequence[str | None], gone: Sequence[str | None]) -> Listed:
         """List the schedules of the namespaces that are served (None: of all), in chunks, and compare.
 
-        Those of namespaces that are gone are gone, too. Raises KubeError, KubeUnavailableError.
+        Those of namespaces that are gone are gone, too. What has become of those that this process has no right to
+        list nobody knows. Raises KubeError, KubeUnavailableError.
         """
         known = {entry.schedule.uid: entry.schedule.namespace for entry in self._cache.entries()}
         listed: set[str] = set()
-        for namespace in served:
-            await self._list(namespace, listed)
+        read = [namespace for namespace in served if await self._list(namespace, listed)]
         for uid, namespace in known.items():
-            if uid not in listed and (None in served or namespace in served or namespace in gone):
+            if uid not in listed and (None in read or namespace in read or namespace in gone):
                 # Its deletion's event was lost.
                 self._cache.drop(uid)
                 self._dropped(uid)
+        return Listed(read, listed)
 
-    async def _list(self, namespace: str | None, listed: set[str]) -> None:
-        async for body in self._cluster.list_schedules(namespace):
-            listed.add(body["metadata"]["uid"])
-            if self._put(body):
-                self._wake(body["metadata"]["uid"])
+    async def _list(self, namespace: str | None, listed: set[str]) -> bool:
+        """Put what is there into the memory, and its UIDs into `listed`; False where that is refused."""
+        try:
+            async for body in self._cluster.list_schedules(namespace):
+                listed.add(body["metadata"]["uid"])
+                if self._put(body):
+                    self._wake(body["metadata"]["uid"])
+        except KubeError as error:
+            if error.status != 403:
+                raise
+            if namespace not in self._refused:  # said once of each
+                _log.error("schedules can't be listed", namespace=namespace or "all", error=error.message)
+            self._refused.add(namespace)
+            return False
+        self._refused.discard(namespace)
+        return True
 
     def _put(self, body: Json) -> bool:
         try:

@@ -4,18 +4,20 @@ A run over a daily or monthly limit fails at once, so nothing is made for the pa
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Literal, Protocol
 
-from pipeline_core.admission.quota import DailyLimitReachedError, MonthlyLimitReachedError, QuotaExceededError
+from pipeline_core.admission.quota import DailyLimitReachedError, MonthlyLimitReachedError
 from pipeline_core.schedules.decision import Room
 from pipeline_core.schedules.facts import read_timetable
 from pipeline_core.schedules.observed import Schedule
-from pipeline_core.schedules.stagger import offset
 from pipeline_core.store.quota.standing import Standing
 from pipeline_operator.cache import Cache
 from pipeline_operator.schedules.cache import ScheduleCache
+from pipeline_operator.schedules.due import lateness
+from pipeline_operator.schedules.gauges import state_of
 
 # Ticks of one schedule that are counted one by one: those of a month of days, or of a day of hours. Of more it is said
 # how many there are at that rate.
@@ -28,6 +30,19 @@ _LOOK_AGAIN = timedelta(minutes=5)
 _LOOK_SOON = timedelta(seconds=10)
 
 
+# What the status says of schedules whose ticks have runs, or may have: see `state_of`.
+_AT_WORK = frozenset({"scheduled", "new"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Period:
+    """What is left of a day or month beside what is promised, why there isn't more, and how long it lasts."""
+
+    left: int
+    why: str
+    ends_in: timedelta
+
+
 class Ledger(Protocol):
     """What is asked of the quota ledger."""
 
@@ -35,46 +50,56 @@ class Ledger(Protocol):
 
 
 class Rooms:
-    """`runs` is the cache of runs, `now` the wall clock in UTC."""
+    """`runs` is the cache of runs, `owns` whether runs of an organization may be in a namespace at all.
 
-    def __init__(self, ledger: Ledger, schedules: ScheduleCache, runs: Cache, now: Callable[[], datetime]) -> None:
+    `now` is the wall clock in UTC.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        schedules: ScheduleCache,
+        runs: Cache,
+        now: Callable[[], datetime],
+        owns: Callable[[str, str], Awaitable[bool]],
+    ) -> None:
         self._ledger = ledger
         self._schedules = schedules
         self._runs = runs
         self._now = now
-        # Of each organization: as of when, until when, up to how many, and how many ticks.
+        self._owns = owns
+        # Of each organization: as of when, up to how many, and how many ticks.
         self._needed: dict[tuple[str, str], tuple[datetime, int, int]] = {}
-        # Runs made for the past that the ledger may not have counted yet, by their UIDs.
-        self._promised: dict[str, set[str]] = {}
-
-    def promise(self, org: str, run_uid: str) -> None:
-        """A run was made for the past: it will take a slot."""
-        self._promised.setdefault(org, set()).add(run_uid)
 
     async def of(self, org: str) -> Room:
         """Raises StoreUnavailableError when PostgreSQL is away."""
         standing = await self._ledger.standing(org)
-        used, limits, now = standing.used_today, standing.limits, self._now()
-        promised = self._still_promised(org)
-        day = await self._left(org, "day", limits.per_day, used.day_used, standing.day_ends_in)
-        month = await self._left(org, "month", limits.per_month, used.month_used, standing.month_ends_in)
-        left = min(day, month) - promised
-        if left > 0:
-            return Room(left)
-        error: QuotaExceededError
-        if day <= month:
-            error, ends_in = DailyLimitReachedError(limits.per_day), standing.day_ends_in
-        else:
-            error, ends_in = MonthlyLimitReachedError(limits.per_month), standing.month_ends_in
-        again = min(ends_in, _LOOK_SOON if promised else _LOOK_AGAIN)
-        return Room(0, str(error), now + again)
+        used, limits = standing.used_today, standing.limits
+        # Those that the ledger doesn't count yet: made just now, or waiting for a slot.
+        waiting = self._runs.unadmitted(org)
+        day = await self._period(org, "day", limits.per_day, used.day_used, standing.day_ends_in, waiting)
+        month = await self._period(org, "month", limits.per_month, used.month_used, standing.month_ends_in, waiting)
+        least = min(day, month, key=lambda each: each.left)
+        if least.left > 0:
+            return Room(least.left)
+        return Room(0, least.why, self._now() + min(least.ends_in, _LOOK_SOON if waiting else _LOOK_AGAIN))
 
-    async def _left(self, org: str, period: str, limit: int | None, used: int, ends_in: timedelta) -> int:
+    async def _period(
+        self, org: str, name: Literal["day", "month"], limit: int | None, used: int, ends_in: timedelta, waiting: int
+    ) -> _Period:
         left = (limit or 0) - used
-        return left if left <= 0 else left - await self._needs(org, period, ends_in, left)
+        if left <= 0:
+            error = DailyLimitReachedError if name == "day" else MonthlyLimitReachedError
+            return _Period(left, str(error(limit)), ends_in)
+        ticks = await self._needs(org, name, ends_in, left)
+        why = [f"{ticks} of the {name}'s {limit} runs are kept for ticks to come"] if ticks else []
+        if waiting:
+            why.append(f"{waiting} that were made are to begin yet" if why else f"As many runs of the {name}'s {limit} "
+                       "as are left were made, and are to begin yet")  # fmt: skip
+        return _Period(left - ticks - waiting, "; ".join(why), ends_in)
 
     async def _needs(self, org: str, period: str, ends_in: timedelta, at_most: int) -> int:
-        """How many ticks the organization's schedules have until then, `at_most` if there are more."""
+        """How many runs the organization's schedules make until then, `at_most` if there are more."""
         now = self._now()
         known = self._needed.get((org, period))
         if known is not None and now - _KEPT < known[0] <= now and known[1] >= at_most:
@@ -82,22 +107,13 @@ class Rooms:
         total = 0
         for schedule in self._schedules.of_org(org):
             await asyncio.sleep(0)  # an organization with many schedules doesn't stop the others
-            total += ticks_within(schedule, now, now + ends_in)
+            if state_of(schedule.status) in _AT_WORK and await self._owns(org, schedule.namespace):
+                total += ticks_within(schedule, now, now + ends_in)
             if total >= at_most:
                 total = at_most
                 break
         self._needed[org, period] = now, at_most, total
         return total
-
-    def _still_promised(self, org: str) -> int:
-        uids = self._promised.get(org)
-        if not uids:
-            return 0
-        for uid in list(uids):
-            run = self._runs.get(uid).run
-            if run is None or run.is_over or run.was_admitted:
-                uids.discard(uid)
-        return len(uids)
 
 
 def ticks_within(schedule: Schedule, after: datetime, until: datetime) -> int:
@@ -108,7 +124,7 @@ def ticks_within(schedule: Schedule, after: datetime, until: datetime) -> int:
     timetable, _ = read_timetable(spec.cron_expression, spec.time_zone)
     if timetable is None:
         return 0
-    late = offset(spec.org, schedule.namespace, schedule.name, spec.stagger_seconds)
+    late = lateness(schedule)
     after, until = after - late, until - late
     ticks = timetable.upcoming(after, until, _COUNTED)
     if len(ticks) < _COUNTED:

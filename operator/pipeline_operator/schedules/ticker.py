@@ -37,6 +37,10 @@ class Ticker:
         self._seen = now()
         self._wake = asyncio.Event()
 
+    def expects(self, uid: str) -> bool:
+        """Whether the schedule is going to be woken."""
+        return uid in self._at
+
     def set(self, uid: str, at: datetime | None) -> None:
         """Have the schedule woken at that time, instead of at any other; None: never."""
         if at is None:

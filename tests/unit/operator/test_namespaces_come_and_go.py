@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from pipeline_core.kube import names
 from pipeline_core.kube.api import KubeError
@@ -240,8 +241,8 @@ class Process(Operator):
 
 
 def process(place: Place, seen: list[Sequence[str]]) -> Process:
-    def informer(_: Intake, watched: Sequence[str]) -> Any:
-        return Watches(seen, watched)
+    def informer(_: Intake, watched: Sequence[str], kinds: Sequence[str] = ()) -> Any:
+        return Watches(seen, [*watched, *kinds])
 
     settings = OperatorSettings(
         env="dev",
@@ -285,3 +286,55 @@ async def test_a_process_watches_what_is_there_and_ends_to_watch_what_is_back() 
         await asyncio.wait([running])
     assert seen == [["default"], ["gone", "default"]]
     assert place.world.record(uid).phase is not Phase.FAILED
+
+
+async def test_runs_are_worked_on_where_schedules_cannot_be_listed() -> None:
+    place, seen = Place("with", "without"), list[Sequence[str]]()
+    authorize, is_refused = place.world.kubernetes.before, True
+
+    def refuses(method: str, path: str) -> None:
+        authorize(method, path)
+        if is_refused and path.endswith("/without/pipelineschedules"):
+            raise KubeError(403, "Forbidden", "cannot list resource pipelineschedules")
+
+    place.world.kubernetes.before = refuses
+    place.apply("without")
+    first = process(place, seen)
+    with capture_logs() as logs:
+        running = asyncio.create_task(first.run())
+
+        async def works() -> bool:
+            assert not running.done(), running.exception()
+            return first.health.ready() is None and any(kind == "jobs" for kind, _, _ in place.world.kubernetes.objects)
+
+        await eventually(works)
+    assert seen == [["with", "without", names.RUNS, "jobs", "pods"], ["with", names.SCHEDULES]]
+    (line,) = [line for line in logs if "no schedule is seen to here" in line["event"]]
+    assert (line["namespace"], line["log_level"]) == ("without", "error")
+    is_refused = False
+    with pytest.raises(ExceptionGroup) as ended:
+        await asyncio.wait_for(running, 10)
+    assert ended.group_contains(NamespaceBackError)
+
+
+async def test_without_the_right_everywhere_no_schedule_is_watched() -> None:
+    place, seen = Place(), list[Sequence[str]]()
+
+    def refuses(_method: str, path: str) -> None:
+        if path.endswith("/pipelineschedules"):
+            raise KubeError(403, "Forbidden", "cannot list resource pipelineschedules")
+
+    place.world.kubernetes.before = refuses
+    first = process(place, seen)
+    running = asyncio.create_task(first.run())
+
+    async def is_ready() -> bool:
+        assert not running.done(), running.exception()
+        return first.health.ready() is None and bool(seen)
+
+    try:
+        await eventually(is_ready)
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
+    assert seen == [[names.RUNS, "jobs", "pods"]]

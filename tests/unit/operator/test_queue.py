@@ -182,3 +182,17 @@ async def test_it_wakes_a_waiting_worker_and_does_not_cut_a_backoff_short_that_b
     queue.add_first("a")
     queue.failed("a")
     assert await soon(queue) is None
+
+
+async def test_what_has_waited_for_long_has_its_turn_among_those_that_go_first() -> None:
+    clock = Clock()
+    queue = WorkQueue(clock)
+    queue.add("status")
+    clock.now += 1.9
+    for number in range(30):
+        queue.add_first(f"tick-{number}")
+    served = [await soon(queue) for _ in range(10)]
+    assert "status" not in served
+    clock.now += 0.2
+    assert await soon(queue) == "status"
+    assert await soon(queue) == "tick-10"

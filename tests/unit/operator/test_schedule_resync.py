@@ -4,6 +4,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from pipeline_core.kube import names
+from pipeline_core.kube.api import KubeError
 from pipeline_operator.cluster import Cluster
 from pipeline_operator.expectations import Expectations
 from pipeline_operator.intake import Intake
@@ -92,3 +93,47 @@ async def test_nothing_is_decided_before_all_is_known(world: ScheduleOperator) -
     waits.close()
     world.knows_all = True
     await world.parts._until_all_is_known()
+
+
+async def test_a_list_of_before_brings_no_deleted_schedule_back(world: ScheduleOperator) -> None:
+    world.schedule("first")
+    uid = world.schedule()
+    world.show()
+    stale = world.object()
+
+    def deleted(method: str, path: str) -> None:
+        if method == "GET" and path.endswith("/pipelineschedules"):
+            world.parts.take(stale, True)  # after the list was read, before it is looked at
+
+    world.kubernetes.after = deleted
+    await world.parts.resync([None], [])
+    assert world.parts.cache.get(uid) is None
+    assert len(world.parts.cache) == 1
+
+
+async def test_where_schedules_cannot_be_listed_the_sweep_goes_on_without_them(world: ScheduleOperator) -> None:
+    for namespace in ("with", "without"):
+        world.kubernetes.put("namespaces", {"metadata": {"name": namespace, "namespace": ""}})
+        body = world.schedule("s") and world.object("s")
+        metadata = {"name": "s", "namespace": namespace}
+        world.kubernetes.put(names.SCHEDULES, {"metadata": metadata, "spec": body["spec"]})
+    world.kubernetes.remove(names.SCHEDULES, NAMESPACE, "s")
+    await world.turn()
+    await world.parts.mirror.write()
+
+    def refused(_method: str, path: str) -> None:
+        if path.endswith("/without/pipelineschedules"):
+            raise KubeError(403, "Forbidden", "cannot list resource pipelineschedules")
+
+    world.kubernetes.before = refused
+    swept = sweep(world, ["with", "without"])
+    with capture_logs() as logs:
+        await swept.round()
+        await swept.round()
+    assert swept.rounds == 2
+    (line,) = [line for line in logs if line["log_level"] == "error"]
+    assert (line["event"], line["namespace"]) == ("schedules can't be listed", "without")
+    # Nobody knows what has become of them: they are neither forgotten nor taken from the mirror.
+    assert len(world.parts.cache) == 2
+    await world.parts.mirror.write()
+    assert len(await world.mirror.listed()) == 2

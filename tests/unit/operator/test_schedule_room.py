@@ -12,7 +12,7 @@ from pipeline_core.store.runs import NewRun
 from pipeline_operator.schedules.parsing import parse_schedule
 from pipeline_operator.schedules.room import Rooms, ticks_within
 from support.operator_world import T0
-from support.schedule_operator import ScheduleOperator
+from support.schedule_operator import NAMESPACE, ScheduleOperator
 
 DAY = timedelta(days=1)
 
@@ -24,7 +24,11 @@ def world() -> ScheduleOperator:
 
 def rooms(world: ScheduleOperator) -> Rooms:
     world.show()
-    return Rooms(world.ledger, world.parts.cache, world.cache, world.now)
+    return Rooms(world.ledger, world.parts.cache, world.cache, world.now, owns)
+
+
+async def owns(_org: str, namespace: str) -> bool:
+    return namespace == NAMESPACE
 
 
 async def use(world: ScheduleOperator, runs: int) -> None:
@@ -60,9 +64,9 @@ async def test_it_is_what_is_left_beside_the_ticks_to_come(
 @pytest.mark.parametrize(
     ("per_day", "per_month", "message", "after"),
     [
-        (5, 1_000, "Daily pipeline limit (5) reached", timedelta(minutes=5)),
+        (5, 1_000, "5 of the day's 5 runs are kept for ticks to come", timedelta(minutes=5)),
         (0, 1_000, "Daily pipeline limit (0) reached", timedelta(minutes=5)),
-        (1_000, 24, "Monthly pipeline limit (24) reached", timedelta(minutes=5)),
+        (1_000, 24, "24 of the month's 24 runs are kept for ticks to come", timedelta(minutes=5)),
     ],
 )
 async def test_without_any_it_says_which_limit_is_reached(
@@ -74,18 +78,53 @@ async def test_without_any_it_says_which_limit_is_reached(
     assert await rooms(world).of("acme") == Room(0, message, T0 + after)
 
 
-async def test_runs_that_were_made_for_the_past_count_until_the_ledger_counts_them(world: ScheduleOperator) -> None:
+async def test_the_day_is_used_up(world: ScheduleOperator) -> None:
+    world.plans.limits["acme"] = Limits(2, 1_000, 5)
+    world.schedule()
+    await use(world, 2)
+    assert await rooms(world).of("acme") == Room(0, "Daily pipeline limit (2) reached", T0 + timedelta(minutes=5))
+
+
+async def test_runs_count_that_were_made_and_are_to_begin_yet(world: ScheduleOperator) -> None:
     world.plans.limits["acme"] = Limits(2, 1_000, 5)
     asked = rooms(world)
     for name in ("one", "two"):
-        asked.promise("acme", world.apply(name))
+        world.apply(name)
+    world.apply("of-another", org="globex")
     world.show()
-    assert await asked.of("acme") == Room(0, "Daily pipeline limit (2) reached", T0 + timedelta(seconds=10))
+    why = "As many runs of the day's 2 as are left were made, and are to begin yet"
+    assert await asked.of("acme") == Room(0, why, T0 + timedelta(seconds=10))
     body = world.kubernetes.objects[names.RUNS, "default", "one"]
-    world.kubernetes.put(names.RUNS, {**body, "status": {"phase": "Running"}})
+    world.kubernetes.put(names.RUNS, {**body, "status": {"phase": "Running"}})  # the ledger counts it, in earnest
+    world.show()
+    assert await asked.of("acme") == Room(1)
     world.kubernetes.remove(names.RUNS, "default", "two")
     world.show()
     assert await asked.of("acme") == Room(2)
+    assert world.cache.unadmitted("globex") == 1
+    world.plans.limits["acme"] = Limits(3, 1_000, 5)
+    world.apply("three")
+    world.schedule(cronExpression="*/20 * * * *")
+    words = "3 of the day's 3 runs are kept for ticks to come; 1 that were made are to begin yet"
+    assert await rooms(world).of("acme") == Room(0, words, T0 + timedelta(seconds=10))
+
+
+@pytest.mark.parametrize("kind", ["Stalled", "Suspended", "elsewhere"])
+async def test_ticks_that_will_have_no_run_keep_none_of_it(world: ScheduleOperator, kind: str) -> None:
+    world.plans.limits["acme"] = Limits(20, 1_000, 5)
+    if kind == "elsewhere":
+        world.schedule()
+        world.object()["metadata"]["namespace"] = "of-another"
+    elif kind == "Stalled":
+        world.schedule(pipeline="nothing")
+    else:
+        world.plans.status["acme"] = "SUSPENDED"
+        world.schedule()
+        await world.until(T0 + timedelta(hours=1))
+        world.plans.status["acme"] = "ACTIVE"
+    if kind != "elsewhere":
+        await world.turn()
+    assert await rooms(world).of("acme") == Room(20)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +150,7 @@ async def test_a_backfill_leaves_the_day_its_ticks(world: ScheduleOperator) -> N
     await world.until(T0 + timedelta(minutes=6))
     assert len(world.runs()) == 4
     assert (world.of()["backfill"]["state"], world.of()["backfill"]["succeeded"]) == ("Waiting", 4)
-    assert world.of()["backfill"]["message"] == "Daily pipeline limit (5) reached"
+    assert world.of()["backfill"]["message"] == "1 of the day's 5 runs are kept for ticks to come"
     await world.until(T0 + timedelta(hours=1), timedelta(minutes=6))
     assert "nightly-20261122t0400z" in world.runs()
     assert len(world.runs()) == 5

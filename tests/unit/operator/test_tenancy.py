@@ -205,3 +205,15 @@ def test_the_setting_is_shared_unless_the_chart_says_more(monkeypatch: pytest.Mo
     assert OperatorSettings(env="dev").tenancy is TenancyMode.SHARED
     monkeypatch.setenv("PIPELINES_TENANCY", "NamespacePerOrganization")
     assert OperatorSettings(env="dev").tenancy is TenancyMode.NAMESPACE_PER_ORGANIZATION
+
+
+async def test_whose_a_namespace_is_is_told_without_an_error() -> None:
+    place = Place()
+    place.label("acme")
+    assert await place.tenancy.owns("acme", "team-a")
+    assert not await place.tenancy.owns("globex", "team-a")
+    assert place.reads == 1
+    place.now += 31
+    place.fail(KubeUnavailableError("connection lost"))
+    assert await place.tenancy.owns("globex", "team-a")
+    assert await Place(TenancyMode.SHARED).tenancy.owns("globex", "team-a")
