@@ -19,10 +19,10 @@ SMOKE = (0, 1)
 # A planted bug's patch: a seed that finds it, how many schedules and days that takes, and the property that it breaks.
 PLANTED = {
     "fires_for_the_past_of_an_edit": (0, 8, 2, "no run without a tick"),
-    "takes_its_own_run_for_a_strangers": (167, 8, 2, "every tick is made or missed"),
+    "takes_its_own_run_for_a_strangers": (14, 8, 2, "every tick is made or missed"),
     "forbids_for_runs_of_any_cause": (1, 8, 3, "every tick has its run"),
     "asks_for_no_outcomes": (1, 8, 2, "one run a tick"),
-    "ticks_by_a_steady_clock": (1, 4, 5, "every tick has its run"),
+    "ticks_by_a_steady_clock": (119, 4, 5, "every tick has its run"),
     "catches_up_the_newest_first": (3, 8, 3, "caught up in order"),
     "forgets_what_it_left_out": (0, 8, 3, "every tick is made or missed"),
     "backfills_one_too_many": (0, 8, 2, "backfills a few at a time"),
