@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from sim_schedules.world import World
 
 # A run this much later than due was missed, for catchUp None.
+# A schedule that nobody has seen yet begins so long before it is seen, at the most.
+_BEFORE_FIRST_LOOK = 86_400.0
 _IN_TIME = 300.0
 # For so long a new process looks whether a run that forbids another has ended; it takes less in a calm world.
 _PATIENCE = 20.0
@@ -95,6 +97,8 @@ class Judge:
             return Judgement(Verdict.MAY, "edited near it, by a clock that was wrong", counted=None)
         seen = max(due - self._skew(due), segment.begin)
         first, last = self._window(seen)
+        if due < self._first_look() - _BEFORE_FIRST_LOOK + self._margin:
+            return Judgement(Verdict.MAY, "long before anybody had seen the schedule", counted=None)
         if (cut := self._is_cut(segment, tick, due, first, last)) is not None:
             return cut
         versions = self._schedule.over(first - self._margin, last + self._margin)
@@ -350,6 +354,10 @@ class Judge:
         ]
         ends = [*(at for at, _ in begins[1:]), NEVER]
         return [Segment(at, end, timing) for (at, timing), end in zip(begins, ends, strict=True)]
+
+    def _first_look(self) -> float:
+        """When an operator saw the schedule for the first time."""
+        return self._world.able.first_within(self._schedule.created, lasting=self._grace)
 
     def _blurs(self) -> list[tuple[float, float]]:
         """Where there were two changes and one look: from before the first that nobody has seen to the last."""

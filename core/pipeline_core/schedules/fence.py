@@ -10,8 +10,8 @@ from pipeline_core.schedules.observed import Backlog, MissedReason
 # Clocks of two machines differ by less.
 _SKEW = timedelta(minutes=1)
 # A schedule without a status may be years old: nobody has looked, as its namespace wasn't watched, or the operator was
-# of a version that makes no runs. An hour is enough for an installation or an upgrade of the operator.
-_BEFORE_FIRST_LOOK = timedelta(hours=1)
+# of a version that makes no runs. A day is enough for what is applied while the operator is away.
+_BEFORE_FIRST_LOOK = timedelta(days=1)
 _EDITED = "cronExpression, timeZone or enabled was edited before the run was made; ticks up to an edit aren't made up"
 _EDITED_TWICE = (
     "The schedule was edited more than once while no operator looked; it may have been disabled in between, so ticks "

@@ -566,14 +566,18 @@ def test_many_ticks_before_an_edit_are_few_questions() -> None:
 
 @pytest.mark.parametrize(
     ("created", "seen", "ticks"),
-    [(timedelta(days=-60), minutes(10), []), (hours(-3), minutes(50), [0]), (minutes(-10), minutes(10), [0])],
+    [
+        (timedelta(days=-60), minutes(10), [0]),
+        (timedelta(days=-60), hours(23.9), [0]),
+        (timedelta(days=-60), hours(24.1), [24]),
+        (hours(-3), minutes(50), [0]),
+        (minutes(10), hours(23), []),
+    ],
 )
-def test_what_nobody_has_seen_begins_an_hour_before_it_is_seen_at_the_most(
+def test_what_nobody_has_seen_begins_a_day_before_it_is_seen_at_the_most(
     created: timedelta, seen: timedelta, ticks: list[int]
 ) -> None:
     made = World(new_schedule(T0 + created, catch_up=ALL, cron_expression="0 3 * * *"), now=T0 + seen)
-    if created < hours(-24):
-        made.now = T0 + hours(1) + minutes(1)
     for _ in range(3):
         made.look()
         made.end_all()
