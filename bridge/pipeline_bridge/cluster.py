@@ -6,7 +6,6 @@ KubeNotReachedError where there was no connection.
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
-from urllib.parse import quote
 
 from pipeline_core.kube import names
 from pipeline_core.kube.api import Json, StreamingApi
@@ -99,7 +98,7 @@ class BridgeCluster:
 
     async def get_namespace(self, name: str) -> Json | None:
         """The namespace, or None."""
-        return await get_object(self._api, f"{CORE}/namespaces/{quote(name)}")
+        return await get_object(self._api, resource_path(CORE, None, "namespaces", name))
 
     async def list_namespaces(self, label_selector: str) -> list[Json]:
         """The namespaces that the selector selects."""

@@ -9,11 +9,8 @@ from pipeline_bridge.refused_fields import invalid_fields
 from pipeline_bridge.run_objects import object_parameters
 from pipeline_core.kube.api import Json
 from pipeline_core.kube.gitops import managed_by
-from pipeline_core.resolve import RunPlan, RunRequest, plan_run
-from pipeline_core.schedules.parameters import resolve_parameters
-
-# A schedule's pipeline is found and its parameters are checked as those of a run would be: of one with this id.
-_MADE_UP_RUN = "run_of0schedule"
+from pipeline_core.resolve import RunPlan
+from pipeline_core.schedules.plan import plan_schedule
 
 
 def plan_of(parts: Parts, spec: Json, logical_time: datetime) -> RunPlan:
@@ -21,17 +18,16 @@ def plan_of(parts: Parts, spec: Json, logical_time: datetime) -> RunPlan:
 
     Raises UnknownProviderError, PipelineNotFoundError and ParametersInvalidError.
     """
-    env = parts.settings.env
-    given = resolve_parameters(
+    return plan_schedule(
+        parts.catalog.current(),
         object_parameters(spec.get("parameters") or {}),
-        org_slug=spec["org"],
-        env=env,
-        run_id=_MADE_UP_RUN,
+        org=spec["org"],
+        provider=spec["provider"],
+        domain=spec["domain"],
+        pipeline=spec["pipeline"],
+        env=parts.settings.env,
         logical_time=logical_time,
     )
-    what = spec["provider"], spec["domain"], spec["pipeline"]
-    request = RunRequest(_MADE_UP_RUN, spec["org"], *what, given, logical_time)
-    return plan_run(parts.catalog.current(), request, env=env)
 
 
 def check_template(template: Mapping[str, object]) -> None:

@@ -12,7 +12,7 @@ from pipeline_core.catalog import Catalog, PipelineConfig
 from pipeline_core.errors import ParametersInvalidError
 from pipeline_core.identifiers import OBJECT_NAME_MAX
 from pipeline_core.kube import names
-from pipeline_core.resolve import RunRequest, plan_run
+from pipeline_core.schedules.plan import plan_schedule
 from pipeline_core.schedules.timetable import Timetable
 
 MAX_STAGGER_SECONDS = 3_600
@@ -72,9 +72,9 @@ def stagger_seconds(expression: str, time_zone: str) -> int:
 
 
 def _check(catalog: Catalog, org: str, config: PipelineConfig) -> None:
-    request = RunRequest("run_of0schedule", org, config.provider, config.domain, config.stem, {}, _FROM)
+    what = {"provider": config.provider, "domain": config.domain, "pipeline": config.stem}
     try:
-        plan_run(catalog, request, env="dev")
+        plan_schedule(catalog, {}, org=org, **what, env="dev", logical_time=_FROM)
     except ParametersInvalidError as error:
         raise ParametersInvalidError(f"{config.path}: no run of its schedule could start: {error}") from None
 

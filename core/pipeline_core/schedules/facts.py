@@ -10,7 +10,7 @@ from pipeline_core.schedules.cron import check_cron_expression, check_time_zone
 from pipeline_core.schedules.decision import Known, Make, Missed, Needs
 from pipeline_core.schedules.ids import tick_run_id, tick_run_name
 from pipeline_core.schedules.observed import CatchUp, Cause, MissedReason, Schedule, ScheduledRun, ScheduleSpec
-from pipeline_core.schedules.stagger import offset
+from pipeline_core.schedules.stagger import lateness
 from pipeline_core.schedules.timetable import Timetable
 from pipeline_core.wording import shorten
 
@@ -52,8 +52,7 @@ class Facts:
 
     @cached_property
     def offset(self) -> timedelta:
-        schedule = self.schedule
-        return offset(schedule.spec.org, schedule.namespace, schedule.name, schedule.spec.stagger_seconds)
+        return lateness(self.schedule)
 
     @cached_property
     def by_id(self) -> Mapping[str, ScheduledRun]:

@@ -1,16 +1,10 @@
 """When a schedule's next tick is due, whatever is decided about it."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from pipeline_core.schedules.facts import read_timetable
 from pipeline_core.schedules.observed import Schedule
-from pipeline_core.schedules.stagger import offset
-
-
-def lateness(schedule: Schedule) -> timedelta:
-    """How long after its tick each of its runs is due."""
-    spec = schedule.spec
-    return offset(spec.org, schedule.namespace, schedule.name, spec.stagger_seconds)
+from pipeline_core.schedules.stagger import lateness
 
 
 def next_due(schedule: Schedule, now: datetime) -> datetime | None:

@@ -9,10 +9,9 @@ from pipeline_core.admission.subscription import check_subscription
 from pipeline_core.catalog import Catalog, CatalogWatcher
 from pipeline_core.errors import PipelinesError
 from pipeline_core.lifecycle.phases import Phase
-from pipeline_core.resolve import RunRequest, plan_run
 from pipeline_core.schedules.decision import Known, Needs
 from pipeline_core.schedules.observed import Schedule
-from pipeline_core.schedules.parameters import resolve_parameters
+from pipeline_core.schedules.plan import plan_schedule
 from pipeline_core.store.errors import StoreUnavailableError
 from pipeline_core.store.facts import AdmissionFacts
 from pipeline_core.store.records import RunRecords
@@ -25,8 +24,6 @@ _FACTS_SECONDS = 1.0
 _AWAY_SECONDS = 5.0
 # The files' metadata is looked at this often, however many schedules are due.
 _CATALOG_SECONDS = 1.0
-# Pipeline and parameters are checked as those of a run would be: of one with this id.
-_MADE_UP_RUN = "run_of0schedule"
 
 
 class Lookup:
@@ -86,13 +83,18 @@ class Lookup:
         return known.found
 
     def _find(self, schedule: Schedule, catalog: Catalog) -> tuple[str, str] | None:
-        spec, now = schedule.spec, self._now()
+        spec = schedule.spec
         try:
-            parameters = resolve_parameters(
-                spec.parameters, org_slug=spec.org, env=self._env, run_id=_MADE_UP_RUN, logical_time=now
+            plan_schedule(
+                catalog,
+                spec.parameters,
+                org=spec.org,
+                provider=spec.provider,
+                domain=spec.domain,
+                pipeline=spec.pipeline,
+                env=self._env,
+                logical_time=self._now(),
             )
-            request = RunRequest(_MADE_UP_RUN, spec.org, spec.provider, spec.domain, spec.pipeline, parameters, now)
-            plan_run(catalog, request, env=self._env)
         except PipelinesError as error:
             return error.reason, str(error)
         return None

@@ -13,10 +13,10 @@ from pipeline_core.admission.quota import DailyLimitReachedError, MonthlyLimitRe
 from pipeline_core.schedules.decision import Room
 from pipeline_core.schedules.facts import read_timetable
 from pipeline_core.schedules.observed import Schedule
+from pipeline_core.schedules.stagger import lateness
 from pipeline_core.store.quota.standing import Standing
 from pipeline_operator.cache import Cache
 from pipeline_operator.schedules.cache import ScheduleCache
-from pipeline_operator.schedules.due import lateness
 from pipeline_operator.schedules.gauges import state_of
 
 # Ticks of one schedule that are counted one by one: those of a month of days, or of a day of hours. Of more it is said
