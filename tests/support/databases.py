@@ -33,7 +33,22 @@ def fresh_database(server_url: str, *, template: str | None = TEMPLATE) -> Itera
     try:
         yield with_database(server_url, name.as_string().strip('"'))
     finally:
-        _execute(server_url, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+        _drop(server_url, name)
+
+
+def _drop(server_url: str, name: sql.Identifier) -> None:
+    """Drop a database with the sessions in it.
+
+    Not WITH (FORCE), which the server refuses to whoever isn't superuser while autovacuum works there; the plain form
+    ends autovacuum's worker by itself and waits for every session to be gone.
+    """
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(name))  # or a pool comes back
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND usename = current_user",
+            [name.as_string().strip('"')],
+        )
+        connection.execute(sql.SQL("DROP DATABASE {}").format(name))
 
 
 def _execute(url: str, statement: sql.Composed) -> None:
