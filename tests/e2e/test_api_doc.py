@@ -10,7 +10,7 @@ from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 
 from pipeline_core.api_keys import Scope
@@ -33,7 +33,7 @@ TO_COME = ("completed", "next_run_at", "waiting")
 class Replayed:
     """A step as it went: the answer, what differed, and the page's names as they were before it."""
 
-    answer: httpx.Response
+    answer: httpx2.Response
     difference: str | None
     before: Page
 
@@ -56,7 +56,7 @@ def replayed(installation: Installation) -> Iterator[dict[str, Replayed]]:
             ROWS: str(installation.source_sums(last, last)[last].records),
         }
     )
-    with httpx.Client(timeout=ENDS_WITHIN) as client:
+    with httpx2.Client(timeout=ENDS_WITHIN) as client:
         went: dict[str, Replayed] = {}
         with ExitStack() as standing_still:
             for step, following in pairwise([*STEPS, None]):
@@ -71,7 +71,7 @@ def replayed(installation: Installation) -> Iterator[dict[str, Replayed]]:
     installation.client.delete_dataset(f"{org}_{ENV}", delete_contents=True, not_found_ok=True)
 
 
-def replay(client: httpx.Client, page: Page, step: Step, environment: dict[str, str]) -> Replayed:
+def replay(client: httpx2.Client, page: Page, step: Step, environment: dict[str, str]) -> Replayed:
     """Send a step's request: once, but for one that may wait until something has come, and that changes nothing."""
     deadline = time.monotonic() + ENDS_WITHIN
     before = Page(dict(page.values), dict(page.names))
@@ -87,9 +87,9 @@ def replay(client: httpx.Client, page: Page, step: Step, environment: dict[str, 
         time.sleep(0.5)
 
 
-def await_start(client: httpx.Client, cancel: httpx.Request) -> None:
+def await_start(client: httpx2.Client, cancel: httpx2.Request) -> None:
     """Wait until the run's container has started, as it has by the time that a person cancels: it counts by then."""
-    status = httpx.URL(str(cancel.url).replace("/cancel/", "/status/"))
+    status = httpx2.URL(str(cancel.url).replace("/cancel/", "/status/"))
     deadline = time.monotonic() + ENDS_WITHIN
     while client.get(status, headers=cancel.headers).json()["status"] in {"pending", "validating"}:
         assert time.monotonic() < deadline, f"{cancel.url}: the run doesn't start"

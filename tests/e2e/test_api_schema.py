@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import httpx
+import httpx2
 import hypothesis
 import pytest
 import schemathesis
@@ -56,7 +56,7 @@ class World:
 
     api: HttpApi
     org: str
-    client: httpx.Client
+    client: httpx2.Client
     run_id: str
     schema: schemathesis.schemas.BaseSchema
 
@@ -86,7 +86,7 @@ def world(installation: Installation) -> Iterator[World]:
     with api.client(api.key(org)) as client:
         run_id = client.post(f"pipelines/run/{org}/{NOOP}").json()["run_id"]
         await_status(installation, client, org, run_id, {"completed"})
-        document = httpx.get(f"{api.url}/openapi.json").json()
+        document = httpx2.get(f"{api.url}/openapi.json").json()
         yield World(api, org, client, run_id, schemathesis.openapi.from_dict(document))
         for schedule in client.get("scheduler/queue").json()["schedules"]:
             client.delete(f"scheduler/schedule/{schedule['schedule_id']}")

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 
 from pipeline_core.api_keys import Scope
@@ -34,12 +34,12 @@ def fresh(name: str) -> str:
     return f"{name}{secrets.token_hex(3)}"
 
 
-def post_at_once(api: HttpApi, key: str, path: str, headers: list[dict[str, str]]) -> list[httpx.Response]:
+def post_at_once(api: HttpApi, key: str, path: str, headers: list[dict[str, str]]) -> list[httpx2.Response]:
     """The answers to as many requests, sent at the same time."""
 
-    async def send_all() -> list[httpx.Response]:
-        limits = httpx.Limits(max_connections=len(headers))
-        async with httpx.AsyncClient(base_url=f"{api.url}/api/v1", timeout=60, limits=limits) as client:
+    async def send_all() -> list[httpx2.Response]:
+        limits = httpx2.Limits(max_connections=len(headers))
+        async with httpx2.AsyncClient(base_url=f"{api.url}/api/v1", timeout=60, limits=limits) as client:
             return await asyncio.gather(*(client.post(path, headers={"X-API-Key": key, **each}) for each in headers))
 
     return asyncio.run(send_all())
@@ -90,10 +90,10 @@ def die_before_the_object(api: HttpApi, folder: Path, org: str, key: str, header
     """Ask a bridge for a run, and kill it when the slot is reserved and the object isn't made."""
     with bridge_that_waits(api, folder) as (bridge, reached), ThreadPoolExecutor(1) as pool:
         url = f"{bridge.url}/api/v1/pipelines/run/{org}/{NOOP}"
-        asked = pool.submit(httpx.post, url, headers={"X-API-Key": key, **headers}, timeout=60)
+        asked = pool.submit(httpx2.post, url, headers={"X-API-Key": key, **headers}, timeout=60)
         assert reached.wait(30), asked.result(1).text
         bridge.process.send_signal(signal.SIGKILL)
-        assert isinstance(asked.exception(60), httpx.TransportError)
+        assert isinstance(asked.exception(60), httpx2.TransportError)
     assert held(api, org) == (1, 1)
     assert objects(api.installation, org) == []
 
@@ -138,7 +138,7 @@ def test_with_kubernetes_away_a_run_is_refused_and_nothing_is_held(
     with (
         way_to_kubernetes(installation.paths) as way,
         bridge_by(api, way.url, tmp_path) as bridge,
-        httpx.Client(base_url=bridge.url, headers={"X-API-Key": key}, timeout=60) as client,
+        httpx2.Client(base_url=bridge.url, headers={"X-API-Key": key}, timeout=60) as client,
     ):
         with way.closed():
             answer = client.post(f"pipelines/run/{org}/{NOOP}")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 
 from pipeline_bridge.server import MOST_HEAD_BYTES
@@ -81,11 +81,11 @@ def bridge(database_url: str, api: NothingThere, tmp_path: Path) -> Iterator[Bri
         yield found
 
 
-def ready(bridge: BridgeProcess) -> httpx.Response:
-    return httpx.get(f"{bridge.url}/readyz")
+def ready(bridge: BridgeProcess) -> httpx2.Response:
+    return httpx2.get(f"{bridge.url}/readyz")
 
 
-def until(bridge: BridgeProcess, status: int) -> httpx.Response:
+def until(bridge: BridgeProcess, status: int) -> httpx2.Response:
     deadline = time.monotonic() + 20
     while (answer := ready(bridge)).status_code != status:
         assert time.monotonic() < deadline, answer.text
@@ -94,12 +94,12 @@ def until(bridge: BridgeProcess, status: int) -> httpx.Response:
 
 
 def test_it_serves_and_is_told_to_stop(bridge: BridgeProcess) -> None:
-    assert httpx.get(f"{bridge.url}/healthz").text == "ok\n"
-    answer = httpx.get(f"{bridge.url}/pipelines/status/acme/run_1", headers={"X-Request-Id": "r1"})
+    assert httpx2.get(f"{bridge.url}/healthz").text == "ok\n"
+    answer = httpx2.get(f"{bridge.url}/pipelines/status/acme/run_1", headers={"X-Request-Id": "r1"})
     assert answer.status_code == 401
     assert "server" not in answer.headers
-    assert httpx.get(f"{bridge.url}/validator/pipelines").status_code == 200
-    metrics = httpx.get(bridge.metrics_url).text
+    assert httpx2.get(f"{bridge.url}/validator/pipelines").status_code == 200
+    metrics = httpx2.get(bridge.metrics_url).text
     for line in (
         'pipelines_bridge_requests_total{method="GET",route="/validator/pipelines",status="200"} 1.0',
         "pipelines_bridge_ready 1.0",
@@ -119,9 +119,9 @@ def test_readiness_follows_the_api_server(bridge: BridgeProcess, api: NothingThe
     api.is_away = True
     assert until(bridge, 503).text == "kubernetes\n"
     assert "the Kubernetes API can't be reached: GET /apis/pipelines.dev/" in bridge.log.read_text()
-    assert httpx.get(f"{bridge.url}/healthz").status_code == 200
+    assert httpx2.get(f"{bridge.url}/healthz").status_code == 200
     probes = bridge.metrics_url.removesuffix("/metrics")
-    assert (httpx.get(f"{probes}/readyz").text, httpx.get(f"{probes}/healthz").text) == ("kubernetes\n", "ok\n")
+    assert (httpx2.get(f"{probes}/readyz").text, httpx2.get(f"{probes}/healthz").text) == ("kubernetes\n", "ok\n")
     api.is_away = False
     until(bridge, 200)
     assert set(api.asked) == {"/apis/pipelines.dev/v1alpha1/namespaces/default/pipelineruns/pipelines-bridge-readiness"}
@@ -139,9 +139,9 @@ def test_it_is_not_ready_without_postgresql_and_says_so(api: NothingThere, tmp_p
             assert time.monotonic() < deadline, text
             try:
                 text = ready(bridge).text
-            except httpx.TransportError:
+            except httpx2.TransportError:
                 time.sleep(0.05)
-        answer = httpx.get(
+        answer = httpx2.get(
             f"{bridge.url}/pipelines/status/acme/run_1", headers={"X-API-Key": f"plk_{'a' * 16}_{'b' * 43}"}
         )
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
@@ -162,7 +162,7 @@ def test_clients_without_a_key_take_neither_the_process_nor_its_probes(
             assert peer.recv(1024).startswith(b"HTTP/1.1 401 ")
         began = time.monotonic()
         probes = bridge.metrics_url.removesuffix("/metrics")
-        assert httpx.get(f"{probes}/healthz").text == httpx.get(f"{probes}/readyz").text == "ok\n"
+        assert httpx2.get(f"{probes}/healthz").text == httpx2.get(f"{probes}/readyz").text == "ok\n"
         while peers[0].recv(1024):
             pass  # until the server ends what goes on after its answer
         assert time.monotonic() - began < 10
@@ -180,7 +180,7 @@ def test_a_head_that_never_ends_is_given_up(bridge: BridgeProcess) -> None:
         except OSError:
             pass  # closed while we were still sending
         assert answer.startswith(b"HTTP/1.1 400") or answer == b""
-    with httpx.Client() as client:  # one connection: each request is counted apart
+    with httpx2.Client() as client:  # one connection: each request is counted apart
         for _ in range(MOST_HEAD_BYTES // 8192 + 2):
             assert client.get(f"{bridge.url}/healthz", headers={"X-Long": "x" * 8192}).status_code == 200
 
@@ -189,12 +189,12 @@ def test_long_bodies_are_no_heads(bridge: BridgeProcess) -> None:
     size = MOST_HEAD_BYTES + 4096
     path = f"{bridge.url}/pipelines/run/acme/gcp/cost/billing"
     for content in (b"x" * size, (b"x" * 1024 for _ in range(size // 1024))):
-        assert httpx.post(path, content=content).status_code == 401
+        assert httpx2.post(path, content=content).status_code == 401
 
 
 @contextmanager
 def connection(bridge: BridgeProcess) -> Iterator[socket.socket]:
-    address = httpx.URL(bridge.url)
+    address = httpx2.URL(bridge.url)
     with socket.create_connection((address.host, address.port or 0), timeout=20) as peer:
         yield peer
 

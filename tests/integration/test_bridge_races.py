@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
@@ -39,13 +39,13 @@ class Bridges:
     """Two processes of the bridge, with one PostgreSQL and one API server."""
 
     def __init__(
-        self, engines: list[AsyncEngine], clients: list[httpx.AsyncClient], kubernetes: FakeKubernetes
+        self, engines: list[AsyncEngine], clients: list[httpx2.AsyncClient], kubernetes: FakeKubernetes
     ) -> None:
         self.engine = engines[0]
         self.kubernetes = kubernetes
         self._clients = clients
 
-    async def post(self, count: int, **options: Any) -> list[httpx.Response]:
+    async def post(self, count: int, **options: Any) -> list[httpx2.Response]:
         """So many requests at once, every second one to the other process; `{}` in the key is the request's number."""
         return await asyncio.gather(*(self._clients[number % 2].post(PATH, **options) for number in range(count)))
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from string import Template
 from typing import Any
 
-import httpx
+import httpx2
 
 _BLOCK = re.compile(r"^```(sh|http)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # Names, by form. A time, or a number of a header in _COUNTS, is none: two of them may be equal, or not.
@@ -59,7 +59,7 @@ class Page:
             text = text.replace(shown, value)
         return _TOKEN.sub(lambda found: self.names.get(found[0], found[0]), text)
 
-    def request(self, step: Step, environment: Mapping[str, str]) -> httpx.Request:
+    def request(self, step: Step, environment: Mapping[str, str]) -> httpx2.Request:
         """The request that curl would send. Raises ValueError for an option that isn't known here."""
         words = iter(shlex.split(self.real(step.request).replace("\\\n", " "))[1:])
         method, url, headers, content = "", "", {}, None
@@ -79,9 +79,9 @@ class Page:
                     raise ValueError(f"{step.name}: option {word}")
                 case _:
                     url = Template(word).substitute(environment)
-        return httpx.Request(method or ("POST" if content else "GET"), url, headers=headers, content=content)
+        return httpx2.Request(method or ("POST" if content else "GET"), url, headers=headers, content=content)
 
-    def difference(self, step: Step, answer: httpx.Response) -> str | None:
+    def difference(self, step: Step, answer: httpx2.Response) -> str | None:
         """What differs between the answer and the page, as a diff; None, and new names are learnt, if nothing does."""
         shown, given = _text(step, step.headers, step.body), _text(step, answer.headers, answer.text)
         expected = f"HTTP/1.1 {step.status}\n{self.real(shown)}"

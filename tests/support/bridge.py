@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 from fastapi import FastAPI
 from pydantic import SecretStr
 
@@ -176,7 +176,7 @@ class Bridge:
         self.keys.rows[made.key_id] = replace(stored, **changes)
         return made.text
 
-    def client(self, key: str | None = None, **options: Any) -> httpx.AsyncClient:
+    def client(self, key: str | None = None, **options: Any) -> httpx2.AsyncClient:
         """A client without a network, which sends this key. Streams come as a whole, when they have ended."""
         return app_client(self.app, key, **options)
 
@@ -187,11 +187,11 @@ def settings(**changes: Any) -> BridgeSettings:
     return BridgeSettings(**values)
 
 
-def app_client(app: FastAPI, key: str | None = None, **options: Any) -> httpx.AsyncClient:
+def app_client(app: FastAPI, key: str | None = None, **options: Any) -> httpx2.AsyncClient:
     """A client of the application, in process."""
-    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+    transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
     headers = {"X-API-Key": key} if key else {}
-    return httpx.AsyncClient(transport=transport, base_url="http://bridge", headers=headers, **options)
+    return httpx2.AsyncClient(transport=transport, base_url="http://bridge", headers=headers, **options)
 
 
 @asynccontextmanager

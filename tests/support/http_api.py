@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-import httpx
+import httpx2
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from pipeline_core.api_keys import Scope, make_key
@@ -68,9 +68,9 @@ class HttpApi:
         self.with_engine(store)
         return made.text
 
-    def client(self, key: str, **options: Any) -> httpx.Client:
+    def client(self, key: str, **options: Any) -> httpx2.Client:
         """A client that sends this key; paths begin after the prefix."""
-        return httpx.Client(base_url=f"{self.url}/api/v1", headers={"X-API-Key": key}, timeout=60, **options)
+        return httpx2.Client(base_url=f"{self.url}/api/v1", headers={"X-API-Key": key}, timeout=60, **options)
 
     def standing(self, org: str) -> Standing:
         """What the organization has used of its plan."""
@@ -90,7 +90,7 @@ class HttpApi:
 
 
 def await_status(
-    installation: Installation, client: httpx.Client, org: str, run_id: str, words: set[str], seconds: float = 120
+    installation: Installation, client: httpx2.Client, org: str, run_id: str, words: set[str], seconds: float = 120
 ) -> dict[str, Any]:
     """The run's status once it is one of these words."""
 

@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Mapping
 from typing import Any
 
-import httpx
+import httpx2
 from rich.console import Console
 
 from pipeline_local.errors import LocalError
@@ -66,9 +66,9 @@ class Calls:
     def _by_python(self, method: str, path: str, body: Mapping[str, Any] | None) -> tuple[int, str]:
         headers = {"X-API-Key": self._key}
         try:
-            with httpx.Client(base_url=self._url, timeout=_SECONDS, trust_env=False) as client:
+            with httpx2.Client(base_url=self._url, timeout=_SECONDS, trust_env=False) as client:
                 answer = client.request(method, path, json=body, headers=headers)
-        except httpx.HTTPError as error:
+        except httpx2.HTTPError as error:
             raise LocalError(f"{method} {self._url}{path} failed: {error}") from error
         return answer.status_code, answer.text
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
-import httpx
+import httpx2
 import pytest
 from fastapi.routing import APIRoute
 
@@ -85,11 +85,11 @@ def bridge() -> Bridge:
     return Bridge()
 
 
-def reason(answer: httpx.Response) -> str:
+def reason(answer: httpx2.Response) -> str:
     return str(answer.json()["type"]).rpartition(":")[2]
 
 
-def is_let_in(answer: httpx.Response) -> bool:
+def is_let_in(answer: httpx2.Response) -> bool:
     """Whatever else is wrong with the request."""
     return answer.status_code < 500 and answer.status_code not in {401, 403}
 

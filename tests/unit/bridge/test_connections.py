@@ -5,7 +5,7 @@ import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 from starlette.requests import Request
 
@@ -150,10 +150,10 @@ async def test_one_address_has_so_many_connections_and_one_that_closes_makes_roo
 
 
 async def _answers(port: int) -> bool:
-    async with httpx.AsyncClient() as client:
+    async with httpx2.AsyncClient() as client:
         try:
             return (await client.get(f"http://127.0.0.1:{port}/healthz")).status_code == 200
-        except httpx.TransportError:
+        except httpx2.TransportError:
             return False
 
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from starlette.exceptions import HTTPException
 
@@ -105,10 +105,10 @@ async def test_a_stream_that_ends_ends_with_its_heartbeats() -> None:
 
 
 @asynccontextmanager
-async def following(bridge: Bridge, url: str, run_id: str = "run_1") -> AsyncIterator[httpx.Response]:
+async def following(bridge: Bridge, url: str, run_id: str = "run_1") -> AsyncIterator[httpx2.Response]:
     headers = {"X-API-Key": bridge.key(Scope.READ)}
     async with (
-        httpx.AsyncClient(base_url=url, headers=headers) as client,
+        httpx2.AsyncClient(base_url=url, headers=headers) as client,
         client.stream("GET", f"/api/v1/pipelines/events/acme/{run_id}") as answer,
     ):
         yield answer

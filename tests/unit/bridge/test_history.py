@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urljoin
 
-import httpx
+import httpx2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,7 +29,7 @@ async def bridge_with_runs(count: int, **values: Any) -> Bridge:
     return bridge
 
 
-async def get(bridge: Bridge, address: str) -> httpx.Response:
+async def get(bridge: Bridge, address: str) -> httpx2.Response:
     async with bridge.client(bridge.key(Scope.READ)) as client:
         return await client.get(address)
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from pipeline_bridge.cluster import BridgeCluster
@@ -210,7 +210,7 @@ async def bridge(run_id: str = "run_1", **values: Any) -> Bridge:
     return made
 
 
-async def ask(made: Bridge, address: str) -> httpx.Response:
+async def ask(made: Bridge, address: str) -> httpx2.Response:
     async with made.client(made.key(Scope.READ)) as client:
         return await client.get(f"/api/v1/pipelines/logs/{address}")
 
@@ -280,7 +280,7 @@ async def test_a_client_that_goes_closes_the_connection_to_kubernetes() -> None:
     made = await bridge()
     await made.records.advance("run_1", phase=Phase.RUNNING, at=after(1), started_at=after(1))
     pods(made).add("a", [], state="running")
-    async with serving(made.app) as url, httpx.AsyncClient(headers={"X-API-Key": made.key(Scope.READ)}) as client:
+    async with serving(made.app) as url, httpx2.AsyncClient(headers={"X-API-Key": made.key(Scope.READ)}) as client:
         tasks = asyncio.all_tasks()
 
         async def is_open() -> bool:
@@ -298,8 +298,8 @@ async def test_a_stream_that_breaks_off_is_seen_to_be_incomplete(monkeypatch: py
     made = await bridge()
     await made.records.advance("run_1", phase=Phase.RUNNING, at=after(1), started_at=after(1))
     pods(made).add("a", [line(1, "one"), KubeError(403, "Forbidden", "no")], state="running")
-    async with serving(made.app) as url, httpx.AsyncClient(headers={"X-API-Key": made.key(Scope.READ)}) as client:
-        with pytest.raises(httpx.RemoteProtocolError):
+    async with serving(made.app) as url, httpx2.AsyncClient(headers={"X-API-Key": made.key(Scope.READ)}) as client:
+        with pytest.raises(httpx2.RemoteProtocolError):
             await client.get(f"{url}/pipelines/logs/acme/run_1")
 
 

@@ -70,7 +70,7 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[dict[st
     root, hook, stream = logging.getLogger(), sys.excepthook, io.StringIO()
     handlers, level = root.handlers[:], root.level
     monkeypatch.setattr(access_log, "sys", SimpleNamespace(stderr=stream))
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
     configure_logging("info", "bridge")
     structlog.configure(cache_logger_on_first_use=False)
     (handler,) = root.handlers
@@ -79,7 +79,7 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[dict[st
     yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
     root.handlers[:], sys.excepthook = handlers, hook
     root.setLevel(level)
-    logging.getLogger("httpx").setLevel(logging.NOTSET)
+    logging.getLogger("httpx2").setLevel(logging.NOTSET)
     logging.captureWarnings(capture=False)
     structlog.reset_defaults()
 

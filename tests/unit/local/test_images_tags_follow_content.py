@@ -18,7 +18,7 @@ def root(tmp_path: Path) -> Path:
         "images/dockerignore": "**/tests\n",
         "images/base/make-rootfs": "#!/bin/sh\n",
         "images/runner/Containerfile": "FROM scratch\n",
-        "locks/runner.txt": "httpx==1\n",
+        "locks/runner.txt": "httpx2==1\n",
         "core/pipeline_core/__init__.py": "",
         "core/pipeline_core/deep/query.sql": "SELECT 1",
         "local/pipeline_local/errors.py": "",
