@@ -97,6 +97,8 @@ class Judge:
             return Judgement(Verdict.MAY, "edited near it, by a clock that was wrong", counted=None)
         seen = max(due - self._skew(due), segment.begin)
         first, last = self._window(seen)
+        if self._world.dials.calm and tick < self._first_look() - _BEFORE_FIRST_LOOK:
+            return Judgement(Verdict.NEVER, "a day or more before anybody had seen the schedule", counted=False)
         if due < self._first_look() - _BEFORE_FIRST_LOOK + self._margin:
             return Judgement(Verdict.MAY, "long before anybody had seen the schedule", counted=None)
         if (cut := self._is_cut(segment, tick, due, first, last)) is not None:

@@ -54,6 +54,8 @@ class World:
         # When an operator was there, and when one surely worked.
         self.alive = Intervals()
         self.able = Intervals()
+        # More than one at a time, each with a view of its own.
+        self.doubled = Intervals()
         loop.set_task_factory(processes.task_factory)
         self.clock = WallClock(loop)
         self.server = Server(loop, Random(f"uids {seed}"))
@@ -133,6 +135,7 @@ class World:
         """Something has changed about who works."""
         now, instances = self.loop.time(), self.operators.instances
         self.alive.put(any(each.process.alive for each in instances), now)
+        self.doubled.put(sum(each.process.alive for each in instances) > 1, now)
         works = any(each.is_able for each in instances)
         self.able.put(works and not self.chaos.api_away and not self.chaos.store_away, now)
         if self.works_now():

@@ -10,7 +10,7 @@ two runs, then nobody is surprised:
 - With `catchUp: All`, a tick that Forbid would skip joins the backlog while there is one. A tick that is missed because
   no run may be made takes the backlog with it. So no tick that was counted as missed has a run made later.
 - What was counted as missed while the clock was ahead has its run when the clock, set back, comes to it.
-- A schedule that nobody has seen begins an hour before it is seen, or when it was made if that is later.
+- A schedule that nobody has seen begins a day before it is seen, or when it was made if that is later.
 - While PostgreSQL is away, ticks go on as far as nothing has to be asked; all else waits.
 - A backfill is what its id, `from` and `to` say, and ends with the ticks there were when it began.
 """
@@ -105,7 +105,9 @@ def _status(
     before, spec = facts.schedule.status, facts.spec
     last_outcome, last_ended_at = last_end(facts.runs, before)
     made_at = [facts.second] if makes else []
-    made_at += [run.created_at for run in facts.runs]
+    # By our clock a run isn't made before its tick: where ours is ahead of the API server's, and was set back since,
+    # this tells that the tick had its run.
+    made_at += [max(run.created_at, run.tick or run.created_at) for run in facts.runs]
     # A run counts from the pass that makes it: its object brings nothing new then.
     active = {run.run_id for run in facts.runs if not run.is_over} | {make.run_id for make in makes}
     is_over = next_due is None and spec.enabled

@@ -630,6 +630,20 @@ def test_a_clock_a_day_ahead_and_back_makes_each_tick_once() -> None:
     assert sorted(made.ticks()) == [T0 + hours(count) for count in range(1, 31)]
 
 
+def test_a_run_whose_process_died_before_it_told_by_a_clock_a_day_ahead_isnt_made_again_when_its_tick_comes() -> None:
+    made = world(concurrency_policy=ALLOW)
+    made.now = T0 + hours(25)
+    made.look(crash_after=1)
+    (name,) = made.runs
+    made.runs[name] = replace(made.runs[name], created_at=T0 + hours(1))  # the API server's clock was right
+    made.look()
+    made.end(name)
+    made.runs.clear()
+    made.now = T0 + hours(1) + minutes(5)
+    made.run_until(T0 + hours(26))
+    assert sorted(made.ticks()) == [T0 + hours(count) for count in range(2, 27)]
+
+
 def test_a_backlog_of_a_clock_that_was_ahead_makes_no_run_of_the_future() -> None:
     made = world(catch_up=ALL)
     made.now = T0 + hours(24.5)
