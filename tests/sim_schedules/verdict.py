@@ -52,8 +52,8 @@ class Verdicts:
             if run is None:
                 least += judged.counted is True
                 most += judged.counted is not False
-            else:
-                # One of two operators may have counted it, as the other made it from a view of a moment later.
+            elif schedule.version_at(tick).spec.get("concurrencyPolicy", "Forbid") == "Forbid":
+                # One of two operators may have thought a run forbids it, and the other have known of its end.
                 begin, end = run.created - self._world.dials.grace, run.created + self._world.dials.grace
                 most += self._world.doubled.first_within(begin) <= end
         for tick, run in schedule.by_tick.items():
