@@ -12,7 +12,12 @@ from pipeline_local.state import State
 
 # Services of the chart, their ports, and the names that the state remembers their counterparts on this machine by.
 _PORTS = {
-    "dev-services": {"postgres": "postgres", "bigquery": "bigquery", "bigquery-grpc": "bigquery_grpc"},
+    "dev-services": {
+        "postgres": "postgres",
+        "bigquery": "bigquery",
+        "bigquery-grpc": "bigquery_grpc",
+        "simulators": "simulators",
+    },
     "bridge": {"http": "bridge"},
 }
 

@@ -53,6 +53,7 @@ DEFINITIONS = (
             "local/pipeline_local/errors.py",
             "local/pipeline_local/paths.py",
             "local/pipeline_local/services",
+            "local/pipeline_local/simulators",
         ),
     ),
 )

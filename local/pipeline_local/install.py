@@ -33,7 +33,7 @@ READY_WITHIN = 180
 
 # The user that the images run as.
 _UID = 65532
-_PORTS = ("postgres", "bigquery", "bigquery_grpc", "operator", "exporter", "bridge", "bridge_metrics")
+_PORTS = ("postgres", "bigquery", "bigquery_grpc", "simulators", "operator", "exporter", "bridge", "bridge_metrics")
 # Secrets of the chart, and what of them a shell needs.
 _SECRETS = {"database": "password", "bridge": "pepper"}
 # Values of the chart, and the images that they name.
@@ -105,7 +105,12 @@ def local_values(name: str, references: Mapping[str, str], ports: Mapping[str, i
     }
     if name != "embedded":
         return values
-    service_ports = {"postgres": "postgres", "bigquery": "bigquery", "bigqueryGrpc": "bigquery_grpc"}
+    service_ports = {
+        "postgres": "postgres",
+        "bigquery": "bigquery",
+        "bigqueryGrpc": "bigquery_grpc",
+        "simulators": "simulators",
+    }
     return {
         **values,
         "image": {"registry": "", "pullPolicy": "Never", **images},
@@ -134,6 +139,7 @@ def exports(kubectl: Kubectl, ports: Mapping[str, int]) -> dict[str, str]:
         "PIPELINES_BIGQUERY_CREDENTIALS": "anonymous",
         "PIPELINES_BIGQUERY_STORAGE_ENDPOINT": f"http://{LOOPBACK}:{ports['bigquery_grpc']}",
         "PIPELINES_DATABASE_URL": f"postgresql://pipelines:{password}@{LOOPBACK}:{ports['postgres']}/pipelines",
+        "PIPELINES_SIMULATORS_URL": f"http://{LOOPBACK}:{ports['simulators']}",
         "PIPELINES_BRIDGE_URL": f"http://{LOOPBACK}:{ports['bridge']}",
         "PIPELINES_API_KEY_PEPPER": pepper,
     }

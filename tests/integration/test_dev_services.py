@@ -84,7 +84,7 @@ def run_services(data: Path, home: Path, password: str = PASSWORD) -> Iterator[S
         "HOME": str(home),
         "PIPELINES_DEV_DATA": str(data),
         "PIPELINES_DEV_POSTGRES_PASSWORD": password,
-        **{f"PIPELINES_DEV_{name}_PORT": str(free_port()) for name in ("POSTGRES", "BIGQUERY", "BIGQUERY_GRPC")},
+        **{f"PIPELINES_DEV_{name}_PORT": str(free_port()) for name in ("POSTGRES", "BIGQUERY", "BIGQUERY_GRPC", "SIMULATORS")},
     }
     log = data / "services.log"
     with log.open("ab") as output:
@@ -125,7 +125,7 @@ def test_data_survives_a_stop_and_a_changed_password_that_nobody_else_sees(data:
         with pytest.raises(psycopg.OperationalError, match=r"no pg_hba\.conf entry"):
             psycopg.connect(psycopg.conninfo.make_conninfo(services.url, user="postgres"))
         arguments = [command_of(pid) for pid in [services.process.pid, *children(services.process.pid)]]
-        assert len(arguments) == 3
+        assert len(arguments) == 4
         assert not [line for line in arguments if PASSWORD in line]
         assert services.end() == 0
         assert PASSWORD not in services.log.read_text()

@@ -1,4 +1,4 @@
-"""A proxy before the BigQuery stand-in that refuses, delays or loses what a test names; the stand-in never does."""
+"""A proxy that refuses, delays or loses what a test names; before the BigQuery stand-in, which never does."""
 
 import json
 import re
@@ -6,10 +6,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
+
+from pipeline_local.simulators.bigquery_trouble import Manners
+from pipeline_local.simulators.proxy import Call, Reply, proxy
 
 
 @dataclass
@@ -47,11 +47,10 @@ class FaultProxy:
     """The proxy's address, its faults, and the requests that it has seen as `METHOD path`."""
 
     def __init__(self, upstream: str) -> None:
-        self.upstream = upstream
         self.faults: list[Fault] = []
         self.seen: list[str] = []
-        self.jobs: set[str] = set()
         self.url = ""
+        self._bigquery = Manners(upstream)
         self._lock = threading.Lock()
 
     def add(self, path: str, **kind: Any) -> Fault:
@@ -59,90 +58,33 @@ class FaultProxy:
         self.faults.append(Fault(path, **kind))
         return self.faults[-1]
 
-    def handle(
-        self, method: str, path: str, headers: dict[str, str], body: bytes
-    ) -> tuple[int, bytes, dict[str, str]] | None:
-        """The answer to one request: status, body and headers; None: the connection breaks."""
-        line, text = f"{method} {path}", body.decode(errors="replace")
+    def handle(self, call: Call) -> Reply | None:
+        """The answer to one request; None: the connection breaks."""
         with self._lock:
-            self.seen.append(line)
-            fault = next((each for each in self.faults if each.matches(line, text)), None)
+            self.seen.append(call.line)
+            fault = next((each for each in self.faults if each.matches(call.line, call.text)), None)
         if fault is not None and fault.status is not None:
             fault.reached.set()
-            return fault.status, json.dumps(fault.answer).encode(), {"Content-Type": "application/json"}
-        if repeated := self._repeated_job(method, path, text):
-            return repeated
+            return Reply(fault.status, json.dumps(fault.answer).encode(), {"Content-Type": "application/json"})
         if fault is not None and (fault.hold or fault.swallow):
             fault.reached.set()
             fault.released.wait(30)
             if fault.swallow:
                 return None
-        answer = self._ask(method, path, headers, body)
+        answer = self._bigquery.ask(call)
         if fault is not None and fault.lose:
             fault.reached.set()
             return None
         return answer
 
-    def _repeated_job(self, method: str, path: str, text: str) -> tuple[int, bytes, dict[str, str]] | None:
-        # BigQuery refuses a second job of one id; the stand-in would run it again.
-        if method != "POST" or not path.split("?")[0].endswith("/jobs"):
-            return None
-        job_id = json.loads(text).get("jobReference", {}).get("jobId", "")
-        with self._lock:
-            if job_id not in self.jobs:
-                self.jobs.add(job_id)
-                return None
-        answer = error(409, "duplicate", f"Already Exists: Job {job_id}")
-        return 409, json.dumps(answer).encode(), {"Content-Type": "application/json"}
-
-    def _ask(self, method: str, path: str, headers: dict[str, str], body: bytes) -> tuple[int, bytes, dict[str, str]]:
-        kept = {name: value for name, value in headers.items() if name.lower() not in ("host", "accept-encoding")}
-        request = Request(f"{self.upstream}{path}", data=body or None, headers=kept, method=method)
-        try:
-            with urlopen(request, timeout=60) as response:
-                return response.status, response.read(), dict(response.headers)
-        except HTTPError as failed:
-            return failed.code, failed.read(), dict(failed.headers)
-
 
 @contextmanager
 def fault_proxy(upstream: str) -> Iterator[FaultProxy]:
     """A running proxy, on a free port of the loopback interface."""
-    proxy = FaultProxy(upstream)
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def _answer(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            answer = proxy.handle(self.command, self.path, dict(self.headers), body)
-            if answer is None:
-                self.close_connection = True
-                return
-            status, content, headers = answer
-            self.send_response(status)
-            for name, value in headers.items():
-                if name.lower() not in ("content-length", "transfer-encoding", "connection", "date", "server"):
-                    self.send_header(name, value.replace(proxy.upstream, proxy.url))
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _answer  # noqa: N815
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    proxy.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
-        yield proxy
-    finally:
-        for fault in proxy.faults:
-            fault.released.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    made = FaultProxy(upstream)
+    with proxy(upstream, made.handle) as made.url:
+        try:
+            yield made
+        finally:
+            for fault in made.faults:
+                fault.released.set()

@@ -1,1 +1,1 @@
-"""The embedded services of the local profile: a PostgreSQL server and a stand-in for BigQuery."""
+"""The embedded services of the local profile: a PostgreSQL server, a stand-in for BigQuery, simulated APIs."""

@@ -1,4 +1,4 @@
-"""Supervises both services as one process: ends them in order when told to, and ends itself when one of them dies.
+"""Supervises the services as one process: ends them in order when told to, and ends itself when one of them dies.
 
 A service that dies takes the other along and gives a status other than zero: whoever runs the container starts it
 again, which is simpler and safer than a second supervisor here.
@@ -16,7 +16,7 @@ from queue import SimpleQueue
 from pydantic import ValidationError
 
 from pipeline_local.errors import LocalError
-from pipeline_local.services import bigquery, postgres, postgres_cluster
+from pipeline_local.services import bigquery, postgres, postgres_cluster, simulators
 from pipeline_local.services.processes import end, server_identity
 from pipeline_local.services.settings import ServicesSettings
 
@@ -26,7 +26,7 @@ _USAGE = 64
 
 
 def main(arguments: list[str]) -> int:
-    """Without arguments, run the services until told to end; with `ready`, say by the status whether both are ready."""
+    """Without arguments, run the services until told to end; with `ready`, say by the status whether all are ready."""
     try:
         settings = ServicesSettings()
     except ValidationError as error:
@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> int:
 
 
 def serve(settings: ServicesSettings) -> int:
-    """Run both until SIGTERM or SIGINT (0), or until one dies (1)."""
+    """Run all until SIGTERM or SIGINT (0), or until one dies (1)."""
     # a SimpleQueue may be filled by a signal handler at any moment; an Event may not
     signals: SimpleQueue[int] = SimpleQueue()
     for number in (*_TERMINATION, signal.SIGCHLD):
@@ -60,9 +60,11 @@ def serve(settings: ServicesSettings) -> int:
 
 
 def is_ready(settings: ServicesSettings) -> bool:
-    """Whether PostgreSQL accepts connections and the stand-in answers."""
-    return postgres_cluster.is_ready(settings.data / postgres_cluster.FOLDER) and bigquery.is_ready(
-        settings.host, settings.bigquery_port
+    """Whether PostgreSQL accepts connections, and the stand-in and the simulators answer."""
+    return (
+        postgres_cluster.is_ready(settings.data / postgres_cluster.FOLDER)
+        and simulators.is_ready(settings.host, settings.simulators_port)
+        and bigquery.is_ready(settings.host, settings.bigquery_port)
     )
 
 
@@ -73,6 +75,7 @@ def _start(settings: ServicesSettings, work: Path) -> dict[str, subprocess.Popen
     )
     services = {bigquery.NAME: bigquery.launch(command, work=work)}
     try:
+        services[simulators.NAME] = simulators.launch(settings.host, settings.simulators_port, settings.simulators_seed)
         identity = server_identity()
         work.chmod(0o755)
         binaries = postgres_cluster.usable_binaries(identity, work)
@@ -100,9 +103,9 @@ def _watch(services: Mapping[str, subprocess.Popen[bytes]], signals: SimpleQueue
 
 
 def _stop(services: Mapping[str, subprocess.Popen[bytes]]) -> None:
-    ways = {postgres.NAME: postgres.STOP_SIGNAL, bigquery.NAME: bigquery.STOP_SIGNAL}
+    ways = {service.NAME: service.STOP_SIGNAL for service in (postgres, bigquery, simulators)}
     for name, process in services.items():
-        end(process, ways[name], seconds=12)  # both, within the 30 s that Kubernetes gives
+        end(process, ways[name], seconds=9)  # all, within the 30 s that Kubernetes gives
 
 
 def _problems(error: ValidationError) -> list[str]:

@@ -19,6 +19,9 @@ class ServicesSettings(BaseSettings):
     postgres_port: int = Field(default=5432, gt=0, lt=65536)
     bigquery_port: int = Field(default=9050, gt=0, lt=65536)
     bigquery_grpc_port: int = Field(default=9060, gt=0, lt=65536)
+    simulators_port: int = Field(default=9070, gt=0, lt=65536)
+    simulators_seed: int = 0
+    """What the simulated providers' data is made from."""
     postgres_password: SecretStr = Field(min_length=1)
     data: Path = Path("/data")
     bigquery_project: str = Field(default=PROJECT, min_length=1)
