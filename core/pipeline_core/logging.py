@@ -7,12 +7,15 @@ log one.
 import logging
 import re
 import sys
+from collections.abc import Callable
 from types import TracebackType
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 _REDACTED = "[redacted]"
+# Structlog's own entries of a line, which it takes out before it is written.
+_INTERNAL = ("_record", "_from_structlog")
 _NAMES = r"(?:password|passwd|secret|token|api[_-]?key)"
 _CREDENTIAL_FIELD = re.compile(rf"(?i)(?:^|[_-]){_NAMES}$")
 _CREDENTIALS = (
@@ -30,10 +33,11 @@ _CREDENTIALS = (
 )
 
 
-def configure_logging(level: str, component: str) -> None:
+def configure_logging(level: str, component: str, *, mask: Callable[[str], str] | None = None) -> None:
     """Route structlog and the standard library to standard error as JSON; `component` is in each line.
 
-    `level` is a name such as `info`. Raises ValueError for one that doesn't exist. Fields bound with
+    `level` is a name such as `info`. Raises ValueError for one that doesn't exist. `mask` takes out of every text what
+    the process itself knows to be secret. Fields bound with
     structlog.contextvars.bind_contextvars, such as run_id, are in the lines of that task.
     """
     number = logging.getLevelNamesMapping().get(level.upper())
@@ -49,6 +53,7 @@ def configure_logging(level: str, component: str) -> None:
         structlog.processors.StackInfoRenderer(),
         structlog.processors.format_exc_info,  # text of the traceback, without the values of variables
         redact,
+        *([_masking(mask)] if mask is not None else []),
     ]
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
@@ -74,7 +79,7 @@ def configure_logging(level: str, component: str) -> None:
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """A structlog processor: every text in the line without credentials."""
     for key, value in event.items():
-        if key not in ("_record", "_from_structlog"):
+        if key not in _INTERNAL:
             event[key] = _REDACTED if _CREDENTIAL_FIELD.search(key) else _redacted(value)
     return event
 
@@ -101,6 +106,22 @@ def _names_a_credential(value: object) -> bool:
     """Whether what stands beside it is one, as in a header: `(b"x-api-key", b"…")`."""
     name = value.decode("latin-1") if isinstance(value, bytes) else value
     return isinstance(name, str) and _CREDENTIAL_FIELD.search(name) is not None
+
+
+def _masking(mask: Callable[[str], str]) -> Processor:
+    def change(value: object) -> object:
+        if isinstance(value, str):
+            return mask(value)
+        if isinstance(value, dict):
+            return {mask(str(key)): change(each) for key, each in value.items()}
+        return [change(each) for each in value] if isinstance(value, list) else value
+
+    def apply(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        # After `redact`, there is nothing else that holds texts.
+        internal = {key: event.pop(key) for key in _INTERNAL if key in event}
+        return {**{mask(key): change(value) for key, value in event.items()}, **internal}
+
+    return apply
 
 
 def _component(component: str) -> Processor:

@@ -24,7 +24,8 @@ class RunDocument(BaseModel):
 
     `parameters` are the effective ones: typed, defaults included, dates as `YYYY-MM-DD`. `config` is the pipeline's
     config with every template resolved; `config["processor"]`, `["source"]` and `["target"]` have the shapes of the
-    file. `logical_time` is the time that `{{date}}` and its kin were taken from.
+    file. `logical_time` is the time that `{{date}}` and its kin were taken from. `credential_secret` is the name of the
+    Secret that the container finds its credentials of, in the run's namespace.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -41,3 +42,5 @@ class RunDocument(BaseModel):
     config: dict[str, Any]
     timeout_seconds: Annotated[int, Field(gt=0)]
     max_retries: Annotated[int, Field(ge=0)]
+    # Left out where there is none: what an older operator wrote stays the same, byte for byte.
+    credential_secret: str | None = Field(default=None, exclude_if=lambda value: value is None)

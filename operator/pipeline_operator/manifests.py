@@ -3,6 +3,7 @@
 from typing import Any
 
 from pipeline_core import identifiers
+from pipeline_core.credentials.names import CREDENTIALS_PATH, KEYSET_PATH, keyset_secret_name
 from pipeline_core.kube import names
 from pipeline_core.lifecycle.observed import Run
 from pipeline_core.outcome import PERMANENT, TERMINATION_MESSAGE_PATH
@@ -108,6 +109,7 @@ def _pod_spec(run: Run, document: RunDocument, template: RunnerTemplate, progres
     traced = {"PIPELINES_REQUEST_ID": run.request_id, "TRACEPARENT": run.traceparent}
     env += [{"name": name, "value": value} for name, value in traced.items() if value is not None]
     path, _, file = RUN_DOCUMENT_PATH.rpartition("/")
+    secrets = _secrets(document, template)
     container = {
         "name": names.RUNNER_CONTAINER,
         "image": template.image,
@@ -124,6 +126,7 @@ def _pod_spec(run: Run, document: RunDocument, template: RunnerTemplate, progres
         "volumeMounts": [
             {"name": _VOLUME, "mountPath": path, "readOnly": True},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a volume of the pod's own
+            *({"name": name, "mountPath": mount, "readOnly": True} for name, mount, _ in secrets),
             *template.volumeMounts,
         ],
     }
@@ -143,6 +146,7 @@ def _pod_spec(run: Run, document: RunDocument, template: RunnerTemplate, progres
                 "downwardAPI": {"items": [{"path": file, "fieldRef": {"fieldPath": annotation}}]},
             },
             {"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}},
+            *({"name": name, "secret": _mounted(secret)} for name, _, secret in secrets),
             *template.volumes,
         ],
     }
@@ -152,3 +156,18 @@ def _pod_spec(run: Run, document: RunDocument, template: RunnerTemplate, progres
     if template.hostNetwork:
         spec["hostNetwork"] = True
     return spec
+
+
+def _secrets(document: RunDocument, template: RunnerTemplate) -> list[tuple[str, str, str]]:
+    """Volume, where it is mounted, and Secret, of the credentials that the run's organization gave."""
+    if document.credential_secret is None:
+        return []
+    found = [("credentials", CREDENTIALS_PATH, document.credential_secret)]
+    if template.keysetSecret:
+        found.append(("keyset", KEYSET_PATH, keyset_secret_name(template.keysetSecret, document.org_slug)))
+    return found
+
+
+def _mounted(secret: str) -> Manifest:
+    # Optional: the run starts without it, and says what is missing. The runner's user isn't the files' owner.
+    return {"secretName": secret, "optional": True, "defaultMode": 0o444}

@@ -8,10 +8,13 @@ import structlog
 from pipeline_core import identifiers
 from pipeline_core.outcome import ExitCode, Outcome
 from pipeline_core.run_document import RunDocument
+from pipeline_runner.credentials import Credentials
 from pipeline_runner.errors import ConfigError, ProcessorError
 from pipeline_runner.loading import load_processor
+from pipeline_runner.masking import masked
 from pipeline_runner.processors.base import BaseProcessor, ProcessorResult
 from pipeline_runner.progress import Progress
+from pipeline_runner.settings import CredentialSettings
 
 _log = structlog.get_logger(__name__)
 
@@ -24,7 +27,11 @@ Loader = Callable[[dict[str, object]], type[BaseProcessor]]
 
 
 async def execute(
-    document: RunDocument, progress: Progress, *, load: Loader = load_processor
+    document: RunDocument,
+    progress: Progress,
+    *,
+    load: Loader = load_processor,
+    credentials: CredentialSettings | None = None,
 ) -> tuple[Outcome, ExitCode]:
     """Run to the end. Cancelling this task stops the processor, and still returns an outcome: `terminated`.
 
@@ -38,6 +45,9 @@ async def execute(
     except (Exception, SystemExit, asyncio.CancelledError) as error:
         return _failure(name, error)
     processor.progress = progress
+    processor.credentials = Credentials(
+        document.org_slug, document.provider, settings=credentials, secret_name=document.credential_secret
+    )
     published: list[int] = []
     work = asyncio.ensure_future(_shielded_from_exit(processor, document, published))
     stopped = False
@@ -77,6 +87,8 @@ async def _shielded_from_exit(
     name = type(processor).__name__
     try:
         try:
+            if processor.credentials is not None:
+                await processor.credentials.prepare()
             result = await processor.execute(dict(document.parameters))
             records = _records(result)
             # Only now: what the target shows is settled, whatever becomes of this process.
@@ -138,4 +150,4 @@ def _failure(name: str, error: BaseException) -> tuple[Outcome, ExitCode]:
         code = ExitCode.INTERNAL
         details = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         _log.error("the processor raised what it shouldn't", error=details, exit_code=int(code), exc_info=error)
-    return Outcome(status="failed", error=f"{name}: {details}"), code
+    return Outcome(status="failed", error=masked(f"{name}: {details}")), code

@@ -15,12 +15,14 @@ from pipeline_core.run_document import RunDocument
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of the organization: whether it exists, its subscription's status (None: it has none), and the
-    settings of its active integration with the run's provider (None: it has none that is active)."""
+    """What is known of the organization: whether it exists, its subscription's status (None: it has none), the settings
+    of its active integration with the run's provider (None: it has none that is active), and the name of the Secret
+    with that one's credentials (None: it names none)."""
 
     is_known: bool
     subscription_status: str | None
     integration: Mapping[str, str] | None
+    credential_secret: str | None = None
 
 
 def admit(catalog: Catalog, request: RunRequest, facts: Facts, *, env: str) -> RunDocument:
@@ -32,4 +34,4 @@ def admit(catalog: Catalog, request: RunRequest, facts: Facts, *, env: str) -> R
     """
     plan = plan_run(catalog, request, env=env)
     check_subscription(request.org_slug, is_known=facts.is_known, status=facts.subscription_status)
-    return resolve_plan(plan, integration=facts.integration)
+    return resolve_plan(plan, integration=facts.integration, credential_secret=facts.credential_secret)

@@ -1,6 +1,7 @@
 """What the admission of a run asks of PostgreSQL before any quota: the organization, its plan, its integration."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -12,7 +13,7 @@ from pipeline_core.store.integrations import ACTIVE
 # Where another system's view has an organization twice, it is one of its rows.
 _FACTS = """
     SELECT asked.org, asked.of_provider,
-        o.org_slug IS NOT NULL AS is_known, s.status AS subscription_status, i.status, i.settings
+        o.org_slug IS NOT NULL AS is_known, s.status AS subscription_status, i.status, i.settings, i.credential_secret
     FROM unnest(%(orgs)s::text[], %(providers)s::text[]) AS asked (org, of_provider)
     LEFT JOIN organizations o ON o.org_slug = asked.org
     LEFT JOIN org_subscriptions s ON s.org_slug = asked.org
@@ -36,12 +37,15 @@ class AdmissionFacts:
         given = {"orgs": [org for org, _ in asked], "providers": [provider for _, provider in asked]}
         async with reading(self._engine) as connection:
             rows = await fetch(connection, _FACTS, given)
-        found = {
-            (row["org"], row["of_provider"]): Facts(
-                is_known=row["is_known"],
-                subscription_status=row["subscription_status"],
-                integration=row["settings"] if (row["status"] or "").upper() == ACTIVE else None,
-            )
-            for row in rows
-        }
+        found = {(row["org"], row["of_provider"]): _facts(row) for row in rows}
         return [found[key] for key in keys]
+
+
+def _facts(row: Mapping[str, Any]) -> Facts:
+    is_active = (row["status"] or "").upper() == ACTIVE
+    return Facts(
+        is_known=row["is_known"],
+        subscription_status=row["subscription_status"],
+        integration=row["settings"] if is_active else None,
+        credential_secret=row["credential_secret"] if is_active else None,
+    )

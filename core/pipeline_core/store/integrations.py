@@ -1,6 +1,5 @@
 """What each organization set up for each provider: settings for templates, and whether it is in use."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,15 +10,13 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from pipeline_core import identifiers
+from pipeline_core.credentials.names import is_secret_name
 from pipeline_core.store.engine import transaction
 from pipeline_core.store.grouping import Grouped
 from pipeline_core.store.organizations import check_known
 from pipeline_core.store.tables import org_integrations
 
 ACTIVE = "ACTIVE"
-# The name of a Kubernetes object, a DNS-1123 subdomain.
-_SECRET_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-_SECRET_NAME_MAX = 253
 _KEY = tuple_(org_integrations.c.org_slug, org_integrations.c.provider)
 
 
@@ -117,9 +114,7 @@ def _check(org_slug: str, provider: str, settings: Mapping[str, str], credential
             raise ValueError(f"setting {name} is of type {type(value).__name__}, a string is expected")  # noqa: TRY004
         if "\x00" in value:
             raise ValueError(f"setting {name} holds a NUL character")
-    if credential_secret is not None and not (
-        len(credential_secret) <= _SECRET_NAME_MAX and _SECRET_NAME.fullmatch(credential_secret)
-    ):
+    if credential_secret is not None and not is_secret_name(credential_secret):
         raise ValueError(
             f"credential_secret {credential_secret!r:.100}: expected a name as Kubernetes allows, such as acme-gcp"
         )

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from pipeline_runner.credentials import Credentials
 from pipeline_runner.errors import ConfigError
 from pipeline_runner.progress import Progress, Stage
 
@@ -32,6 +33,8 @@ class BaseProcessor:
 
     # Set by the runner after construction, so that the constructor keeps the shape that processors rely on.
     progress: Progress = Progress()
+    # Those of the run's organization for its provider, set likewise; None only where no runner set them.
+    credentials: Credentials | None = None
 
     def __init__(self, config: dict[str, Any], org_slug: str, run_id: str) -> None:
         self.config = config
