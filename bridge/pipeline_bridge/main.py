@@ -43,7 +43,7 @@ async def bridge(settings: BridgeSettings, database: DatabaseSettings) -> None:
         cluster = BridgeCluster(api)
         parts = Parts(
             settings=settings,
-            catalog=CatalogWatcher(settings.catalog_dir),
+            catalog=CatalogWatcher(settings.catalog_dir, processor_packages=settings.processor_packages),
             facts=AdmissionFacts(engine),
             ledger=QuotaLedger(engine),
             records=RunRecords(engine),

@@ -8,7 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pipeline_core import identifiers
 from pipeline_core.admission.tenancy import TenancyMode
-from pipeline_core.settings import Names, Pepper
+from pipeline_core.settings import Names, Pepper, ProcessorPackages
 
 
 class BridgeSettings(BaseSettings):
@@ -22,6 +22,7 @@ class BridgeSettings(BaseSettings):
     namespaces: Names = []
     tenancy: TenancyMode = TenancyMode.SHARED
     catalog_dir: Path = Path("/etc/pipelines/configs")
+    processor_packages: ProcessorPackages = []
     # Keys are stored as an HMAC of their secret with this.
     api_key_pepper: Pepper
     http_host: str = "0.0.0.0"  # noqa: S104 - inside a pod; the chart narrows it where the pod shares the node's network

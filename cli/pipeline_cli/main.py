@@ -5,9 +5,11 @@ from typing import Annotated
 import typer
 
 from pipeline_cli.backfill import backfill
+from pipeline_cli.credentials import credentials
 from pipeline_cli.integrations import integration
 from pipeline_cli.keys import keys
 from pipeline_cli.organizations import org
+from pipeline_cli.processors import processors
 from pipeline_cli.quota import quota
 from pipeline_cli.run import run
 from pipeline_cli.schedules import schedules
@@ -24,12 +26,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(validate)
+app.command()(processors)
 app.command()(run)
 app.command()(backfill)
 app.command()(quickstart)
 app.add_typer(org, name="org")
 app.add_typer(subscription, name="subscription")
 app.add_typer(integration, name="integration")
+app.add_typer(credentials, name="credentials")
 app.add_typer(quota, name="quota")
 app.add_typer(keys, name="keys")
 app.add_typer(schedules, name="schedules")

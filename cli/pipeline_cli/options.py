@@ -8,13 +8,36 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from pipeline_cli.failing import refused
+from pipeline_core.outcome import ExitCode
+from pipeline_core.processor_packages import VARIABLE, check_names
+
 Org = Annotated[str, typer.Argument(metavar="ORG", help="Organization: a lower-case slug such as acme_corp.")]
 AnyOrg = Annotated[
     str | None, typer.Argument(metavar="ORG", help="Organization; all of them by default.", show_default=False)
 ]
 Output = Annotated[Literal["table", "json"], typer.Option("--output", "-o", help="How to write the result.")]
 
+Packages = Annotated[
+    str,
+    typer.Option(
+        "--processor-packages",
+        envvar=VARIABLE,
+        metavar="NAMES",
+        help="Packages that processors may come from, separated by commas.",
+        show_default=False,
+    ),
+]
+
 _WIDEST = 10_000
+
+
+def package_names(given: str) -> list[str]:
+    """The names of `Packages`. Ends the command where one is wrong."""
+    try:
+        return check_names(part.strip() for part in given.split(",") if part.strip())
+    except ValueError as error:
+        raise refused(f"--processor-packages: {error}", ExitCode.CONFIG) from None
 
 
 def write(output: str, plain: object, table: Callable[[], Table]) -> None:

@@ -4,13 +4,15 @@ import asyncio
 import os
 import signal
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from pipeline_cli import options
 from pipeline_cli.failing import refused, sentences
 from pipeline_core.catalog import Catalog, load_catalog
 from pipeline_core.errors import IntegrationNotActiveError, PipelinesError
@@ -18,10 +20,13 @@ from pipeline_core.logging import configure_logging
 from pipeline_core.outcome import ExitCode
 from pipeline_core.resolve import RunRequest, resolve_run
 from pipeline_core.run_document import RunDocument
+from pipeline_runner.credentials import Credentials
 from pipeline_runner.errors import ProcessorError
-from pipeline_runner.execution import execute
+from pipeline_runner.execution import Loader, execute
 from pipeline_runner.loading import load_processor
+from pipeline_runner.masking import masked
 from pipeline_runner.progress import Progress, Stage, percent
+from pipeline_runner.settings import CredentialSettings, credential_settings
 
 _ON_CLUSTER = (
     "A run on a cluster is made by a PipelineRun: kubectl apply -f examples/run-gcp-billing.yaml. "
@@ -43,6 +48,16 @@ def run(
         str, typer.Option(envvar="PIPELINES_ENV", help="Environment: names the dataset {org}_{env}.")
     ] = "dev",
     configs: Annotated[Path, typer.Option(envvar="PIPELINES_CATALOG_DIR", help="Folder of configs.")] = Path("configs"),
+    processor_packages: options.Packages = "",
+    credentials: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIRECTORY",
+            exists=True,
+            file_okay=False,
+            help="Folder of files as in the Secret: api_key.",
+        ),
+    ] = None,
 ) -> None:
     """Run a pipeline once on this machine.
 
@@ -57,18 +72,19 @@ def run(
         raise refused(
             f"{configs}: no such folder; name the catalog's with --configs or PIPELINES_CATALOG_DIR", ExitCode.CONFIG
         )
-    configure_logging("error", "run")
+    configure_logging("error", "run", mask=masked)
     dates = {"date": date, "start_date": start_date, "end_date": end_date}
     parameters = {**_pairs(param or [], "--param"), **{name: day for name, day in dates.items() if day is not None}}
-    asyncio.run(_run(parts, org, env, configs, parameters, _pairs(setting or [], "--setting"), dry_run=dry_run))
+    packages, settings = options.package_names(processor_packages), _pairs(setting or [], "--setting")
+    asyncio.run(_run(parts, org, env, configs, parameters, settings, packages, credentials, dry_run=dry_run))
 
 
 async def _run(
     parts: list[str], org: str, env: str, configs: Path, parameters: Mapping[str, str], settings: Mapping[str, str],
-    *, dry_run: bool,
+    packages: Sequence[str], credentials: Path | None, *, dry_run: bool,
 ) -> None:  # fmt: skip
     try:
-        catalog = load_catalog(configs)
+        catalog = load_catalog(configs, processor_packages=packages)
         # A config without a domain folder is named by provider and file; the file says its domain.
         domain = parts[1] if len(parts) == 3 else _domain(catalog, parts[0], parts[1])
         request = RunRequest(
@@ -88,24 +104,29 @@ async def _run(
         raise refused(f"{error}: {hint}", ExitCode.CONFIG) from None
     except PipelinesError as error:
         raise refused(str(error), ExitCode.CONFIG) from None
-    await (_preview(document) if dry_run else _execute(document))
+    load = partial(load_processor, packages=packages)
+    where = credential_settings()
+    if credentials is not None:
+        where = where.model_copy(update={"directory": credentials})
+    await (_preview(document, load, where) if dry_run else _execute(document, load, where))
 
 
-async def _preview(document: RunDocument) -> None:
+async def _preview(document: RunDocument, load: Loader, credentials: CredentialSettings) -> None:
     try:
-        processor = load_processor(document.config)(document.config, document.org_slug, document.run_id)
+        processor = load(document.config)(document.config, document.org_slug, document.run_id)
+        processor.credentials = Credentials(document.org_slug, document.provider, settings=credentials)
         facts = await processor.preview(dict(document.parameters))
     except ProcessorError as error:
         name = document.config["processor"]["class"]
-        raise refused(f"{name}: {error}", error.exit_code) from None
+        raise refused(masked(f"{name}: {error}"), error.exit_code) from None
     typer.echo(f"A run of {document.provider}/{document.domain}/{document.pipeline} for {document.org_slug} would")
     for label, text in facts.items():
         typer.echo(f"  {label + ':':<18} {text}")
     typer.echo("Nothing was written.")
 
 
-async def _execute(document: RunDocument) -> None:
-    task = asyncio.ensure_future(execute(document, _Printed()))
+async def _execute(document: RunDocument, load: Loader, credentials: CredentialSettings) -> None:
+    task = asyncio.ensure_future(execute(document, _Printed(), load=load, credentials=credentials))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, lambda: task.cancelling() or task.cancel())

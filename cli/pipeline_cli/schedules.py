@@ -35,6 +35,7 @@ def install_schedules(
     ] = None,
     configs: Annotated[Path, typer.Option(envvar="PIPELINES_CATALOG_DIR", help="Folder of configs.")] = Path("configs"),
     time_zone: Annotated[str, typer.Option(help="Of the cron expressions, a name of the IANA database.")] = "Etc/UTC",
+    processor_packages: options.Packages = "",
     force: Annotated[bool, typer.Option("--force", help="Replace files that differ from what is written.")] = False,
 ) -> None:
     """Write a PipelineSchedule for each pipeline whose config has a schedule.
@@ -46,8 +47,9 @@ def install_schedules(
         raise refused(f"--namespace {namespace!r:.100}: expected the name of a namespace, such as tenants")
     if not configs.is_dir():
         raise refused(f"{configs}: no such folder; name the catalog's with --configs or PIPELINES_CATALOG_DIR")
+    packages = options.package_names(processor_packages)
     with sentences():
-        catalog = load_catalog(configs)
+        catalog = load_catalog(configs, processor_packages=packages)
         if provider is not None and provider not in catalog.providers:
             raise UnknownProviderError(provider[:64])
         try:

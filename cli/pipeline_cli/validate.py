@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from pipeline_cli import options
 from pipeline_core.catalog.files import PROVIDERS_FILE, read_files
 from pipeline_core.catalog.loader import build_catalog
 from pipeline_core.catalog.problems import CatalogInvalidError, Problem
@@ -21,12 +22,13 @@ def validate(
     output: Annotated[
         Literal["text", "json"], typer.Option("--output", "-o", help="How to write the result.")
     ] = "text",
+    processor_packages: options.Packages = "",
 ) -> None:
     """Check the provider registry and pipeline configs.
 
     Prints each problem as `file:line: field: message` and exits with 1, or says how many pipelines are valid.
     """
-    checked, problems = _check(path)
+    checked, problems = _check(path, options.package_names(processor_packages))
     if output == "json":
         errors = [asdict(problem) for problem in problems]
         typer.echo(json.dumps({"valid": not errors, "checked": checked, "errors": errors}, indent=2))
@@ -38,7 +40,7 @@ def validate(
         raise typer.Exit(1)
 
 
-def _check(path: Path) -> tuple[int, list[Problem]]:
+def _check(path: Path, packages: Sequence[str]) -> tuple[int, list[Problem]]:
     """How many pipeline configs stand at `path`, and what is wrong with them or with the registry they need."""
     target = Path(os.path.abspath(path))  # noqa: PTH100  without following links, so that files keep their names
     if not target.exists():
@@ -52,7 +54,7 @@ def _check(path: Path) -> tuple[int, list[Problem]]:
     try:
         files = read_files(root)
         paths = files.contents.keys()
-        build_catalog(files)
+        build_catalog(files, packages)
         problems: Sequence[Problem] = ()
     except CatalogInvalidError as error:
         problems = error.problems

@@ -13,7 +13,7 @@ from typing import Any
 from pipeline_core import identifiers
 from pipeline_core.catalog import Catalog, PipelineConfig, Provider
 from pipeline_core.catalog.bigquery_names import bad_names
-from pipeline_core.dates import FIRST_YEAR, LAST_YEAR
+from pipeline_core.dates import DATE_PARAMETERS, FIRST_YEAR, LAST_YEAR
 from pipeline_core.errors import (
     ConfigInvalidError,
     IntegrationNotActiveError,
@@ -71,10 +71,13 @@ def plan_run(catalog: Catalog, request: RunRequest, *, env: str) -> RunPlan:
     return RunPlan(request, env, config, catalog.providers[request.provider], built_ins, parameters)
 
 
-def resolve_plan(plan: RunPlan, *, integration: Mapping[str, str] | None) -> RunDocument:
+def resolve_plan(
+    plan: RunPlan, *, integration: Mapping[str, str] | None, credential_secret: str | None = None
+) -> RunDocument:
     """The document of a run, or the error that refuses it.
 
-    `integration` holds the settings of the organization's active integration with the provider, None if it has none.
+    `integration` holds the settings of the organization's active integration with the provider, None if it has none;
+    `credential_secret` is the name of the Secret with its credentials.
     Raises, in this order of precedence: IntegrationNotActiveError, TemplateInvalidError, ConfigInvalidError.
     """
     request, config = plan.request, plan.config
@@ -90,11 +93,14 @@ def resolve_plan(plan: RunPlan, *, integration: Mapping[str, str] | None) -> Run
         pipeline=config.stem,
         logical_time=request.logical_time,
         parameters=plan.parameters,
-        config=_resolve_config(config, plan.provider, integration or {}, plan.built_ins),
+        config=_without_rescan(
+            _resolve_config(config, plan.provider, integration or {}, plan.built_ins), request.parameters
+        ),
         timeout_seconds=_first(request.timeout_seconds, content.timeout_seconds, DEFAULT_TIMEOUT_SECONDS),
         max_retries=_first(
             request.max_retries, content.retry.max_retries if content.retry else None, DEFAULT_MAX_RETRIES
         ),
+        credential_secret=credential_secret,
     )
     size = len(document.model_dump_json().encode())
     if size > RUN_DOCUMENT_MAX_BYTES:
@@ -151,6 +157,14 @@ def _resolve_config(
     if problems:
         raise ConfigInvalidError(f"{config.path}: {join_problems(problems)}")
     return resolved
+
+
+def _without_rescan(config: dict[str, Any], given: Mapping[str, object]) -> dict[str, Any]:
+    """The config without `source.rescan_days` where the caller named days: those are covered, and no others."""
+    source = config.get("source")
+    if source is None or not any(name in given for name in DATE_PARAMETERS):
+        return config
+    return {**config, "source": {name: value for name, value in source.items() if name != "rescan_days"}}
 
 
 def _first(*limits: int | None) -> int:

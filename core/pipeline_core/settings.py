@@ -10,6 +10,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_va
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from pipeline_core.processor_packages import check_names
+
 # As SQLAlchemy reads it: a password may hold what strictly had to be escaped, except "@".
 _POSTGRES = re.compile(r"postgres(?:ql)?://(?:[^@]*@)?(?:\[[^]@]+]|[^][:/?@\s]*)(?::\d+)?(?:/[^?\s]*)?(?:\?\S*)?")
 
@@ -20,6 +22,9 @@ def _split(value: object) -> object:
 
 # Names separated by commas.
 Names = Annotated[list[str], NoDecode, BeforeValidator(_split)]
+# Distributions that processors may come from, beside the runner's own: `PIPELINES_PROCESSOR_PACKAGES`, the same for
+# operator, bridge and runner.
+ProcessorPackages = Annotated[Names, AfterValidator(check_names)]
 
 
 class BigQuerySettings(BaseSettings):

@@ -103,7 +103,7 @@ class Operator:
         self._on_end = on_end
         self.queue = WorkQueue()
         self.cache = Cache(lambda namespace, name: self.schedules.run_changed(namespace, name))
-        self.catalog = CatalogWatcher(settings.catalog_dir)
+        self.catalog = CatalogWatcher(settings.catalog_dir, processor_packages=settings.processor_packages)
         expectations = Expectations(settings.namespaces, settings.watch_patience_seconds, clock)
         self.cluster = cluster = Cluster(ObservedApi(api, expectations))
         self.informers: Sequence[Watches] = ()

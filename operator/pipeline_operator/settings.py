@@ -7,14 +7,15 @@ from typing import Annotated, Any, Literal
 from uuid import uuid4
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pipeline_core import identifiers
 from pipeline_core.admission.tenancy import TenancyMode
+from pipeline_core.credentials.names import keyset_secret_name
 from pipeline_core.errors import ConfigInvalidError
 from pipeline_core.lifecycle.actions import Deadlines
-from pipeline_core.settings import Names
+from pipeline_core.settings import Names, ProcessorPackages
 
 
 class OperatorSettings(BaseSettings):
@@ -28,6 +29,7 @@ class OperatorSettings(BaseSettings):
     # Whose runs may be in a namespace.
     tenancy: TenancyMode = TenancyMode.SHARED
     catalog_dir: Path = Path("/etc/pipelines/configs")
+    processor_packages: ProcessorPackages = []
     runner_template: Path = Path("/etc/pipelines/runner/runner.yaml")
     # Where runner pods send progress; empty means that they send none.
     progress_url: str = ""
@@ -74,6 +76,15 @@ class RunnerTemplate(BaseModel):
     volumeMounts: list[dict[str, Any]] = []  # noqa: N815
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
+    # The Secret with each organization's keyset, `{org}` in it; empty: runs get none.
+    keysetSecret: str = ""  # noqa: N815
+
+    @field_validator("keysetSecret")
+    @classmethod
+    def _is_one_for_each(cls, template: str) -> str:
+        if template:
+            keyset_secret_name(template, "a" + "_" * 61 + "a")  # the name that becomes the longest
+        return template
 
     @classmethod
     def load(cls, path: Path) -> "RunnerTemplate":

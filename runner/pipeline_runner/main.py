@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -16,6 +17,8 @@ from pipeline_core.logging import configure_logging
 from pipeline_core.outcome import TERMINATION_MESSAGE_PATH, ExitCode, Outcome
 from pipeline_core.run_document import RunDocument
 from pipeline_runner.execution import execute, terminated
+from pipeline_runner.loading import load_processor
+from pipeline_runner.masking import masked
 from pipeline_runner.progress import HttpProgress, Progress
 from pipeline_runner.settings import PodSettings, RunnerSettings
 
@@ -29,7 +32,7 @@ def main() -> ExitCode:
     """Run once; the exit code is the outcome's, whether or not the outcome could be written."""
     try:
         settings = RunnerSettings()
-        configure_logging(settings.log_level, "runner")
+        configure_logging(settings.log_level, "runner", mask=masked)
     except ValueError as error:
         configure_logging("info", "runner")
         _log.exception("the settings are wrong")
@@ -43,15 +46,18 @@ def main() -> ExitCode:
         return _end(settings.termination_log, Outcome(status="failed", error=details), ExitCode.CONFIG)
     structlog.contextvars.bind_contextvars(run_id=document.run_id, org=document.org_slug, **_request(settings))
     progress = _progress(settings, document)
-    outcome, code = asyncio.run(_until_stopped(document, progress, settings.termination_log))
+    outcome, code = asyncio.run(_until_stopped(document, progress, settings))
     _end(settings.termination_log, outcome, code)
     progress.flush()
     return code
 
 
-async def _until_stopped(document: RunDocument, progress: Progress, log: Path) -> tuple[Outcome, ExitCode]:
+async def _until_stopped(
+    document: RunDocument, progress: Progress, settings: RunnerSettings
+) -> tuple[Outcome, ExitCode]:
     loop = asyncio.get_running_loop()
-    task = asyncio.ensure_future(execute(document, progress))
+    load = partial(load_processor, packages=settings.processor_packages)
+    task = asyncio.ensure_future(execute(document, progress, load=load))
 
     def stop(_signal: int, _frame: object) -> None:
         # A plain handler, since the loop's own waits for a loop that a processor may be blocking.
@@ -61,7 +67,8 @@ async def _until_stopped(document: RunDocument, progress: Progress, log: Path) -
             watchdog.start()
 
     def give_up() -> None:
-        os._exit(_end(log, *terminated(str(document.config.get("processor", {}).get("class", "processor")))))
+        name = str(document.config.get("processor", {}).get("class", "processor"))
+        os._exit(_end(settings.termination_log, *terminated(name)))
 
     stopping = threading.Event()
     watchdog = threading.Timer(_LAST_RESORT_SECONDS, give_up)

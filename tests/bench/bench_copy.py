@@ -12,7 +12,7 @@ from time import monotonic
 import pytest
 
 from bench import environments
-from bench.exports import Export, export, loaded
+from bench.exports import DAYS, Export, export, loaded
 from support.figures import median, peak_rss_mib, show
 
 # The stand-in holds each table and a snapshot of each change in memory: a million nested rows would take 15 GB of it.
@@ -86,4 +86,29 @@ def test_copy(kind: str, ways: dict[str, Way], tmp_path: Path) -> None:
             ]
             for name in ways
         ],
+    )
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("kind", ROWS)
+def test_rescan(kind: str, tmp_path: Path) -> None:
+    """Ten days that haven't changed, beside the first copy of them: the stages of the runs, and whole processes."""
+    rows, _ = export(ROWS[kind], nested=kind == "nested")
+    table = []
+    for read in ("query", "storage"):
+        copied: list[tuple[float, float]] = []
+        looked: list[tuple[float, float]] = []
+        for _ in range(ROUNDS):
+            with loaded(tmp_path, rows) as made:
+                copied.append(made.rescan(read, rows.num_rows))
+                looked.append(made.rescan(read, 0))
+        (whole, stages), (again, look) = (
+            tuple(median(values) for values in zip(*each, strict=True)) for each in (copied, looked)
+        )
+        ratios = [f"{again / whole:.3f}", f"{look / stages:.3f}"]
+        table.append([read, f"{whole:.2f}", f"{again:.2f}", ratios[0], f"{stages:.2f}", f"{look:.2f}", ratios[1]])
+    show(
+        f"A rescan of {DAYS} unchanged days, {rows.num_rows:,} rows, {len(rows.column_names)} {kind} columns",
+        ["way", "first copy s", "rescan s", "ratio", "first copy, its stages s", "rescan, its stages s", "ratio"],
+        table,
     )

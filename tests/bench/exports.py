@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -59,20 +60,33 @@ class Export:
 
     def copy(self, read: str) -> float:
         """Copy it by one run in a process of its own; its peak of memory in MiB."""
-        command, variables = environments.runner()
-        document, outcome = self._document(read), self._folder / "outcome"
-        file = self._folder / f"{document.run_id}.json"
-        file.write_text(document.model_dump_json())
-        variables |= {"PIPELINES_RUN_DOCUMENT": str(file), "PIPELINES_TERMINATION_LOG": str(outcome)}
-        _, peak = peak_rss_mib(command, variables | {"PIPELINES_LOG_LEVEL": "critical"})
-        assert json.loads(outcome.read_text())["status"] == "succeeded"
-        return peak
+        return self._run(self._document(read))[2]
+
+    def rescan(self, read: str, records: int) -> tuple[float, float]:
+        """Copy what has changed of all its days by one run: the seconds of the process, and those of its stages."""
+        document = self._document(read)
+        source = {**document.config["source"], "rescan_days": DAYS}
+        changes = {"config": {**document.config, "source": source}, "parameters": {"date": LAST.isoformat()}}
+        outcome, seconds, _ = self._run(document.model_copy(update=changes))
+        assert outcome["records_processed"] == records
+        return seconds, sum(outcome["stages"].values())
 
     def holds_all(self, table: str) -> bool:
         """Whether a table of the organization's dataset has as many rows."""
         statement = f"SELECT COUNT(*) AS n FROM `{self.dataset}.{table}`"
         (row,) = self._client.query(statement, job_retry=None).result()
         return bool(row["n"] == self.rows)
+
+    def _run(self, document: RunDocument) -> tuple[dict[str, Any], float, float]:
+        """A run's outcome, which is a success, the seconds of its process and its peak of memory in MiB."""
+        command, variables = environments.runner()
+        file, outcome = self._folder / f"{document.run_id}.json", self._folder / "outcome"
+        file.write_text(document.model_dump_json())
+        variables |= {"PIPELINES_RUN_DOCUMENT": str(file), "PIPELINES_TERMINATION_LOG": str(outcome)}
+        seconds, peak = peak_rss_mib(command, variables | {"PIPELINES_LOG_LEVEL": "critical"})
+        told: dict[str, Any] = json.loads(outcome.read_text())
+        assert told["status"] == "succeeded"
+        return told, seconds, peak
 
     def _document(self, read: str) -> RunDocument:
         document = self._billing.document(read=read, start_date=FIRST.isoformat(), end_date=LAST.isoformat())

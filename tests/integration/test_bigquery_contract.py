@@ -5,6 +5,7 @@ credentials for it (it makes a dataset there and drops it). What the stand-in ca
 """
 
 import io
+import json
 import os
 import uuid
 from collections.abc import Iterator
@@ -254,6 +255,49 @@ def test_parquet_lists_become_arrays_of_an_explicit_schema(contract: Contract) -
         {"t": None, "c": [], "d": None},
         {"t": at, "c": [{"name": "a", "amount": 0.1}], "d": at.date()},
     ]
+
+
+def test_json_lines_bring_numbers_in_quotes_exactly(contract: Contract) -> None:
+    name = contract.table("lines")
+    columns = [bigquery.SchemaField("n", "NUMERIC"), bigquery.SchemaField("i", "INTEGER"),
+               bigquery.SchemaField("s", "STRING"), bigquery.SchemaField("j", "JSON"),
+               bigquery.SchemaField("l", "STRING", "REPEATED")]  # fmt: skip
+    contract.client.create_table(bigquery.Table(name, columns))
+    full = {"n": "-99999999999999999999999999999.999999999", "i": str(2**63 - 1), "s": "0012", "j": {"a": [1, None]}}
+    file = io.BytesIO(b"".join(json.dumps(line).encode() + b"\n" for line in ({**full, "l": ["b", "a"]}, {})))
+    config = bigquery.LoadJobConfig(
+        source_format="NEWLINE_DELIMITED_JSON", schema=columns, write_disposition="WRITE_APPEND",
+        create_disposition="CREATE_NEVER",
+    )  # fmt: skip
+    contract.client.load_table_from_file(file, name, job_config=config).result(timeout=120)
+    assert contract.sql(f"SELECT n, i, s, TO_JSON_STRING(j) AS j, l FROM `{name}` ORDER BY s") == [
+        {"n": None, "i": None, "s": None, "j": None, "l": []},
+        {"n": Decimal(full["n"]), "i": 2**63 - 1, "s": "0012", "j": '{"a":[1,null]}', "l": ["b", "a"]},
+    ]
+
+
+def test_a_column_is_widened_and_may_be_widened_again(contract: Contract) -> None:
+    name = contract.table("widened")
+    contract.sql(f"CREATE TABLE `{name}` (i INT64, f INT64, r STRUCT<a INT64, b STRING>, l ARRAY<INT64>)")
+    contract.sql(f"INSERT INTO `{name}` (i, f, r, l) SELECT {2**63 - 1}, 2, STRUCT(3 AS a, 'x' AS b), [4]")
+    for _ in range(2):
+        for column, type_ in (("i", "NUMERIC(38, 9)"), ("f", "FLOAT64"), ("l", "ARRAY<NUMERIC(38, 9)>"),
+                              ("r", "STRUCT<`a` NUMERIC(38, 9), `b` STRING>")):  # fmt: skip
+            contract.sql(f"ALTER TABLE `{name}` ALTER COLUMN `{column}` SET DATA TYPE {type_}")
+    contract.sql(f"UPDATE `{name}` SET i = i + PARSE_NUMERIC('0.123456789') WHERE TRUE")
+    assert contract.sql(f"SELECT i, f, r, l FROM `{name}`") == [
+        {"i": 2**63 - 1 + Decimal("0.123456789"), "f": 2.0, "r": {"a": Decimal(3), "b": "x"}, "l": [Decimal(4)]}
+    ]
+
+
+@only_real
+def test_exact_decimals_are_widened_to_more_digits(contract: Contract) -> None:
+    name = contract.table("big")
+    contract.sql(f"CREATE TABLE `{name}` (i INT64, n NUMERIC)")
+    contract.sql(f"INSERT INTO `{name}` (i, n) VALUES (1, NUMERIC '0.123456789')")
+    for column in ("i", "n"):
+        contract.sql(f"ALTER TABLE `{name}` ALTER COLUMN `{column}` SET DATA TYPE BIGNUMERIC")
+    assert contract.sql(f"SELECT i, n FROM `{name}`") == [{"i": Decimal(1), "n": Decimal("0.123456789")}]
 
 
 def test_what_is_missing_is_404(contract: Contract) -> None:

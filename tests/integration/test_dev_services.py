@@ -84,7 +84,10 @@ def run_services(data: Path, home: Path, password: str = PASSWORD) -> Iterator[S
         "HOME": str(home),
         "PIPELINES_DEV_DATA": str(data),
         "PIPELINES_DEV_POSTGRES_PASSWORD": password,
-        **{f"PIPELINES_DEV_{name}_PORT": str(free_port()) for name in ("POSTGRES", "BIGQUERY", "BIGQUERY_GRPC", "SIMULATORS")},
+        **{
+            f"PIPELINES_DEV_{name}_PORT": str(free_port())
+            for name in ("POSTGRES", "BIGQUERY", "BIGQUERY_GRPC", "SIMULATORS")
+        },
     }
     log = data / "services.log"
     with log.open("ab") as output:

@@ -155,7 +155,7 @@ async def test_a_failed_run_leaves_no_staging(billing: Billing, proxy: FaultProx
     assert code is ExitCode.CONFIG
     assert "bigquery.tables.updateData" in (outcome.error or "")
     assert billing.costs() == []
-    assert billing.tables() == {"costs", "_pipelines_commits", "_pipelines_locks"}
+    assert billing.tables() == {"costs", "_pipelines_commits", "_pipelines_locks", "_pipelines_manifest"}
 
 
 async def test_sigterm_in_the_middle_of_the_network_is_143(billing: Billing, proxy: FaultProxy, tmp_path: Path) -> None:

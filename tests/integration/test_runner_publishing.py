@@ -1,18 +1,18 @@
 """Runs that meet at one target, or in one organization's project, keep each other's rows: none twice, none lost."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
-from google.cloud import bigquery as google
 
 from pipeline_core.outcome import ExitCode
 from pipeline_core.settings import BigQuerySettings
 from pipeline_local.services.bigquery import BigQuery
 from pipeline_runner.bigquery.columns import Column
-from pipeline_runner.bigquery.publishing import Publisher, Target
+from pipeline_runner.bigquery.publishing import Prepared, Publication, Publisher, Target
+from pipeline_runner.bigquery.transaction import script
 from pipeline_runner.bigquery.warehouse import Identity, Warehouse
 from pipeline_runner.bigquery.window import Window
 from pipeline_runner.errors import ConfigError
@@ -66,9 +66,9 @@ async def test_two_publishers_of_an_empty_day_leave_its_rows_once(
     await execute(billing.document(date="2026-10-01"), Progress())
     publish, both = Publisher.publish, asyncio.Barrier(2)
 
-    async def together(self: Publisher, *staged: object) -> None:
+    async def together(self: Publisher, publications: Sequence[Publication]) -> None:
         await both.wait()
-        await publish(self, *staged)  # type: ignore[arg-type]
+        await publish(self, publications)
 
     monkeypatch.setattr(Publisher, "publish", together)
     ends = await asyncio.gather(*(execute(billing.document(run_id, date=DAY), Progress()) for _ in range(2)))
@@ -87,10 +87,11 @@ async def test_publishers_of_one_target_change_one_row_first(billing: Billing) -
     locks = billing.sql(f"SELECT target, run_id FROM `{billing.dataset}._pipelines_locks`")
     assert locks == [{"target": "costs", "run_id": documents[1].run_id}]
     target = Target(billing.target, Column("usage_start_time", "TIMESTAMP"), "US")
-    publisher = Publisher(Warehouse(BigQuerySettings(), Identity("acme", "r", "a")), target, "r")
-    window = Window.from_parameters({"date": DAY})
-    script = publisher.statements("p.d.s", [("cost", "s.`cost`")], window, 1, datetime.now(UTC))
-    assert script.startswith(f"BEGIN TRANSACTION;\nUPDATE `{billing.dataset}._pipelines_locks` SET run_id = 'r'")
+    windows = (Window.from_parameters({"date": DAY}),)
+    publication = Publication(target, "p.d.s", [("cost", "s.`cost`")], windows, 1, datetime.now(UTC))
+    assert script("r", [publication]).startswith(
+        f"BEGIN TRANSACTION;\nUPDATE `{billing.dataset}._pipelines_locks` SET run_id = 'r'"
+    )
 
 
 async def test_an_older_read_never_replaces_a_newer_one(billing: Billing, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,11 +99,11 @@ async def test_an_older_read_never_replaces_a_newer_one(billing: Billing, monkey
     await execute(billing.document(date=DAY), Progress())
     prepare, reached, gate = Publisher.prepare, asyncio.Event(), asyncio.Event()
 
-    async def held(self: Publisher, existing: google.Table | None, columns: tuple[Column, ...]) -> None:
+    async def held(self: Publisher, prepared: Sequence[Prepared]) -> None:
         if not reached.is_set():
             reached.set()
             await gate.wait()
-        await prepare(self, existing, columns)
+        await prepare(self, prepared)
 
     monkeypatch.setattr(Publisher, "prepare", held)
     document = billing.document(date=DAY)
@@ -142,8 +143,8 @@ async def test_a_target_that_another_run_made_meanwhile_gets_our_columns(billing
     billing.make_source([row(DAY, "1.0")])
     billing.sql(f"CREATE TABLE `{billing.target}` (usage_start_time TIMESTAMP, other STRING)")
     target = Target(billing.target, Column("usage_start_time", "TIMESTAMP"), "US")
-    publisher = Publisher(Warehouse(BigQuerySettings(), Identity("acme", "run_late", "a")), target, "run_late")
-    await publisher.prepare(None, (Column("usage_start_time", "TIMESTAMP"), Column("cost", "NUMERIC")))
+    publisher = Publisher(Warehouse(BigQuerySettings(), Identity("acme", "run_late", "a")), [target], "run_late")
+    await publisher.prepare([(target, None, (Column("usage_start_time", "TIMESTAMP"), Column("cost", "NUMERIC")))])
     billing.sql(f"INSERT INTO `{billing.target}` (cost) VALUES (NUMERIC '1.5')")
     assert billing.rows("usage_start_time, other, cost") == [
         {"usage_start_time": None, "other": None, "cost": Decimal("1.5")}
@@ -165,6 +166,13 @@ async def test_another_organizations_dataset_is_no_source(
     project, dataset, table = billing.target.split(".")
     own.config["source"] |= {"project": project, "dataset": dataset, "table": table}
     own.config["target"]["table"] = "copy"
+    outcome, code = await execute(own, Progress())
+    assert code is ExitCode.CONFIG
+    assert "costs has the columns run_id, loaded_at, which every target has for its own lineage" in str(outcome.error)
+    billing.sql(
+        f"CREATE TABLE `{billing.dataset}.plain` AS SELECT * EXCEPT (run_id, loaded_at) FROM `{billing.target}`"
+    )
+    own.config["source"]["table"] = "plain"
     assert (await execute(own, Progress()))[1] is ExitCode.OK
 
 

@@ -23,10 +23,12 @@ async def test_each_organization_as_it_is(engine: AsyncEngine) -> None:
     await known(engine, "acme")
     await known(engine, "globex", "SUSPENDED")
     await known(engine, "initech", None)
-    await Integrations(engine).set("acme", "gcp", {"project": "one"})
-    await Integrations(engine).set("globex", "gcp", {"project": "two"}, status="INACTIVE")
+    await Integrations(engine).set("acme", "gcp", {"project": "one"}, credential_secret="acme-gcp")
+    await Integrations(engine).set(
+        "globex", "gcp", {"project": "two"}, status="INACTIVE", credential_secret="globex-gcp"
+    )
     facts = AdmissionFacts(engine)
-    assert await facts.get("acme", "gcp") == Facts(True, "ACTIVE", {"project": "one"})
+    assert await facts.get("acme", "gcp") == Facts(True, "ACTIVE", {"project": "one"}, "acme-gcp")
     assert await facts.get("acme", "openai") == Facts(True, "ACTIVE", None)
     assert await facts.get("globex", "gcp") == Facts(True, "SUSPENDED", None)
     assert await facts.get("initech", "gcp") == Facts(True, None, None)

@@ -17,8 +17,15 @@ PATH = "gcp/cost/billing.yml"
 VALID: dict[str, Any] = {
     "pipeline": {"name": "gcp_billing", "provider": "gcp", "domain": "cost"},
     "processor": {"class": "A", "module": "src.core.processors.a"},
-    "source": {"type": "bigquery", "project": "p", "dataset": "{{x}}", "table": "t"},
-    "target": {"dataset": "{{org_slug}}_{{env}}", "table": "t"},
+    "source": {"type": "bigquery", "project": "p", "dataset": "{{x}}", "table": "t", "rescan_days": 3},
+    "target": {"dataset": "{{org_slug}}_{{env}}", "table": "t", "tables": {"usage": "u"}},
+    "checks": {
+        "row_count": {"min": 1, "max": 9},
+        "not_null": ["cost"],
+        "sum": {"cost": {"min": "0.5", "max": 7}},
+        "quarantined": {"max": 0},
+        "tables": {"usage": {"row_count": {"min": 1}}},
+    },
     "parameters": {"date": {"type": "date", "default": "{{yesterday}}"}},
     "schedule": {"default_cron": "0 * * * *"},
     "retry": {"max_retries": 1},

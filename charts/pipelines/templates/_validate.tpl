@@ -21,6 +21,11 @@
 {{- if and .Values.bigquery.keySecret.name (eq .Values.bigquery.credentials "anonymous") -}}
 {{- fail "bigquery.keySecret.name: leave it empty with bigquery.credentials=anonymous" -}}
 {{- end -}}
+{{- with .Values.credentials.kms.key -}}
+{{- if not (contains "{org}" .) -}}
+{{- fail "credentials.kms.key: put {org} into it; with one key for all organizations, each could open the credentials of all" -}}
+{{- end -}}
+{{- end -}}
 {{- if .Values.hostNetwork -}}
 {{- range $component := list "operator" "exporter" "bridge" -}}
 {{- $workload := index $.Values $component -}}

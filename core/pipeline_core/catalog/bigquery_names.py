@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline_core.templates import split_template
-from pipeline_core.wording import FieldPath, shorten
+from pipeline_core.wording import FieldPath, dotted, shorten
 
 # Projects may carry a domain, as in example.com:billing. Of tables' names, BigQuery allows more than this: letters of
 # every script, and spaces.
@@ -26,21 +26,42 @@ _EXPECTED = {
 
 
 def bad_names(config: Mapping[str, Any], *, resolved: bool) -> Iterator[tuple[FieldPath, str]]:
-    """Each name of a config's source and target that BigQuery would refuse: its path, and what is wrong with it.
+    """Each name of a config's source and target that BigQuery would refuse, and each table that is to be written twice:
+    its path, and what is wrong with it.
 
     Unless the config is `resolved`, a well-formed template counts as a letter.
     """
+    for path, field, name in _names(config):
+        if not isinstance(name, str) or not _PATTERNS[field].fullmatch(name if resolved else _without_templates(name)):
+            yield path, f"{shorten(name)} isn't the name of a BigQuery {field}; expected {_EXPECTED[field]}"
+    yield from _written_twice(config)
+
+
+def _names(config: Mapping[str, Any]) -> Iterator[tuple[FieldPath, str, object]]:
+    """Path, kind and value of each name."""
     for section in ("source", "target"):
         table = config.get(section) or {}
         if table.get("type", "bigquery") != "bigquery":
             continue
-        for field, pattern in _PATTERNS.items():
-            name = table.get(field)
-            if name is None:
-                continue
-            if not isinstance(name, str) or not pattern.fullmatch(name if resolved else _without_templates(name)):
-                message = f"{shorten(name)} isn't the name of a BigQuery {field}; expected {_EXPECTED[field]}"
-                yield (section, field), message
+        for field in _PATTERNS:
+            if table.get(field) is not None:
+                yield (section, field), field, table[field]
+    for path, name in _further_tables(config):
+        yield path, "table", name
+
+
+def _further_tables(config: Mapping[str, Any]) -> Iterator[tuple[FieldPath, object]]:
+    for key, name in ((config.get("target") or {}).get("tables") or {}).items():
+        yield ("target", "tables", key), name
+
+
+def _written_twice(config: Mapping[str, Any]) -> Iterator[tuple[FieldPath, str]]:
+    # Two kinds of rows in one table would replace each other's days.
+    taken = {(config.get("target") or {}).get("table"): "target.table"}
+    for path, name in _further_tables(config):
+        if name in taken:
+            yield path, f"{shorten(name)} is {taken[name]} already; each table needs a name of its own"
+        taken.setdefault(name, dotted(path))
 
 
 def _without_templates(text: str) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo
 
 from pipeline_core.identifiers import NAME
+from pipeline_core.processor_packages import VARIABLE, import_package, is_of
 from pipeline_core.schedules.cron import check_cron_expression
 from pipeline_core.templates import BUILT_INS
 from pipeline_core.wording import shorten
@@ -20,17 +21,19 @@ _MODULE = re.compile(r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)*")
 
 
 def _check_module(module: str, info: ValidationInfo) -> str:
-    further: Sequence[str] = (info.context or {}).get("processor_prefixes", ())
-    allowed = (RUNNER_PROCESSORS, *further)
+    packages: Sequence[str] = (info.context or {}).get("processor_packages", ())
+    further = [import_package(name) for name in packages]
     real = (
         RUNNER_PROCESSORS + module.removeprefix(SPECIFIED_PROCESSORS)
         if module.startswith(SPECIFIED_PROCESSORS)
         else module
     )
-    if not _MODULE.fullmatch(real) or not real.startswith(allowed):
-        expected = ", ".join((SPECIFIED_PROCESSORS, *allowed))
+    is_allowed = real.startswith(RUNNER_PROCESSORS) or any(is_of(real, package) for package in further)
+    if not _MODULE.fullmatch(real) or not is_allowed:
+        expected = ", ".join((SPECIFIED_PROCESSORS, RUNNER_PROCESSORS, *(f"{package}." for package in further)))
         raise ValueError(
-            f"{shorten(module)} isn't a module of an allowed package; it must begin with one of: {expected}"
+            f"{shorten(module)} isn't a module of an allowed package; it must begin with one of: {expected}; "
+            f"{VARIABLE} allows further packages"
         )
     return real
 
@@ -64,5 +67,6 @@ ModuleName = Annotated[str, Field(max_length=500), AfterValidator(_check_module)
 Column = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$", max_length=300)
 ]
+ColumnName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=300)]
 TargetDataset = Annotated[str, AfterValidator(_check_dataset)]
 Cron = Annotated[str, Field(max_length=200), AfterValidator(_check_cron)]

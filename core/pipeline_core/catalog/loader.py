@@ -14,23 +14,23 @@ from pipeline_core.catalog.yaml_document import YamlDocument, read_yaml
 from pipeline_core.identifiers import NAME
 
 
-def load_catalog(directory: Path, *, processor_prefixes: Sequence[str] = ()) -> Catalog:
+def load_catalog(directory: Path, *, processor_packages: Sequence[str] = ()) -> Catalog:
     """Load `configs/`: the provider registry and every pipeline.
 
-    `processor_prefixes` are further packages that processors may come from, each ending in a dot. Raises
+    `processor_packages` are the distributions that processors may come from beside the runner's own. Raises
     CatalogInvalidError with all problems of all files, so that a broken file is never half in use.
     """
-    return build_catalog(read_files(directory), processor_prefixes)
+    return build_catalog(read_files(directory), processor_packages)
 
 
-def build_catalog(files: CatalogFiles, processor_prefixes: Sequence[str] = ()) -> Catalog:
+def build_catalog(files: CatalogFiles, processor_packages: Sequence[str] = ()) -> Catalog:
     """The catalog of files already read. Raises CatalogInvalidError."""
     problems: list[Problem] = []
     providers = _load_providers(files, problems)
     pipelines: list[PipelineConfig] = []
     for path in sorted(files.contents.keys() - {PROVIDERS_FILE}):
         try:
-            pipelines.append(_load_pipeline(path, files.contents[path], providers, processor_prefixes))
+            pipelines.append(_load_pipeline(path, files.contents[path], providers, processor_packages))
         except CatalogInvalidError as error:
             problems += error.problems
     problems += _name_clashes(pipelines)
@@ -53,11 +53,11 @@ def _load_providers(files: CatalogFiles, problems: list[Problem]) -> Mapping[str
 
 
 def _load_pipeline(
-    path: str, data: bytes, providers: Mapping[str, Provider], processor_prefixes: Sequence[str]
+    path: str, data: bytes, providers: Mapping[str, Provider], processor_packages: Sequence[str]
 ) -> PipelineConfig:
     folders, stem = _split(path)
     document = read_yaml(data, path)
-    content = validate_pipeline(document, providers, processor_prefixes)
+    content = validate_pipeline(document, providers, processor_packages)
     problems = [*_misplaced(document, folders, content.pipeline.provider, content.pipeline.domain)]
     # Without any provider the registry itself is broken, which is told already.
     if providers and content.pipeline.provider not in providers:

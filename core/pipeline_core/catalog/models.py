@@ -8,11 +8,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag
 
+from pipeline_core.catalog.checks import ChecksSection as ChecksSection
 from pipeline_core.catalog.fields import ClassName, Column, Cron, ModuleName, Name, SettingName, TargetDataset, Text
 from pipeline_core.parameters import Parameter
 
 MAX_TIMEOUT_SECONDS = 86_400
 MAX_RETRIES = 10
+MAX_RESCAN_DAYS = 90
+
+# The days that a run covers whose caller named none; they end with the run's date.
+RescanDays = Annotated[int, Field(ge=1, le=MAX_RESCAN_DAYS)]
 
 
 class _Model(BaseModel):
@@ -46,15 +51,17 @@ class BigQuerySource(_Model):
     table: Text
     time_column: Column | None = None
     read: Literal["auto", "query", "storage"] | None = None
+    rescan_days: RescanDays | None = None
 
 
 class OpenSource(_Model):
-    """A source of another type, such as an HTTP API; its processor checks the fields."""
+    """A source of another type, such as an HTTP API; its processor checks the fields but those that all share."""
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
     __pydantic_extra__: dict[str, JsonValue]
 
     type: Text
+    rescan_days: RescanDays | None = None
 
 
 def _source_tag(source: Any) -> str:
@@ -69,12 +76,15 @@ Source = Annotated[
 
 
 class TargetSection(_Model):
-    """The table to write, in the organization's dataset. `numeric` names further columns to keep as exact decimals."""
+    """The table to write, in the organization's dataset, and under `tables` those that the processor writes beside it,
+    by keys of its own. `numeric` names further columns to keep as exact decimals.
+    """
 
     type: Literal["bigquery"] = "bigquery"
     dataset: TargetDataset
     table: Text
     numeric: list[Column] | None = None
+    tables: dict[Name, Text] | None = None
 
 
 class ScheduleSection(_Model):
@@ -97,6 +107,7 @@ class PipelineFile(_Model):
     processor: ProcessorSection
     source: Source | None = None
     target: TargetSection
+    checks: ChecksSection | None = None
     parameters: dict[Name, Parameter] = {}
     schedule: ScheduleSection | None = None
     timeout_seconds: Annotated[int, Field(ge=1, le=MAX_TIMEOUT_SECONDS)] | None = None

@@ -31,14 +31,15 @@ def validate_providers(document: YamlDocument) -> Mapping[str, Provider]:
 
 
 def validate_pipeline(
-    document: YamlDocument, providers: Mapping[str, Provider], processor_prefixes: Sequence[str]
+    document: YamlDocument, providers: Mapping[str, Provider], processor_packages: Sequence[str]
 ) -> PipelineFile:
     """One pipeline's file. Raises CatalogInvalidError with all problems of its shape, or else of what it means."""
-    content = _validate(PipelineFile, document, {"processor_prefixes": tuple(processor_prefixes)})
+    content = _validate(PipelineFile, document, {"processor_packages": tuple(processor_packages)})
     provider = providers.get(content.pipeline.provider)
     found = [
         *_template_problems(document.value, provider),
         *bad_names(content.model_dump(include={"source", "target"}), resolved=False),
+        *_check_problems(content),
         *_date_problems(content.parameters),
         *_default_problems(content.parameters),
     ]
@@ -72,6 +73,15 @@ def _template_problems(value: object, provider: Provider | None) -> _Found:
         for name in names:
             if name not in known:
                 yield path, f"unknown variable {name!r}; known here: {', '.join(known)}"
+
+
+def _check_problems(content: PipelineFile) -> _Found:
+    """Checks of tables that the config doesn't name: nothing would apply them."""
+    known = content.target.tables or {}
+    for key in content.checks.tables if content.checks else ():
+        if key not in known:
+            expected = ", ".join(known) or "none, as target.tables is missing"
+            yield ("checks", "tables", key), f"no table of target.tables; known there: {expected}"
 
 
 def _date_problems(parameters: Mapping[str, Parameter]) -> _Found:

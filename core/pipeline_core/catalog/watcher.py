@@ -16,9 +16,9 @@ class CatalogWatcher:
     Nothing runs in the background: each `current()` looks at the files' metadata, and reads them only when it changed.
     """
 
-    def __init__(self, directory: Path, *, processor_prefixes: Sequence[str] = ()) -> None:
+    def __init__(self, directory: Path, *, processor_packages: Sequence[str] = ()) -> None:
         self._directory = directory
-        self._processor_prefixes = tuple(processor_prefixes)
+        self._processor_packages = tuple(processor_packages)
         self._lock = threading.Lock()
         self._catalog: Catalog | None = None
         self._error: CatalogInvalidError | None = None
@@ -52,6 +52,6 @@ class CatalogWatcher:
         # Remembered even if the files are broken, so that they aren't parsed anew at every call.
         self._seen = files.fingerprint
         try:
-            self._catalog, self._error = build_catalog(files, self._processor_prefixes), None
+            self._catalog, self._error = build_catalog(files, self._processor_packages), None
         except CatalogInvalidError as error:
             self._error = error

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
+from pipeline_runner.bigquery.library import bigquery
 from pipeline_runner.errors import ConfigError, DataError
 
 # The REST interface and SQL have two names for some types: ours, then SQL's.
@@ -13,6 +14,16 @@ _SCALARS = frozenset(
     {"STRING", "BYTES", "INTEGER", "FLOAT", "NUMERIC", "BIGNUMERIC", "BOOLEAN", "TIMESTAMP", "DATE", "TIME"}
     | {"DATETIME", "GEOGRAPHY", "JSON", "INTERVAL"}
 )
+
+# An existing column's type, and the type of new values for which it is widened. BigQuery's ALTER COLUMN SET DATA TYPE
+# does these, and NUMERIC to FLOAT64 as well, which would make exact amounts inexact:
+# https://cloud.google.com/bigquery/docs/managing-table-schemas#change_a_columns_data_type
+WIDENED = frozenset(
+    {("INTEGER", "NUMERIC"), ("INTEGER", "BIGNUMERIC"), ("INTEGER", "FLOAT"), ("NUMERIC", "BIGNUMERIC")}
+)
+# The type of new values, and the existing column's that they are cast to; a DATE becomes its first instant in UTC:
+# https://cloud.google.com/bigquery/docs/reference/standard-sql/conversion_rules
+CAST = WIDENED | {("DATE", "DATETIME"), ("DATE", "TIMESTAMP")}
 
 
 @dataclass(frozen=True)
@@ -85,6 +96,11 @@ def of_table(table: Described) -> tuple[Column, ...]:
     return tuple(Column.from_api(field) for field in table.to_api_repr().get("schema", {}).get("fields", ()))
 
 
+def fields(columns: Iterable[Column]) -> list[bigquery.SchemaField]:
+    """The columns as Google's client takes them."""
+    return [bigquery.SchemaField.from_api_repr(column.to_api()) for column in columns]
+
+
 def by_name(columns: Iterable[Column]) -> dict[str, Column]:
     """Columns by lower-case name: BigQuery's names ignore case."""
     return {column.name.lower(): column for column in columns}
@@ -120,10 +136,19 @@ def grown(fields: Iterable[Mapping[str, Any]], wanted: tuple[Column, ...]) -> li
     return [*result, *(column.to_api() for column in pending.values())]
 
 
+class ColumnConflictError(DataError):
+    """A column of the target can't take the values that are wanted; `column` is its dotted name."""
+
+    def __init__(self, column: str, existing: Column, wanted: Column) -> None:
+        super().__init__(f"the target's column {column} is {existing.kind}, but the source's is now {wanted.kind}")
+        self.column = column
+
+
 def merge(existing: tuple[Column, ...], wanted: tuple[Column, ...], where: str = "") -> tuple[Column, ...]:
     """The existing columns in their order, grown by the wanted ones that are new, records inside included.
 
-    Raises DataError where a column has another type than the wanted one, naming it and both types.
+    A column is widened where the wanted type holds more, and stays as it is where its own does (WIDENED, CAST). Raises
+    ColumnConflictError where it is neither, naming the column and both types.
     """
     pending = by_name(wanted)
     merged = []
@@ -133,7 +158,12 @@ def merge(existing: tuple[Column, ...], wanted: tuple[Column, ...], where: str =
             merged.append(column)
             continue
         path = f"{where}{column.name}"
-        if (new.type, new.repeated) != (column.type, column.repeated):
-            raise DataError(f"the target's column {path} is {column.kind}, but the source's is now {new.kind}")
-        merged.append(replace(column, fields=merge(column.fields, new.fields, f"{path}.")))
+        if new.repeated != column.repeated:
+            raise ColumnConflictError(path, column, new)
+        if new.type == column.type or (new.type, column.type) in CAST:
+            merged.append(replace(column, fields=merge(column.fields, new.fields, f"{path}.")))
+        elif (column.type, new.type) in WIDENED:
+            merged.append(replace(column, type=new.type))
+        else:
+            raise ColumnConflictError(path, column, new)
     return (*merged, *pending.values())

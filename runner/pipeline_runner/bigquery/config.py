@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
+from pipeline_core.catalog.checks import ChecksSection
 from pipeline_runner.errors import ConfigError
 
 # What may stand between backticks in SQL: nothing that could end them.
@@ -18,7 +19,10 @@ class _Section(BaseModel):
 
 
 class SourceConfig(_Section):
-    """The table to read. `read` says how: by a query, by the Storage Read API, or whichever the locations allow."""
+    """The table to read. `read` says how: by a query, by the Storage Read API, or whichever the locations allow.
+
+    `rescan_days`: how many days a run looks at, of which it copies those that have changed; 1 copies its day as it is.
+    """
 
     type: Literal["bigquery"]
     project: _Name
@@ -26,6 +30,7 @@ class SourceConfig(_Section):
     table: _Part
     time_column: _Column | None = None
     read: Literal["auto", "query", "storage"] | None = None
+    rescan_days: Annotated[int, Field(ge=1, le=90, strict=True)] | None = None
 
     @property
     def name(self) -> str:
@@ -43,10 +48,11 @@ class TargetConfig(_Section):
 
 
 class CopyConfig(_Section):
-    """Both ends of the copy."""
+    """Both ends of the copy, and what the rows must satisfy before they are published."""
 
     source: SourceConfig
     target: TargetConfig
+    checks: ChecksSection = ChecksSection()
 
     @classmethod
     def read(cls, config: dict[str, Any]) -> Self:

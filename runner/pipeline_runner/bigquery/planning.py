@@ -1,19 +1,22 @@
 """Decides what a copy will do, from a look at both ends, before anything is written; and tells it to people."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import Self
 
 from pipeline_runner.bigquery import sql
-from pipeline_runner.bigquery.columns import Column, by_name, dotted, leaves, merge, of_table
+from pipeline_runner.bigquery.columns import Column, ColumnConflictError, by_name, dotted, leaves, merge, of_table
 from pipeline_runner.bigquery.config import CopyConfig
+from pipeline_runner.bigquery.evolution import with_row
 from pipeline_runner.bigquery.library import bigquery
 from pipeline_runner.bigquery.money import exact
-from pipeline_runner.bigquery.publishing import WRITE_RIGHT, Target
+from pipeline_runner.bigquery.publishing import Target, refuse_lineage
 from pipeline_runner.bigquery.source import READ_RIGHT, Source, find_source
 from pipeline_runner.bigquery.staging import Copy
 from pipeline_runner.bigquery.tenancy import check_references, check_source
 from pipeline_runner.bigquery.threads import together
-from pipeline_runner.bigquery.warehouse import Warehouse
+from pipeline_runner.bigquery.warehouse import WRITE_RIGHT, Warehouse
 from pipeline_runner.bigquery.window import Window
 from pipeline_runner.errors import ConfigError
 
@@ -23,13 +26,27 @@ _NOT_BY_FILE = frozenset({"GEOGRAPHY", "INTERVAL", "JSON"})
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run will do; `existing` is the target as it stands, None if it is to be made."""
+    """What a run will do; `existing` is the target as it stands, None if it is to be made.
+
+    `narrowing` is a further condition on the source than the `windows` that are copied, or empty.
+    """
 
     source: Source
     target: Target
     existing: bigquery.Table | None
     copy: Copy
     by_query: bool
+    windows: tuple[Window, ...]
+    narrowing: str = ""
+
+    def only(self, days: Iterable[date]) -> Self:
+        """The same for these days, some of its own."""
+        windows = Window.ranges(days)
+        return replace(
+            self,
+            windows=windows,
+            copy=replace(self.copy, condition=_condition(self.source, windows, self.narrowing)),
+        )
 
     @property
     def published(self) -> sql.Values:
@@ -52,8 +69,11 @@ async def make_plan(
     time_column: str,
     cluster_by: frozenset[str],
     narrowed: Callable[[Source, Window], str],
+    reader: Warehouse | None = None,
 ) -> Plan:
     """Look at both ends of a copy.
+
+    `reader` is who reads the source, if not the installation; its rows then come by the Storage Read API.
 
     `time_column` serves where the config names none; the columns of `cluster_by` that exist order a new target's
     rows; `narrowed` yields a further condition on the source, or nothing. Raises ConfigError or DataError where the
@@ -65,33 +85,43 @@ async def make_plan(
     check_source(ours, config, config.source.project)
     location, source, existing = await together(
         warehouse.dataset_location(dataset),
-        find_source(warehouse, config.source.name, config.source.time_column or time_column),
+        find_source(reader or warehouse, config.source.name, config.source.time_column or time_column),
         warehouse.table(name, what="target table", right=WRITE_RIGHT),
     )
     check_source(ours, config, source.project)
-    by_query = _by_query(config.source.read or "auto", source, location)
+    by_query = _by_query(config.source.read or "auto", source, location, own_identity=reader is not None)
     if not source.is_table:
         await _check_view(warehouse, source, config.target.dataset)
+    refuse_lineage(source.columns, f"source table {source.name}")
     wanted = exact(source.columns, config.target.numeric or ())
     clustered = tuple(column.name for column in wanted if column.name in cluster_by)
-    condition = " AND ".join(filter(None, (source.condition(window), narrowed(source, window))))
-    copy = Copy(source, condition, wanted, merge(_columns(existing), wanted), location)
-    return Plan(source, Target(name, source.time, location, clustered), existing, copy, by_query)
+    narrowing = narrowed(source, window)
+    condition = _condition(source, (window,), narrowing)
+    try:
+        columns = merge(_columns(existing), wanted)
+    except ColumnConflictError as conflict:
+        origin = f"{sql.quoted(source.name)} AS s WHERE {condition}"
+        raise await with_row(reader or warehouse, conflict, origin, source.location) from conflict
+    time = by_name(columns)[source.time.name.lower()]
+    copy = Copy(source, condition, wanted, columns, location)
+    target = Target(name, time, location, clustered)
+    return Plan(source, target, existing, copy, by_query, (window,), narrowing)
 
 
-async def describe(warehouse: Warehouse, plan: Plan, window: Window) -> dict[str, str]:
+async def describe(warehouse: Warehouse, plan: Plan, reader: Warehouse | None = None) -> dict[str, str]:
     """What a run would read, write and replace, as labels and texts. Nothing is written."""
+    reader = reader or warehouse
     source, copy, target = plan.source, plan.copy, plan.target
     count = f"SELECT COUNT(*) AS n FROM {sql.quoted(source.name)} AS s WHERE {copy.condition}"  # noqa: S608
     what = f"counting the rows of source table {source.name}"
-    (found,) = await warehouse.query("preview_source", count, location=source.location, what=what, right=READ_RIGHT)
+    (found,) = await reader.query("preview_source", count, location=source.location, what=what, right=READ_RIGHT)
     values = ", ".join(value for _, value in sql.copied_columns(source.columns, copy.columns))
     select = f"SELECT {values} FROM {sql.quoted(source.name)} AS s WHERE {copy.condition}"  # noqa: S608
-    size, _ = await warehouse.dry_run(select, location=source.location, what=what, right=READ_RIGHT)
+    size, _ = await reader.dry_run(select, location=source.location, what=what, right=READ_RIGHT)
     way = "a query, within BigQuery" if plan.by_query else "the Storage Read API, through this process"
     standing = "the table is new"
     if plan.existing is not None:
-        inside = window.contains(sql.quoted(target.time.name), target.time.type)
+        inside = target.inside(plan.windows)
         statement = f"SELECT COUNT(*) AS n FROM {sql.quoted(target.name)} WHERE {inside}"  # noqa: S608
         what = f"counting the rows of {target.name}"
         (there,) = await warehouse.query("preview_target", statement, location=target.location, what=what)
@@ -100,13 +130,17 @@ async def describe(warehouse: Warehouse, plan: Plan, window: Window) -> dict[str
     added = [each.name for each in copy.columns if each.name.lower() not in known] if plan.existing else []
     return {
         "read": f"{source.name} ({source.location}), by {way}",
-        "days": f"{window} (UTC, by {source.time.name})",
+        "days": f"{', '.join(map(str, plan.windows))} (UTC, by {source.time.name})",
         "rows": f"{found['n']:,}, a scan of {size:,} bytes",
         "write": f"{target.name} ({target.location})",
         "replace": standing,
         "new columns": ", ".join(added) or ("all" if plan.existing is None else "none"),
         "FLOAT to NUMERIC": ", ".join(_converted(source.columns, copy.wanted)) or "none",
     }
+
+
+def _condition(source: Source, windows: tuple[Window, ...], narrowing: str) -> str:
+    return " AND ".join(filter(None, (source.condition(*windows), narrowing)))
 
 
 def _converted(source: tuple[Column, ...], wanted: tuple[Column, ...]) -> list[str]:
@@ -126,16 +160,24 @@ async def _check_view(warehouse: Warehouse, source: Source, own: str) -> None:
     check_references(warehouse.settings.project, own, source.name, tables)
 
 
-def _by_query(wish: str, source: Source, location: str) -> bool:
+def _by_query(wish: str, source: Source, location: str, *, own_identity: bool) -> bool:
     same_place = source.location.upper() == location.upper()
+    if wish == "query" and own_identity:
+        raise ConfigError(
+            "source.read is query, but the source is read with the organization's own service account: one query can't "
+            "read with its rights and write with ours; set it to auto or storage"
+        )
     if wish == "query" and not same_place:
         raise ConfigError(
             f"source.read is query, but {source.name} is in {source.location} and the target in {location}: "
             "a query works within one location; set it to auto or storage"
         )
-    by_query = wish == "query" or (wish == "auto" and same_place)
+    by_query = wish == "query" or (wish == "auto" and same_place and not own_identity)
     if not by_query and not source.is_table:
-        raise ConfigError(f"{source.name} isn't a plain table; only a query within one location can read it")
+        raise ConfigError(
+            f"{source.name} isn't a plain table; only a query within one location, with the installation's own rights, "
+            "can read it"
+        )
     for path in () if by_query else leaves(source.columns):
         if path[-1].type in _NOT_BY_FILE:
             raise ConfigError(

@@ -34,9 +34,10 @@ class Source:
         project, dataset, table = self.name.rsplit(".", 2)
         return f"projects/{project}/datasets/{dataset}/tables/{table}"
 
-    def condition(self, window: Window) -> str:
-        """An SQL condition: the row belongs to the window."""
-        return window.contains(quoted(self.time.name), self.time.type)
+    def condition(self, *windows: Window) -> str:
+        """An SQL condition: the row belongs to one of the windows."""
+        inside = [window.contains(quoted(self.time.name), self.time.type) for window in windows]
+        return inside[0] if len(inside) == 1 else f"({' OR '.join(f'({each})' for each in inside)})"
 
 
 async def find_source(warehouse: Warehouse, name: str, time_column: str) -> Source:

@@ -7,12 +7,13 @@ rounded half away from zero where it has more than nine decimals. A direct cast 
 # ruff: noqa: S608 - the identifiers come from schemas and checked configs; there are no other values
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from pipeline_runner.bigquery.columns import Column, by_name, leaves
 
 # NUMERIC holds 29 digits before the point; NaN and infinities fail this comparison as well.
-_NUMERIC_LIMIT = "1e29"
+NUMERIC_LIMIT = "1e29"
 # A float of this size or more has at most nine decimals within its 17 digits, so rounding takes nothing from it.
 _ROUNDED_LIMIT = "1e7"
 
@@ -55,15 +56,15 @@ def statistics(columns: tuple[Column, ...], money: tuple[str, ...], origin: str)
     """
     wanted = {name.lower() for name in money}
     paths = [path for path in leaves(columns) if ".".join(each.name for each in path).lower() in wanted]
-    arrays = list(dict.fromkeys(array for path in paths if (array := _array(path))))
+    arrays = list(dict.fromkeys(array for path in paths if (array := outer_array(path))))
     sums, values = [], []
     for number, path in enumerate(paths):
-        if array := _array(path):
+        if array := outer_array(path):
             measured = f"s.array_{arrays.index(array)}"
             sums += [f"SUM({measured}.{name}) AS {name}" for name, _, _ in _measures(number, path[-1])]
         else:
-            values.append(f"{_leaf('s', path)} AS value_{number}")
-            leaf = f"s.value_{number}" if arrays else _leaf("s", path)
+            values.append(f"{leaf_value('s', path)} AS value_{number}")
+            leaf = f"s.value_{number}" if arrays else leaf_value("s", path)
             sums += [f"SUM({single.format(leaf)}) AS {name}" for name, _, single in _measures(number, path[-1])]
     if arrays:
         # A subquery for each array, and not for each sum: it is what takes the time.
@@ -84,10 +85,17 @@ def _value(expression: str, origin: Column | None, column: Column, depth: int = 
         source = f"UNNEST({expression}) AS {element} WITH OFFSET AS {offset} ORDER BY {offset}"
         if column.type == "RECORD":
             return f"ARRAY(SELECT AS STRUCT {_fields(element, origin, column, depth + 1)} FROM {source})"
-        return f"ARRAY(SELECT {decimal(element)} FROM {source})"
+        return f"ARRAY(SELECT {_cast(element, origin, column)} FROM {source})"
     if column.type == "RECORD":
         return f"IF({expression} IS NULL, NULL, STRUCT({_fields(expression, origin, column, depth)}))"
-    return decimal(expression)
+    return _cast(expression, origin, column)
+
+
+def _cast(expression: str, origin: Column, column: Column) -> str:
+    """A scalar of another type: FLOAT becomes an amount, and what columns.CAST allows loses nothing."""
+    if (origin.type, column.type) == ("FLOAT", "NUMERIC"):
+        return decimal(expression)
+    return f"CAST({expression} AS {replace(column, repeated=False).sql_type()})"
 
 
 def _fields(expression: str, origin: Column, column: Column, depth: int) -> str:
@@ -138,7 +146,7 @@ def _measures(number: int, leaf: Column) -> Iterator[tuple[str, str, str]]:
     if leaf.type != "FLOAT":
         yield f"sum_{number}", "SUM({0})", "{0}"
         return
-    good = f"ABS({{0}}) < {_NUMERIC_LIMIT}"
+    good = f"ABS({{0}}) < {NUMERIC_LIMIT}"
     value = f"IF({good}, {decimal('{0}')}, NULL)"
     yield f"sum_{number}", f"SUM({value})", value
     bad = f"{{0}} IS NOT NULL AND NOT ({good})"
@@ -147,7 +155,7 @@ def _measures(number: int, leaf: Column) -> Iterator[tuple[str, str, str]]:
     yield f"lost_{number}", f"SUM({lost})", lost
 
 
-def _array(path: tuple[Column, ...]) -> tuple[Column, ...]:
+def outer_array(path: tuple[Column, ...]) -> tuple[Column, ...]:
     """The path of the outermost array that a leaf is in; empty if it is in none."""
     return next((path[: end + 1] for end, column in enumerate(path) if column.repeated), ())
 
@@ -160,16 +168,16 @@ def _measured(paths: list[tuple[Column, ...]], array: tuple[Column, ...]) -> str
         if path[: len(array)] == array
         for name, aggregate, _ in _measures(number, path[-1])
     )
-    return f"(SELECT AS STRUCT {fields} FROM UNNEST({_leaf('s', array)}) AS e0)"
+    return f"(SELECT AS STRUCT {fields} FROM UNNEST({leaf_value('s', array)}) AS e0)"
 
 
 def _within(element: str, path: tuple[Column, ...], aggregate: str, depth: int = 1) -> str:
     """The aggregate of a leaf over the elements of an array, which may have further arrays in them."""
-    if inner := _array(path):
+    if inner := outer_array(path):
         body = _within(f"e{depth}", path[len(inner) :], aggregate, depth + 1)
-        return f"SUM((SELECT {body} FROM UNNEST({_leaf(element, inner)}) AS e{depth}))"
-    return aggregate.format(_leaf(element, path))
+        return f"SUM((SELECT {body} FROM UNNEST({leaf_value(element, inner)}) AS e{depth}))"
+    return aggregate.format(leaf_value(element, path))
 
 
-def _leaf(expression: str, path: tuple[Column, ...]) -> str:
+def leaf_value(expression: str, path: tuple[Column, ...]) -> str:
     return ".".join([expression, *(quoted(column.name) for column in path)])

@@ -6,18 +6,18 @@ that are loaded. Both ways make the same decimals of the same floats, so they gi
 """
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from pipeline_runner.bigquery import sql
-from pipeline_runner.bigquery.columns import Column, dotted, leaves
+from pipeline_runner.bigquery import daily, sql
+from pipeline_runner.bigquery.columns import Column, by_name, dotted, leaves
 from pipeline_runner.bigquery.failures import explained
 from pipeline_runner.bigquery.library import bigquery
 from pipeline_runner.bigquery.source import READ_RIGHT, Source
@@ -58,11 +58,15 @@ class Copy:
 
 @dataclass(frozen=True)
 class Counted:
-    """Rows and sums of one side; `read_at` is BigQuery's time at which the source was read, or a moment before."""
+    """Rows and sums of one side; `read_at` is BigQuery's time at which the source was read, or a moment before.
+
+    `days` are the same for each day that has rows, where they were counted by day.
+    """
 
     read_at: datetime
     rows: int
     sums: tuple[Decimal, ...]
+    days: Mapping[date, daily.Figures] = field(default_factory=dict)
 
     @classmethod
     def read(cls, row: Row, money: tuple[str, ...], what: str, read_at: datetime) -> "Counted":
@@ -87,47 +91,48 @@ def _check_rounding(lost: Decimal, name: str, what: str) -> None:
 
 
 class Staging:
-    """The staging tables of one attempt at one run; `project.dataset` is the target's."""
+    """The staging tables of one attempt at one run; `project.dataset` is the target's.
 
-    def __init__(self, warehouse: Warehouse, dataset: str, suffix: str) -> None:
+    `reader` is who reads the source, if not the installation: its project and its credentials.
+    """
+
+    def __init__(self, warehouse: Warehouse, dataset: str, suffix: str, reader: Warehouse | None = None) -> None:
         self._warehouse = warehouse
+        self._reader = reader or warehouse
         # Named by run and pod: a pod that was thought dead can't write into its successor's table.
         self.table = f"{dataset}._staging_{suffix}"
         self._made: list[str] = []
         self._stop = threading.Event()
 
-    async def by_query(self, copy: Copy) -> Counted:
-        """Copy server-side; source and target must be in one location."""
+    async def by_query(self, copy: Copy, read_at: datetime) -> Counted:
+        """Copy server-side what stood in the source at `read_at`; source and target must be in one location."""
         source = copy.source
-        # Asked for before both reads, so that what this run calls its read's time is never later than they are.
-        read_at = await self._now(copy)
-        # Rows come into a source at any time, so both reads are of this one moment, where the source is a table.
-        # Views have no snapshots: a change in between shows as a difference, and the run is tried again.
-        moment = f"TIMESTAMP '{read_at.astimezone(UTC).isoformat(sep=' ')}'"
-        at = f" FOR SYSTEM_TIME AS OF {moment}" if source.is_table else ""
-        origin = f"{sql.quoted(source.name)} AS s{at}\nWHERE {copy.condition}"
+        rows = origin(copy, read_at)
         what = f"source table {source.name}"
         # The count fails first where both do: it says more.
         expected, _ = await together(
-            self._count("count", copy, source.columns, origin, what, read_at), self._convert(copy, origin)
+            self._count("count", copy, source.columns, rows, what, read_at), self._convert(copy, rows)
         )
-        return await self._checked(copy, expected)
+        sources = by_name(source.columns)
+        return await self._checked(copy, expected, tuple(each for each in copy.columns if each.name.lower() in sources))
 
-    async def by_storage(self, copy: Copy, on_rows: Callable[[int], None]) -> Counted:
-        """Read by the Storage Read API, convert and count on the way, and load; `on_rows` hears the rows so far."""
+    async def by_storage(self, copy: Copy, read_at: datetime, on_rows: Callable[[int], None]) -> Counted:
+        """Read by the Storage Read API, convert and count on the way, and load; `on_rows` hears the rows so far.
+
+        What is read is a snapshot of its own, taken after `read_at`.
+        """
         # These import pyarrow and grpc: only where they are needed.
         from pipeline_runner.bigquery import storage_read
         from pipeline_runner.bigquery.conversion import Conversion
 
         source = copy.source
-        # Asked for before the read begins: what this run calls its read's time is never later than its snapshot.
-        read_at = await self._now(copy)
         await self._create(copy.wanted)
-        right = f"{READ_RIGHT}, and bigquery.readsessions.create on {self._warehouse.settings.project}"
+        right = f"{READ_RIGHT}, and bigquery.readsessions.create on {self._reader.settings.project}"
         conversion = Conversion(source.columns, copy.wanted, copy.money)
         parts = storage_read.read_parts(
-            self._warehouse.settings, source.path, source.columns, copy.condition, self._stop, conversion.convert
-        )
+            self._reader.settings, source.path, source.columns, copy.condition, self._stop, conversion.convert,
+            identity=self._reader.credentials,
+        )  # fmt: skip
         rows, number = 0, 0
         loading = self._load(copy, None, number)
         with ExitStack() as files:
@@ -140,7 +145,7 @@ class Staging:
                 on_rows(rows)
                 loading = self._load(copy, part, number)
         expected = Counted.read(conversion.statistics(), copy.money, f"source table {source.name}", read_at)
-        return await self._checked(copy, expected)
+        return await self._checked(copy, expected, copy.wanted)
 
     async def drop(self) -> None:
         """Drop what was made; called at the end, whatever happened."""
@@ -159,10 +164,15 @@ class Staging:
         # crash here: the table expires by itself, and the next attempt's has another name
         await self._warehouse.create_table(table, exists_ok=True)
 
-    async def _checked(self, copy: Copy, expected: Counted) -> Counted:
-        """What is staged, compared with what is expected: rows, and sums to the last digit."""
-        here = f"{sql.quoted(self.table)} AS s"
-        staged = await self._count("check", copy, copy.wanted, here, "the staging table", expected.read_at)
+    async def _checked(self, copy: Copy, expected: Counted, columns: tuple[Column, ...]) -> Counted:
+        """What is staged in these columns, compared with what is expected: rows, and sums to the last digit."""
+        time = by_name(columns)[copy.source.time.name.lower()]
+        statement = daily.statement(columns, time, copy.money, f"{sql.quoted(self.table)} AS s")
+        what = "counting the rows of the staging table"
+        rows = await self._warehouse.query("check", statement, location=copy.location, what=what)
+        days = daily.read(rows, copy.money)
+        whole = daily.total(days, copy.money)
+        staged = Counted(expected.read_at, whole.rows, whole.sums, days)
         _compare(copy, expected, staged)
         return staged
 
@@ -189,13 +199,6 @@ class Staging:
         project, dataset, _ = self.table.rsplit(".", 2)
         check_references(project, dataset, copy.source.name, tables)
 
-    async def _now(self, copy: Copy) -> datetime:
-        """BigQuery's time: the clocks of pods differ."""
-        statement = "SELECT CURRENT_TIMESTAMP() AS read_at"
-        rows = await self._warehouse.query("clock", statement, location=copy.location, what="asking for the time")
-        read_at: datetime = rows[0]["read_at"]
-        return read_at
-
     async def _count(
         self, step: str, copy: Copy, columns: tuple[Column, ...], origin: str, what: str, read_at: datetime
     ) -> Counted:
@@ -204,6 +207,28 @@ class Staging:
             step, statement, location=copy.location, what=f"counting the rows of {what}", right=READ_RIGHT
         )
         return Counted.read(rows[0], copy.money, what, read_at)
+
+
+async def now(warehouse: Warehouse, location: str) -> datetime:
+    """BigQuery's time, to be asked for before a read: what a run calls its read's time is never later than that.
+
+    The clocks of pods differ.
+    """
+    statement = "SELECT CURRENT_TIMESTAMP() AS read_at"
+    rows = await warehouse.query("clock", statement, location=location, what="asking for the time")
+    read_at: datetime = rows[0]["read_at"]
+    return read_at
+
+
+def origin(copy: Copy, read_at: datetime) -> str:
+    """What follows FROM, for every query of one read.
+
+    Rows come into a source at any time, so all are of one moment, where the source is a table. Views have no snapshots:
+    a change in between shows as a difference, and the run is tried again.
+    """
+    moment = f"TIMESTAMP '{read_at.astimezone(UTC).isoformat(sep=' ')}'"
+    at = f" FOR SYSTEM_TIME AS OF {moment}" if copy.source.is_table else ""
+    return f"{sql.quoted(copy.source.name)} AS s{at}\nWHERE {copy.condition}"
 
 
 async def _next_part(parts: "Iterator[Part]", files: ExitStack, source: str, right: str) -> "Part | None":

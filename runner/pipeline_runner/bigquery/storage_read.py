@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import grpc  # type: ignore[import-untyped]
 import pyarrow
+from google.auth.credentials import Credentials
 from google.cloud.bigquery_storage_v1 import BigQueryReadClient, types
 from pyarrow import parquet
 
@@ -53,17 +54,18 @@ class Part:
 
 def read_parts(
     settings: BigQuerySettings, path: str, columns: tuple[Column, ...], condition: str, stop: threading.Event,
-    convert: Convert, *, part_bytes: int = PART_BYTES,
+    convert: Convert, *, part_bytes: int = PART_BYTES, identity: Credentials | None = None,
 ) -> Iterator[Part]:  # fmt: skip
     """The rows of one snapshot, taken now, that meet the condition, as Parquet files of about `part_bytes`.
 
-    Rows are written as `convert` returns them; it is also asked about none, for their schema.
+    `identity` reads, or whom the settings name. Rows are written as `convert` returns them; it is also asked about
+    none, for their schema.
 
     Ends early when `stop` is set. Raises google.api_core's GoogleAPICallError when the read fails, and TransientError
     when it stands still.
     """
     _share_arenas()
-    with _client(settings) as client:
+    with _client(settings, identity) as client:
         session = client.create_read_session(
             parent=f"projects/{settings.project}",
             read_session=types.ReadSession(
@@ -182,7 +184,7 @@ def _give_back() -> None:
 
 
 @contextmanager
-def _client(settings: BigQuerySettings) -> Iterator[BigQueryReadClient]:
+def _client(settings: BigQuerySettings, identity: Credentials | None) -> Iterator[BigQueryReadClient]:
     """A client whose channel follows the endpoint's scheme: without TLS for http://."""
     endpoint = settings.storage_endpoint
     if endpoint.startswith("http://"):
@@ -191,7 +193,7 @@ def _client(settings: BigQuerySettings) -> Iterator[BigQueryReadClient]:
         transport = ReadTransport(channel=grpc.insecure_channel(urlsplit(endpoint).netloc, options=options))
     else:
         host = endpoint.removeprefix("https://") or ReadTransport.DEFAULT_HOST
-        transport = ReadTransport(host=host, credentials=credentials(settings))
+        transport = ReadTransport(host=host, credentials=identity or credentials(settings))
     client = BigQueryReadClient(transport=transport)
     with client:
         yield client

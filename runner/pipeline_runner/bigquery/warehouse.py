@@ -10,9 +10,10 @@ from typing import IO, Any
 
 import structlog
 from google.api_core.exceptions import Conflict, NotFound
+from google.auth.credentials import Credentials
 
 from pipeline_core.settings import BigQuerySettings
-from pipeline_runner.bigquery.columns import Column, grown
+from pipeline_runner.bigquery.columns import Column, fields, grown
 from pipeline_runner.bigquery.failures import explained, is_stale, job_error
 from pipeline_runner.bigquery.library import bigquery, bigquery_client
 from pipeline_runner.bigquery.threads import in_thread
@@ -31,6 +32,9 @@ _BRIEF_RETRY = bigquery.DEFAULT_RETRY.with_timeout(3.0)
 _BRIEF_SECONDS = 5.0
 _POLL_SECONDS = (0.05, 2.0)
 _LABEL = re.compile(r"[^a-z0-9_-]")
+
+# What it takes to write a table; told where it isn't granted.
+WRITE_RIGHT = "bigquery.tables.getData and bigquery.tables.updateData on it (role BigQuery Data Editor)"
 
 Row = Mapping[str, Any]
 
@@ -64,11 +68,14 @@ class Warehouse:
         *,
         max_bytes_billed: int | None = None,
         retry_seconds: float = _RETRY_SECONDS,
+        credentials: Credentials | None = None,
     ) -> None:
         with explained("connecting to BigQuery"):
-            self.client = bigquery_client(settings)
+            self.client = bigquery_client(settings, identity=credentials)
         self.settings = settings
-        self._identity = identity
+        # Whose these are, where it isn't the installation that works here.
+        self.credentials = credentials
+        self.identity = identity
         self._max_bytes_billed = max_bytes_billed
         self._retry = bigquery.DEFAULT_RETRY.with_timeout(retry_seconds)
         self._running: dict[str, tuple[str, str]] = {}
@@ -122,7 +129,7 @@ class Warehouse:
 
         `inspect` is given the tables that the job has read, before anything is made of its rows, and may raise.
         """
-        config = bigquery.QueryJobConfig(labels=self._identity.labels, maximum_bytes_billed=self._max_bytes_billed)
+        config = bigquery.QueryJobConfig(labels=self.identity.labels, maximum_bytes_billed=self._max_bytes_billed)
 
         def start(job_id: str) -> bigquery.QueryJob:
             return self.client.query(
@@ -155,14 +162,24 @@ class Warehouse:
         """Append one Parquet file to a table."""
         options = bigquery.ParquetOptions()
         options.enable_list_inference = True  # lists become plain arrays, not records named list.element
+        await self._load(step, part, destination, columns, location, bigquery.SourceFormat.PARQUET, options)
+
+    async def load_ndjson(self, step: str, part: IO[bytes], destination: str, columns: tuple[Column, ...],
+                          *, location: str) -> None:  # fmt: skip
+        """Append one file of newline-delimited JSON to a table. An empty file can't be loaded."""
+        await self._load(step, part, destination, columns, location, bigquery.SourceFormat.NEWLINE_DELIMITED_JSON)
+
+    async def _load(self, step: str, part: IO[bytes], destination: str, columns: tuple[Column, ...], location: str,
+                    source_format: str, parquet: bigquery.ParquetOptions | None = None) -> None:  # fmt: skip
         config = bigquery.LoadJobConfig(
-            labels=self._identity.labels,
-            source_format=bigquery.SourceFormat.PARQUET,
-            schema=[bigquery.SchemaField.from_api_repr(column.to_api()) for column in columns],
+            labels=self.identity.labels,
+            source_format=source_format,
+            schema=fields(columns),
             write_disposition=bigquery.WriteDisposition.WRITE_APPEND,
             create_disposition=bigquery.CreateDisposition.CREATE_NEVER,
-            parquet_options=options,
         )
+        if parquet is not None:
+            config.parquet_options = parquet
 
         def start(job_id: str) -> bigquery.LoadJob:
             # Without a size this takes the resumable upload, which sends again only what was lost.
@@ -200,7 +217,7 @@ class Warehouse:
         self._steps.add(step)
         number = 1
         for attempt in range(1, _ATTEMPTS + 1):
-            job_id = self._identity.job_id(step, number)
+            job_id = self.identity.job_id(step, number)
             self._running[step] = (job_id, location)
             try:
                 with explained(what, right=right):

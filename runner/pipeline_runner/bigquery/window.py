@@ -1,6 +1,6 @@
 """The days that a run covers, and the constants that select them in SQL."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Self
@@ -14,6 +14,8 @@ _LITERALS = {
     "DATE": "DATE '{}'",
 }
 TIME_TYPES = tuple(_LITERALS)
+# BigQuery has no partitions before it.
+_FIRST_DAY = date(1970, 1, 1)
 
 
 @dataclass(frozen=True)
@@ -24,17 +26,36 @@ class Window:
     last: date
 
     @classmethod
-    def from_parameters(cls, parameters: Mapping[str, object]) -> Self:
-        """Read `start_date` and `end_date`, or `date`. Raises ConfigError if neither is there or one isn't a date."""
+    def from_parameters(cls, parameters: Mapping[str, object], rescan_days: int = 1) -> Self:
+        """Read `start_date` and `end_date`, or `date`. Raises ConfigError if neither is there or one isn't a date.
+
+        A single day is widened backwards to `rescan_days` days; a range is taken as it is.
+        """
         if "start_date" in parameters or "end_date" in parameters:
             first, last = _day(parameters, "start_date"), _day(parameters, "end_date")
         elif "date" in parameters:
-            first = last = _day(parameters, "date")
+            last = _day(parameters, "date")
+            first = min(last, max(last - timedelta(days=rescan_days - 1), _FIRST_DAY))
         else:
             raise ConfigError("parameters: expected date, or start_date and end_date")
         if last < first:
             raise ConfigError(f"parameters: end_date {last} is before start_date {first}")
         return cls(first, last)
+
+    @classmethod
+    def ranges(cls, days: Iterable[date]) -> tuple[Self, ...]:
+        """The fewest windows that have these days and no others, in order."""
+        ends: list[tuple[date, date]] = []
+        for day in sorted(set(days)):
+            if ends and ends[-1][1] + timedelta(days=1) == day:
+                ends[-1] = (ends[-1][0], day)
+            else:
+                ends.append((day, day))
+        return tuple(cls(first, last) for first, last in ends)
+
+    def days(self) -> Iterator[date]:
+        """Its days, in order."""
+        return (self.first + timedelta(days=number) for number in range((self.last - self.first).days + 1))
 
     def contains(self, column: str, type_: str) -> str:
         """An SQL condition: the column (quoted already, of one of TIME_TYPES) is within these days.

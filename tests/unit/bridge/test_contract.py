@@ -242,13 +242,20 @@ async def test_schedule_updates_a_schedule(service: Service, body: dict[str, Any
     assert answer["schedules"][0].items() >= body.items()
 
 
-@pytest.mark.parametrize("path", ["validator/pipelines", "validator/pipelines/gcp"])
+GCP = ("gcp_billing", "gcp_detailed_billing")
+PIPELINES = {
+    "validator/pipelines": ("anthropic_usage_cost", *GCP, "openai_usage_cost"),
+    "validator/pipelines/gcp": GCP,
+}
+
+
+@pytest.mark.parametrize("path", PIPELINES)
 async def test_validator_lists_pipelines_without_a_key(service: Service, path: str) -> None:
     service.key = ""
     status, answer = await service.ask("GET", path)
     assert status == 200
     assert answer.keys() == {"pipelines"}
-    assert [pipeline["name"] for pipeline in answer["pipelines"]] == ["gcp_billing"]
+    assert tuple(pipeline["name"] for pipeline in answer["pipelines"]) == PIPELINES[path]
 
 
 async def test_the_endpoints_are_there_without_the_prefix_too(service: Service) -> None:

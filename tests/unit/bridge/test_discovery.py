@@ -62,8 +62,9 @@ async def test_pipelines_are_shown_without_a_key() -> None:
     answer = await get(Bridge())
     assert answer.status_code == 200
     assert answer.headers["Content-Type"] == "application/json"
-    (billing,) = answer.json()["pipelines"]
-    assert billing["name"] == "gcp_billing"
+    found = {each["name"]: each for each in answer.json()["pipelines"]}
+    assert list(found) == ["anthropic_usage_cost", "gcp_billing", "gcp_detailed_billing", "openai_usage_cost"]
+    billing = found["gcp_billing"]
     assert billing["display_name"] == "GCP Billing Extraction"
     assert (billing["provider"], billing["domain"]) == ("gcp", "cost")
     # Dates, though the file says string: that is what a run takes.
@@ -72,7 +73,8 @@ async def test_pipelines_are_shown_without_a_key() -> None:
         "type": "date",
         "required": False,
         "default": "{{yesterday}}",
-        "description": "The one day to copy, in UTC.",
+        "description": "The one day to copy, in UTC. Unless it is named, days before it that have changed are copied "
+        "as well.",
     }
     assert [parameter["name"] for parameter in billing["parameters"]] == ["date", "start_date", "end_date"]
     assert "default" not in billing["parameters"][1]
@@ -90,8 +92,8 @@ async def test_they_come_sorted_and_without_what_a_file_leaves_out(configs: Path
     ]
 
 
-async def test_a_provider_has_its_own_pipelines_or_none_yet() -> None:
-    bridge = Bridge()
+async def test_a_provider_has_its_own_pipelines_or_none_yet(configs: Path) -> None:
+    bridge = Bridge(catalog=CatalogWatcher(configs))
     assert (await get(bridge, "/gcp")).json() == (await get(bridge)).json()
     assert (await get(bridge, "/openai")).json() == {"pipelines": []}
 

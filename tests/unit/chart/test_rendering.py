@@ -279,10 +279,25 @@ def test_addresses_on_a_service_network(dev: Rendering) -> None:
         assert env["BIGQUERY_EMULATOR_HOST"] == f"http://pipelines-dev-services.{NAMESPACE}.svc:9050"
         assert env["PIPELINES_BIGQUERY_STORAGE_ENDPOINT"] == f"http://pipelines-dev-services.{NAMESPACE}.svc:9060"
         assert env["PIPELINES_BIGQUERY_CREDENTIALS"] == "anonymous"
+    assert environment(dev.runner_template())["PIPELINES_API_ALLOW_HTTP"] == "true"
+    assert "PIPELINES_API_ALLOW_HTTP" not in environment(render(REQUIRED).runner_template())
     services = {name_of(service) for service in dev.of_kind("Service")}
     assert services == {f"pipelines-{name}" for name in ("operator", "exporter", "bridge", "dev-services")}
     assert not [pod for pod in dev.pods.values() if pod["spec"].get("hostNetwork")]
     assert dev.runner_template()["hostNetwork"] is False
+
+
+def test_the_simulators_are_reached_by_runs_where_the_dev_services_listen() -> None:
+    rendering = render(
+        merged(DEV, {"networkPolicy": {"enabled": True}, "devServices": {"ports": {"simulators": 9999}}})
+    )
+    (container,) = rendering.pods["pipelines-dev-services"]["spec"]["containers"]
+    assert environment(container)["PIPELINES_DEV_SIMULATORS_PORT"] == "9999"
+    assert {"name": "simulators", "containerPort": 9999} in container["ports"]
+    ports = rendering.get("Service", "pipelines-dev-services")["spec"]["ports"]
+    assert {"name": "simulators", "port": 9999, "targetPort": "simulators"} in ports
+    _, of_runs = rendering.get("NetworkPolicy", "pipelines-dev-services")["spec"]["ingress"]
+    assert {"port": "simulators"} in of_runs["ports"]
 
 
 def test_addresses_on_a_node_without_one(local: Rendering) -> None:
@@ -405,6 +420,29 @@ def test_a_bigquery_key_is_mounted_where_it_is_used() -> None:
         assert env["GOOGLE_APPLICATION_CREDENTIALS"] == runner["volumeMounts"][0]["mountPath"] + "/key.json"
     operator = rendering.pods["pipelines-operator"]["spec"]
     assert expected not in operator["volumes"], "the operator never speaks to BigQuery"
+
+
+def test_each_organization_has_its_own_keyset_or_key_and_nothing_reads_secrets() -> None:
+    rendering = render(REQUIRED)
+    template = rendering.runner_template()
+    assert template["keysetSecret"] == "pipelines-keyset-{org}"
+    assert not [name for name in environment(template) if name.startswith("PIPELINES_CREDENTIALS_")]
+    key = "gcp-kms://projects/p/locations/global/keyRings/pipelines/cryptoKeys/{org}"
+    values = {"credentials": {"keysetSecret": "", "kms": {"key": key, "endpoint": "kms.example.com:443"}}}
+    template = render(merged(REQUIRED, values)).runner_template()
+    assert template["keysetSecret"] == ""
+    assert environment(template)["PIPELINES_CREDENTIALS_KMS_KEY"] == key
+    assert environment(template)["PIPELINES_CREDENTIALS_KMS_ENDPOINT"] == "kms.example.com:443"
+
+
+@pytest.mark.parametrize("tenancy", ["Shared", "NamespacePerOrganization"])
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_no_part_may_read_a_secret(tenancy: str, everywhere: bool) -> None:
+    watch = {"allNamespaces": True} if everywhere else {"namespaces": ["team-a"]}
+    rendering = render(merged(REQUIRED, {"tenancy": {"mode": tenancy}, "watch": watch}))
+    rules = [rule for kind in ("Role", "ClusterRole") for role in rendering.of_kind(kind) for rule in role["rules"]]
+    assert rules
+    assert not [rule for rule in rules if {"secrets", "*"} & {*rule["resources"], *rule["apiGroups"]}]
 
 
 def test_the_operator_understands_the_runner_template(rendering: Rendering) -> None:
@@ -575,3 +613,11 @@ def test_the_migration_asks_for_what_its_workload_asks_for(required: Rendering) 
             assert spec["initContainers"][0]["resources"] == spec["containers"][0]["resources"]
         operator = specs["pipelines-operator"]["initContainers"][0]
         assert operator["resources"]["requests"]["cpu"] == of_the_operator
+
+
+def test_the_packages_of_processors_reach_all_who_judge_them(required: Rendering) -> None:
+    rendering = render(merged(REQUIRED, {"processors": {"packages": ["acme-invoices", "other"]}}))
+    for found, expected in ((rendering, "acme-invoices,other"), (required, "")):
+        pods = [containers(found.pods[f"pipelines-{name}"])[-1] for name in ("operator", "bridge")]
+        for variables in (*map(environment, pods), environment(found.runner_template())):
+            assert variables["PIPELINES_PROCESSOR_PACKAGES"] == expected

@@ -25,6 +25,13 @@ pytestmark = pytest.mark.e2e
         ({"database": {"url": "postgresql://u:p@h/d"}}, ["'/database'", "'url' not allowed"]),
         ({"devServices": {"enabled": True}}, ["database.existingSecret: leave it empty with devServices.enabled=true"]),
         ({"replicas": 2}, ["'replicas' not allowed"]),
+        ({"credentials": {"keysetSecret": "keyset"}}, ["'/credentials/keysetSecret'", "'keyset'"]),
+        ({"credentials": {"keysetSecret": "Keys-{org}"}}, ["'/credentials/keysetSecret'"]),
+        ({"credentials": {"kms": {"key": "acme/{org}"}}}, ["'/credentials/kms/key'"]),
+        (
+            {"credentials": {"kms": {"key": "projects/p/locations/l/keyRings/r/cryptoKeys/k"}}},
+            ["credentials.kms.key: put {org} into it"],
+        ),
         ({"operator": {"replicas": "2"}}, ["'/operator/replicas'", "want integer"]),
         ({"operator": {"port": 70000}}, ["'/operator/port'", "maximum"]),
         ({"operator": {"logLevel": "loud"}}, ["'/operator/logLevel'", "'DEBUG', 'INFO', 'WARNING', 'ERROR'"]),
@@ -45,6 +52,10 @@ pytestmark = pytest.mark.e2e
         (
             {"catalog": {"files": {"../billing.yml": "x"}}},
             ['catalog.files: "../billing.yml" must be a path within the catalog'],
+        ),
+        (
+            {"processors": {"packages": ["os.path*"]}},
+            ["'/processors/packages/0'"],
         ),
         (
             {"catalog": {"files": {"gcp/cost/billing.yml": {"pipeline": 1}}}},
@@ -103,6 +114,7 @@ def test_values_are_refused(changes: dict[str, Any], words: list[str]) -> None:
             {"hostNetwork": False, "devServices": {"ports": {"bigqueryGrpc": 5432}}},
             ["each must be another one", "5432"],
         ),
+        ({"devServices": {"ports": {"simulators": 8001}}}, ["each must be another one", "8001"]),
     ],
 )
 def test_local_values_are_refused(changes: dict[str, Any], words: list[str]) -> None:

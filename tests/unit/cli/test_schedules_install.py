@@ -49,9 +49,16 @@ def names(configs: Path, org: str = "acme", *arguments: str) -> list[str]:
     return [each["metadata"]["name"] for each in manifests(org, *arguments, configs=configs)]
 
 
-def test_the_manifest_of_the_catalogs_pipeline() -> None:
-    (made,) = manifests("acme_corp", "--namespace", "tenants", "--time-zone", "Europe/Madrid")
-    assert made == {
+def test_each_pipeline_of_the_catalog_has_its_manifest() -> None:
+    made = manifests("acme_corp", "--namespace", "tenants", "--time-zone", "Europe/Madrid")
+    assert [(*(each["spec"][name] for name in ("provider", "pipeline", "enabled")),) for each in made] == [
+        ("anthropic", "usage_cost", True),
+        ("gcp", "billing", True),
+        ("gcp", "detailed_billing", False),
+        ("openai", "usage_cost", True),
+    ]
+    (billing,) = [each for each in made if each["spec"]["pipeline"] == "billing"]
+    assert billing == {
         "apiVersion": "pipelines.dev/v1alpha1",
         "kind": "PipelineSchedule",
         "metadata": {
@@ -72,21 +79,23 @@ def test_the_manifest_of_the_catalogs_pipeline() -> None:
     }
 
 
-def test_without_a_namespace_none_is_written() -> None:
-    (made,) = manifests("acme")
+def test_without_a_namespace_none_is_written(configs: Path) -> None:
+    put(configs, "cost", "billing")
+    (made,) = manifests("acme", configs=configs)
     assert "namespace" not in made["metadata"]
     assert made["spec"]["timeZone"] == "Etc/UTC"
 
 
-def test_the_same_catalog_makes_the_same_bytes(tmp_path: Path) -> None:
+def test_the_same_catalog_makes_the_same_bytes(configs: Path, tmp_path: Path) -> None:
     assert install("acme") == install("acme")
+    put(configs, "cost", "billing")
     folder = tmp_path / "a" / "b"
-    assert install("acme", "--output", str(folder)) == f"{folder}: 1 new, 0 replaced, 0 unchanged\n"
+    assert install("acme", "--output", str(folder), configs=configs) == f"{folder}: 1 new, 0 replaced, 0 unchanged\n"
     path = folder / "acme-gcp-cost-billing.yaml"
     before = path.stat().st_mtime_ns, path.read_text()
-    assert install("acme", "--output", str(folder)) == f"{folder}: 0 new, 0 replaced, 1 unchanged\n"
+    assert install("acme", "--output", str(folder), configs=configs) == f"{folder}: 0 new, 0 replaced, 1 unchanged\n"
     assert (path.stat().st_mtime_ns, path.read_text()) == before
-    assert before[1] == install("acme")
+    assert before[1] == install("acme", configs=configs)
 
 
 def test_what_somebody_has_edited_is_replaced_only_when_that_is_asked_for(configs: Path, tmp_path: Path) -> None:
@@ -120,9 +129,12 @@ def test_many_files_that_differ_are_counted(configs: Path, tmp_path: Path) -> No
     assert "acme-gcp-cost-c.yaml and 2 more: expected no file" in words
 
 
-def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_replaced_as_a_whole_or_not_at_all(
+    configs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(configs, "cost", "billing")
     folder = tmp_path / "to"
-    install("acme", "--output", str(folder))
+    install("acme", "--output", str(folder), configs=configs)
     (path,) = folder.iterdir()
     path.write_text("other")
 
@@ -131,13 +143,14 @@ def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path, monkeypatch
 
     with monkeypatch.context() as context:
         context.setattr(Path, "write_bytes", full)
-        assert "No space left on device" in install("acme", "--output", str(folder), "--force", code=78)
+        words = install("acme", "--output", str(folder), "--force", configs=configs, code=78)
+        assert "No space left on device" in words
     assert path.read_text() == "other"
     real = tmp_path / "elsewhere.yaml"
     path.rename(real)
     path.symlink_to(real)
-    install("acme", "--output", str(folder), "--force")
-    assert real.read_text() == install("acme")
+    install("acme", "--output", str(folder), "--force", configs=configs)
+    assert real.read_text() == install("acme", configs=configs)
     assert [each.name for each in folder.iterdir()] == [path.name]
     assert path.is_symlink()
 
@@ -218,7 +231,6 @@ def test_no_spread_reaches_the_next_tick(expression: str, seconds: int) -> None:
     [
         (("Acme",), "org_slug: 'Acme' doesn't match"),
         (("acme", "--provider", "gcq"), "Unknown provider: gcq"),
-        (("acme", "--provider", "openai"), "no pipeline of provider openai has a schedule in its config"),
         (("acme", "--time-zone", "Mars"), "--time-zone 'Mars': expected a name of the IANA time zone database"),
         (("acme", "--namespace", "A b"), "--namespace 'A b': expected the name of a namespace"),
         (("acme", "--output", "/dev/null/x"), "/dev/null/x: Not a directory"),
@@ -232,6 +244,9 @@ def test_a_catalog_that_cannot_be_used_is_told(configs: Path) -> None:
     assert "no pipeline has a schedule in its config" in install("acme", configs=configs, code=78)
     put(configs, "cost", "billing", section="schedule: {default_cron: often}\n")
     assert "gcp/cost/billing.yml" in install("acme", configs=configs, code=78)
+    put(configs, "cost", "billing")
+    words = install("acme", "--provider", "openai", configs=configs, code=78)
+    assert "no pipeline of provider openai has a schedule in its config" in words
     assert "no such folder" in install("acme", configs=configs / "none", code=78)
 
 

@@ -22,16 +22,25 @@ def examples() -> list[str]:
 
 
 def test_the_step_by_step_example_loads_beside_the_repositorys_own_configs(examples, tmp_path):
-    setting, config, _ = examples
+    setting, config, *_ = examples
     shutil.copytree(REPOSITORY / "configs", tmp_path / "configs")
     registry = tmp_path / "configs/system/providers.yml"
     providers = yaml.safe_load(registry.read_text())
     providers["providers"]["gcp"]["settings"] |= yaml.safe_load(setting)["settings"]
     registry.write_text(yaml.safe_dump(providers))
-    (tmp_path / "configs/gcp/cost/detailed_billing.yml").write_text(config)
+    (tmp_path / "configs/gcp/cost/pricing.yml").write_text(config)
     catalog = load_catalog(tmp_path / "configs")
-    assert catalog.get("gcp", "cost", "gcp_detailed_billing").stem == "detailed_billing"
-    assert len(catalog.pipelines) == 2
+    assert catalog.get("gcp", "cost", "gcp_pricing").stem == "pricing"
+    assert len(catalog.pipelines) == len(load_catalog(REPOSITORY / "configs").pipelines) + 1
+    assert f"configs is valid: {len(catalog.pipelines)} pipeline configs" in PAGE
+
+
+def test_the_checks_example_fits_a_pipeline_of_two_tables(examples, tmp_path):
+    shutil.copytree(REPOSITORY / "configs", tmp_path / "configs")
+    path = tmp_path / "configs/openai/cost/usage_cost.yml"
+    content = {**yaml.safe_load(path.read_text()), **yaml.safe_load(examples[3])}
+    path.write_text(yaml.safe_dump(content))
+    assert load_catalog(tmp_path / "configs").get("openai", "cost", "usage_cost").content.checks is not None
 
 
 def test_the_parameters_example_is_valid(examples, folder):

@@ -65,6 +65,19 @@ BROKEN = [
     ("table: gcp_billing_costs", "table: a.b", 21, "target.table", "'a.b' isn't the name of a BigQuery table"),
     ("table: gcp_billing_costs", 'table: "{{date}}`; DROP"', 21, "target.table", "isn't the name of a BigQuery table"),
     ("table: gcp_billing_costs", "table: a\n  project: x", 22, "target.project", "unknown field; known here: type"),
+    ("table: gcp_billing_costs", "table: a\n  tables: {usage: a.b}", 22, "target.tables.usage", "'a.b' isn't the name"),
+    ("table: gcp_billing_costs", "table: a\n  tables: {Usage: b}", 22, "target.tables.Usage", "doesn't match"),
+    ("table: gcp_billing_costs", "table: a\n  tables: {usage: a}", 22, "target.tables.usage", "'a' is target.table"),
+    (
+        "table: gcp_billing_costs",
+        "table: a\n  tables:\n    x: b\n    y: b",
+        24,
+        "target.tables.y",
+        "'b' is target.tables.x already; each table needs a name of its own",
+    ),
+    ("table: gcp_billing_export", "table: t\n  rescan_days: 0", 16, "source.rescan_days", "or equal to 1, got 0"),
+    ("table: gcp_billing_export", "table: t\n  rescan_days: 91", 16, "source.rescan_days", "or equal to 90, got 91"),
+    ("table: gcp_billing_export", "table: t\n  rescan_days: 3d", 16, "source.rescan_days", "an integer, got '3d'"),
     ("{{billing_dataset_id}}", "{{biling_dataset_id}}", 14, "source.dataset", "unknown variable 'biling_dataset_id'"),
     ("{{billing_dataset_id}}", "{{billing_dataset_id}", 14, "source.dataset", "malformed template at"),
     ('"{{billing_dataset_id}}"', "{{billing_dataset_id}}", 14, "source.dataset", "put quotes around a template"),
@@ -138,6 +151,58 @@ def test_a_broken_field_is_named_with_its_line(folder, old, new, line, field, me
     folder.write(BILLING, text.replace(old, new, 1))
     problems = problems_of(folder.root)
     assert any(p.startswith(f"{BILLING}:{line}: {field}: ") and message in p for p in problems), problems
+
+
+# What `checks` holds; the line and field of the error; a part of its message. Its field stands on line 36.
+BAD_CHECKS = [
+    ("  rows: {min: 1}", "checks.rows", "unknown field; known here: row_count, not_null, sum, quarantined, tables"),
+    ("  row_count: {}", "checks.row_count", "expected min, max, or both"),
+    ("  row_count: 5", "checks.row_count", "expected a mapping, got 5"),
+    ("  row_count: {min: -1}", "checks.row_count.min", "greater than or equal to 0, got -1"),
+    ("  row_count: {min: 5, max: 4}", "checks.row_count", "min 5 is above max 4, so nothing could pass"),
+    ("  row_count: {least: 1}", "checks.row_count.least", "unknown field; known here: min, max"),
+    ("  not_null: cost", "checks.not_null", "expected a list, got 'cost'"),
+    ("  not_null: []", "checks.not_null", "at least 1 item"),
+    ("  not_null: [credits.amount]", "checks.not_null[0]", "'credits.amount' doesn't match"),
+    ("  sum: {cost: {min: 0.5}}", "checks.sum.cost.min", 'a decimal in quotes such as "0.50", got 0.5: put quotes'),
+    ("  sum: {cost: {max: true}}", "checks.sum.cost.max", "expected an integer or a decimal in quotes"),
+    ("  sum: {cost: {max: NaN}}", "checks.sum.cost.max", "got 'NaN'"),
+    ("  sum: {cost: {max: '1e3'}}", "checks.sum.cost.max", "got '1e3'"),
+    ("  sum: {cost: {min: '2', max: '1.5'}}", "checks.sum.cost", "min 2 is above max 1.5"),
+    ("  sum: {cost: {}}", "checks.sum.cost", "expected min, max, or both"),
+    ("  sum: {'a b': {min: 1}}", "checks.sum.a b", "doesn't match"),
+    ("  quarantined: {}", "checks.quarantined.max", "required, but missing"),
+    ("  quarantined: {max: -1}", "checks.quarantined.max", "greater than or equal to 0"),
+    (
+        "  tables: {usage: {row_count: {min: 1}}}",
+        "checks.tables.usage",
+        "known there: none, as target.tables is missing",
+    ),
+    (
+        "  tables: {usage: {tables: {}}}",
+        "checks.tables.usage.tables",
+        "known here: row_count, not_null, sum, quarantined",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("checks", "field", "message"), BAD_CHECKS, ids=[checks.strip() for checks, _, _ in BAD_CHECKS]
+)
+def test_a_check_that_cannot_be_is_named_with_its_line(folder, checks, field, message):
+    folder.edit_billing("schedule:\n", f"checks:\n{checks}\nschedule:\n")
+    problems = problems_of(folder.root)
+    assert any(p.startswith(f"{BILLING}:36: {field}: ") for p in problems), problems
+    assert any(message in p for p in problems), problems
+
+
+def test_checks_of_a_table_that_the_target_does_not_name_are_refused(folder):
+    folder.edit_billing("table: gcp_billing_costs", "table: a\n  tables: {usage: b}")
+    text = (folder.root / BILLING).read_text()
+    folder.write(BILLING, text.replace("schedule:\n", "checks:\n  tables: {usage: {}, used: {}}\nschedule:\n"))
+    assert problems_of(folder.root) == [
+        f"{BILLING}:37: checks.tables.used: no table of target.tables; known there: usage"
+    ]
 
 
 UNREADABLE = [

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_core.catalog import load_catalog
+from pipeline_core.catalog import CatalogInvalidError, load_catalog
 from pipeline_core.errors import PipelineNotFoundError, UnknownProviderError
 from pipeline_core.resolve import RunRequest, resolve_run
 
@@ -29,8 +29,10 @@ def test_the_repositorys_own_catalog_resolves_as_the_specifications_does(folder)
         resolve_run(load_catalog(root), request, env="dev", integration=settings)
         for root in (REPOSITORY / "configs", folder.root)
     )
-    for section in ("processor", "source", "target"):
+    for section in ("processor", "target"):
         assert ours.config[section] == theirs.config[section]
+    # What the specification's example doesn't have: late corrections are read again.
+    assert ours.config["source"] == {**theirs.config["source"], "rescan_days": 10}
     assert ours.parameters == theirs.parameters
     assert load_catalog(REPOSITORY / "configs").providers.keys() == {"gcp", "openai", "anthropic"}
 
@@ -113,10 +115,20 @@ def test_the_hash_follows_the_content_and_nothing_else(folder, tmp_path):
     assert load_catalog(folder.root).hash != first
 
 
-def test_further_packages_of_processors_may_be_passed_in(folder):
-    folder.edit_billing("src.core.processors.gcp.external_bq_extractor", "acme.processors.billing")
-    catalog = load_catalog(folder.root, processor_prefixes=["acme.processors."])
-    assert catalog.get("gcp", "cost", "billing").content.processor.module == "acme.processors.billing"
+@pytest.mark.parametrize("module", ["acme_billing.processors.billing", "acme_billing"])
+def test_modules_of_an_allowed_package_are_taken_as_they_are(folder, module):
+    folder.edit_billing("src.core.processors.gcp.external_bq_extractor", module)
+    catalog = load_catalog(folder.root, processor_packages=["acme-billing"])
+    assert catalog.get("gcp", "cost", "billing").content.processor.module == module
+
+
+@pytest.mark.parametrize("module", ["acme_billing_evil.x", "acme.billing", "Acme_billing.x", "acme_billing..x"])
+def test_a_module_beside_the_allowed_packages_is_refused_with_their_names(folder, module):
+    folder.edit_billing("src.core.processors.gcp.external_bq_extractor", module)
+    with pytest.raises(CatalogInvalidError) as error:
+        load_catalog(folder.root, processor_packages=["acme-billing"])
+    assert f"processor.module: '{module}' isn't a module of an allowed package" in str(error.value)
+    assert "acme_billing.; PIPELINES_PROCESSOR_PACKAGES allows further packages" in str(error.value)
 
 
 def test_text_that_other_yaml_readers_would_convert_stays_text(folder):

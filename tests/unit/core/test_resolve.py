@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from pipeline_core.catalog import Catalog, load_catalog
+from pipeline_core.catalog.checks import ChecksSection, SumRange
 from pipeline_core.errors import (
     ConfigInvalidError,
     IntegrationNotActiveError,
@@ -137,6 +139,64 @@ def test_a_setting_that_is_no_name_in_bigquery_is_refused(catalog, name, value):
         ConfigInvalidError, match=r"^gcp/cost/billing\.yml: source\.\w+: .* isn't the name of a BigQuery"
     ):
         resolve(catalog, {**SETTINGS, name: value})
+
+
+RESCAN = "table: gcp_billing_export\n  rescan_days: 10"
+
+
+def test_a_run_whose_caller_named_no_days_looks_back_over_the_rescan_window(folder):
+    folder.edit_billing("table: gcp_billing_export", RESCAN)
+    document = resolve(load_catalog(folder.root))
+    assert document.parameters == {"date": "2026-02-28"}
+    assert document.config["source"]["rescan_days"] == 10
+
+
+@pytest.mark.parametrize(
+    "named",
+    [{"date": "2026-02-28"}, {"start_date": "2026-01-01"}, {"start_date": "2026-01-01", "end_date": "2026-01-02"}],
+)
+def test_days_that_the_caller_named_are_never_widened(folder, named):
+    folder.edit_billing("table: gcp_billing_export", RESCAN)
+    document = resolve(load_catalog(folder.root), parameters=named)
+    assert "rescan_days" not in document.config["source"]
+    assert document.config["source"]["table"] == "gcp_billing_export"
+
+
+def test_a_parameter_that_is_no_day_leaves_the_rescan_window(folder):
+    folder.edit_billing("table: gcp_billing_export", RESCAN)
+    folder.write(
+        "gcp/cost/billing.yml",
+        (folder.root / "gcp/cost/billing.yml").read_text().replace("  date:\n", "  note: {type: string}\n  date:\n"),
+    )
+    document = resolve(load_catalog(folder.root), parameters={"note": "x"})
+    assert document.config["source"]["rescan_days"] == 10
+
+
+def test_a_config_without_a_source_has_no_rescan_window(folder):
+    more = "parameters:\n  date: {type: date}\n"
+    folder.write_smallest("demo/test/noop.yml", provider="demo", domain="test", name="noop", more=more)
+    where = {"provider": "demo", "domain": "test", "pipeline": "noop"}
+    document = resolve(load_catalog(folder.root), None, **where, parameters={"date": "2026-01-01"})
+    assert "source" not in document.config
+
+
+def test_two_tables_that_a_setting_makes_one_are_refused(folder):
+    folder.edit_billing("table: gcp_billing_costs", 'table: costs\n  tables: {usage: "{{billing_table}}"}')
+    catalog = load_catalog(folder.root)
+    assert resolve(catalog).config["target"]["tables"] == {"usage": "gcp_billing_export"}
+    with pytest.raises(ConfigInvalidError, match=r"target\.tables\.usage: 'costs' is target\.table already"):
+        resolve(catalog, {**SETTINGS, "billing_table": "costs"})
+    with pytest.raises(ConfigInvalidError, match=r"target\.tables\.usage: 'a`' isn't the name of a BigQuery table"):
+        resolve(catalog, {**SETTINGS, "billing_table": "a`"})
+
+
+def test_bounds_of_checks_reach_the_runner_exactly(folder):
+    checks = 'checks:\n  sum: {cost: {min: 0, max: "0.100000000000000000001"}}\n  quarantined: {max: 3}\n'
+    folder.edit_billing("schedule:\n", f"{checks}schedule:\n")
+    document = RunDocument.model_validate_json(resolve(load_catalog(folder.root)).model_dump_json())
+    found = ChecksSection.model_validate(document.config["checks"])
+    assert found.sum == {"cost": SumRange(min=Decimal(0), max=Decimal("0.100000000000000000001"))}
+    assert (found.max_quarantined, found.of("usage").max_quarantined) == (3, 0)
 
 
 def test_limits_come_from_the_request_then_the_config_then_the_defaults(folder):

@@ -98,3 +98,13 @@ def test_what_is_no_catalog_is_an_error(tmp_path, folder):
         result = run(path)
         assert result.exit_code == 1
         assert f"{path}:1: {message}" in result.output
+
+
+def test_packages_of_processors_are_allowed_by_option_or_environment(folder, monkeypatch):
+    folder.edit_billing("src.core.processors.gcp.external_bq_extractor", "acme_invoices.processor")
+    refused = run(folder.root)
+    assert (refused.exit_code, "PIPELINES_PROCESSOR_PACKAGES allows further packages" in refused.output) == (1, True)
+    assert run(folder.root, "--processor-packages", "other,Acme.Invoices").exit_code == 0
+    monkeypatch.setenv("PIPELINES_PROCESSOR_PACKAGES", "acme-invoices")
+    assert run(folder.root).exit_code == 0
+    assert run(folder.root, "--processor-packages", "a b").exit_code == 78

@@ -162,7 +162,7 @@ def test_the_run_is_asked_for_followed_and_compared_and_its_key_ended(pipelines:
     over_http.show_and_check(NO_CLIENT, FIRST, console)
     methods = [(method, path) for method, path, _, _ in Api.seen]
     status = ("GET", "/api/v1/pipelines/status/acme/run_2")
-    assert methods == [("POST", PATH), *[status] * 4, ("GET", "/api/v1/pipelines/history/acme?limit=2")]
+    assert methods == [("POST", PATH), *[status] * 4, ("GET", "/api/v1/pipelines/history/acme?provider=gcp&limit=2")]
     assert {key for _, _, key, _ in Api.seen} == {KEY}
     assert json.loads(Api.seen[0][3]) == FIRST["spec"]["parameters"]
     create, revoke = pipelines.commands
@@ -209,5 +209,5 @@ def test_dev_services_and_bridge_are_forwarded_each_by_a_command(tmp_path: Any) 
     forwards = forwarding.forward_commands(kubectl, state)
     assert forwards.keys() == {"dev-services", "bridge"}
     assert forwards["bridge"][-2:] == ["service/pipelines-bridge", f"{state.port('bridge')}:http"]
-    assert len(forwards["dev-services"][-3:]) == 3
-    assert forwards["dev-services"][-4] == "service/pipelines-dev-services"
+    assert forwards["dev-services"][-5] == "service/pipelines-dev-services"
+    assert forwards["dev-services"][-1] == f"{state.port('simulators')}:simulators"

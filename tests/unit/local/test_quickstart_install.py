@@ -27,7 +27,7 @@ REFERENCES = {
 }
 PORTS = {
     "postgres": 1, "bigquery": 2, "bigquery_grpc": 3, "operator": 4, "exporter": 5, "apiserver": 6,
-    "bridge": 7, "bridge_metrics": 8,
+    "bridge": 7, "bridge_metrics": 8, "simulators": 9,
 }  # fmt: skip
 
 
@@ -45,7 +45,7 @@ def test_the_embedded_node_has_everything_on_its_loopback_and_pulls_nothing() ->
     assert values["image"]["pullPolicy"] == "Never"
     assert (values["operator"]["port"], values["exporter"]["port"]) == (4, 5)
     assert values["bridge"] == {"port": 7, "metricsPort": 8}
-    assert values["devServices"]["ports"] == {"postgres": 1, "bigquery": 2, "bigqueryGrpc": 3}
+    assert values["devServices"]["ports"] == {"postgres": 1, "bigquery": 2, "bigqueryGrpc": 3, "simulators": 9}
     assert values["devServices"]["persistence"] == {"type": "hostPath", "hostPath": "/data"}
 
 
@@ -133,6 +133,7 @@ def test_exports_take_password_and_pepper_from_the_secrets() -> None:
     assert told["PIPELINES_DATABASE_URL"] == "postgresql://pipelines:secret@127.0.0.1:1/pipelines"
     assert told["BIGQUERY_EMULATOR_HOST"] == "http://127.0.0.1:2"
     assert told["PIPELINES_BIGQUERY_STORAGE_ENDPOINT"] == "http://127.0.0.1:3"
+    assert told["PIPELINES_SIMULATORS_URL"] == "http://127.0.0.1:9"
     assert told["PIPELINES_BRIDGE_URL"] == "http://127.0.0.1:7"
     assert told["PIPELINES_API_KEY_PEPPER"] == "pepper"
 

@@ -8,6 +8,7 @@ from datetime import date
 from decimal import Decimal
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,11 +20,12 @@ from pipeline_core.catalog import load_catalog
 from pipeline_local.errors import LocalError
 from pipeline_local.kubectl import Kubectl
 from pipeline_local.paths import Paths
-from pipeline_local.quickstart import checks, commands, refusal, run, source, tour
+from pipeline_local.quickstart import accounts, checks, commands, costs, refusal, run, source, tour
 from pipeline_local.quickstart.results import Sums, differences
 from pipeline_local.quickstart.run import _objects
 from pipeline_local.quickstart.view import view
 from pipeline_local.setup import _at_once
+from pipeline_local.state import State
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -37,17 +39,26 @@ def test_a_machine_that_is_too_small_hears_what_it_lacks(memory: float, disk: fl
     assert (problem is None) if words is None else (words in str(problem))
 
 
-def test_the_run_is_the_example_with_the_days_of_the_export() -> None:
-    document = run.manifest(ROOT, date(2026, 11, 12), date(2026, 11, 21))
-    assert document["kind"] == "PipelineRun"
-    assert document["spec"]["org"] == tour.ORG
-    assert document["spec"]["parameters"] == {"start_date": "2026-11-12", "end_date": "2026-11-21"}
+def test_the_runs_are_the_examples_with_the_days_of_the_export() -> None:
+    documents = run.manifests(ROOT, date(2026, 11, 12), date(2026, 11, 21))
+    assert list(documents) == list(costs.NAMES)
+    assert len({document["metadata"]["name"] for document in documents.values()}) == len(documents)
+    catalog = load_catalog(ROOT / "configs")
+    for provider, document in documents.items():
+        spec = document["spec"]
+        assert (document["kind"], spec["org"], spec["provider"]) == ("PipelineRun", tour.ORG, provider)
+        assert spec["parameters"] == {"start_date": "2026-11-12", "end_date": "2026-11-21"}
+        assert catalog.get(provider, spec["domain"], spec["pipeline"])
 
 
-def test_the_integration_sets_what_the_catalog_asks_for() -> None:
-    declared = load_catalog(ROOT / "configs").providers[commands.PROVIDER].settings
-    assert declared is not None
-    assert source.SETTINGS.keys() == declared.keys()
+def test_the_integrations_set_what_the_catalog_declares() -> None:
+    providers = load_catalog(ROOT / "configs").providers
+    given = {commands.PROVIDER: set(source.SETTINGS), **{each.provider: {each.setting} for each in accounts.ACCOUNTS}}
+    for provider, names in given.items():
+        declared = providers[provider].settings
+        assert declared is not None
+        assert names <= declared.keys()
+        assert {name for name, setting in declared.items() if setting.default is None} <= names
 
 
 def status(phase: str, message: str, reason: str) -> dict[str, Any]:
@@ -90,9 +101,9 @@ def test_a_refusal_in_other_words_is_no_refusal(message: str, reason: str) -> No
 def test_a_run_is_followed_to_the_end_that_is_expected(tmp_path: Path) -> None:
     console = Console(file=StringIO())
     kubectl = OneObject(Paths(tmp_path, tmp_path), status("Failed", "Daily limit", "DailyLimitReached"))
-    assert run.follow(kubectl, "r", console, ends_as="Failed")["status"]["phase"] == "Failed"
+    assert run.follow(kubectl, {"gcp": "r"}, "label", console, ends_as="Failed")["gcp"]["status"]["phase"] == "Failed"
     with pytest.raises(LocalError, match="the run r ended as Failed: Daily limit"):
-        run.follow(kubectl, "r", console)
+        run.follow(kubectl, {"gcp": "r"}, "label", console)
 
 
 def test_a_command_that_fails_is_named_with_what_it_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,6 +134,56 @@ def test_without_a_terminal_each_change_is_a_line() -> None:
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert [line.split()[2] for line in lines] == ["Running", "Completed"]
     assert lines[1].endswith("100 %  59,241 records")
+
+
+def test_of_several_runs_each_line_names_its_own_and_none_comes_twice() -> None:
+    console = Console(file=StringIO(), force_terminal=False)
+    with view(console) as shown:
+        for _ in range(2):
+            shown.show("Running", 5, None, "gcp")
+            shown.show("Running", 5, None, "openai")
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert [line.split()[2:4] for line in lines] == [["gcp", "Running"], ["openai", "Running"]]
+
+
+def test_in_a_terminal_each_run_has_its_bar() -> None:
+    console = Console(file=StringIO(), force_terminal=True, width=100)
+    with view(console) as shown:
+        shown.show("Completed", 100, 7, "gcp")
+        shown.show("Running", 5, None, "openai")
+    written = console.file.getvalue()  # type: ignore[attr-defined]
+    assert all(text in written for text in ("gcp", "Completed", "7 records", "openai", "Running"))
+
+
+def test_the_truth_is_added_up_by_day_each_row_as_a_column_holds_it() -> None:
+    rows = [
+        {"day": "2026-11-01", "amount": "0.0000000005"},
+        {"day": "2026-11-01", "amount": "0.0000000005"},
+        {"day": "2026-11-02", "amount": "-1.5"},
+    ]
+    assert accounts.daily(rows) == {
+        date(2026, 11, 1): accounts.Cost(2, Decimal("0.000000002")),
+        date(2026, 11, 2): accounts.Cost(1, Decimal("-1.5")),
+    }
+
+
+class Service(OneObject):
+    """A cluster with the dev services in it."""
+
+    def attempt(self, *arguments: str, manifest: Any = None) -> subprocess.CompletedProcess[str]:
+        ports = [{"name": "bigquery", "port": 9050}, {"name": "simulators", "port": 9070}]
+        assert arguments[:3] == ("get", "service", "pipelines-dev-services")
+        return subprocess.CompletedProcess([], 0, json.dumps({"spec": {"ports": ports}}), "")
+
+
+@pytest.mark.parametrize(
+    ("backend", "address"), [("embedded", "http://127.0.0.1:1"), ("kind", "http://pipelines-dev-services:9070")]
+)
+def test_the_simulators_are_where_the_pods_reach_them(tmp_path: Path, backend: str, address: str) -> None:
+    state = State(tmp_path)
+    state.set_exports(PIPELINES_SIMULATORS_URL="http://127.0.0.1:1")
+    cluster: Any = SimpleNamespace(name=backend)
+    assert accounts.seen_by_pods(cluster, Service(Paths(tmp_path, tmp_path), {}), state) == address
 
 
 def test_the_first_failure_is_raised_without_waiting_for_the_other() -> None:

@@ -5,7 +5,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from pydantic import ValidationError
 
+from pipeline_core.credentials.names import CREDENTIALS_PATH, KEYSET_PATH
 from pipeline_core.lifecycle.observed import Run, RunSpec
 from pipeline_core.run_document import RUN_DOCUMENT_ANNOTATION, RunDocument
 from pipeline_operator.manifests import Manifest, build_job
@@ -104,6 +106,47 @@ def test_the_request_that_asked_for_it_is_told_to_job_pod_and_runner() -> None:
         assert told.items() <= metadata["annotations"].items()
     env = {entry["name"]: entry.get("value") for entry in template["spec"]["containers"][0]["env"]}
     assert (env["PIPELINES_REQUEST_ID"], env["TRACEPARENT"]) == ("req-1", parent)
+
+
+def secret_volumes(job: Manifest) -> dict[str, tuple[str, Manifest]]:
+    """Where each Secret is mounted in the runner's container, by its name."""
+    pod = job["spec"]["template"]["spec"]
+    mounts = {mount["name"]: mount for container in pod["containers"] for mount in container["volumeMounts"]}
+    secrets = {volume["name"]: volume["secret"] for volume in pod["volumes"] if "secret" in volume}
+    assert all(mounts[name]["readOnly"] for name in secrets)
+    return {each["secretName"]: (mounts[name]["mountPath"], each) for name, each in secrets.items()}
+
+
+def test_credentials_are_files_of_the_runner_and_may_be_missing() -> None:
+    with_secret = DOCUMENT.model_copy(update={"credential_secret": "acme-gcp"})
+    job = build_job(RUN, with_secret, TEMPLATE, progress=None)
+    path, secret = secret_volumes(job)["acme-gcp"]
+    assert path == CREDENTIALS_PATH
+    # The runner's user owns no file of a volume, so all may read.
+    assert secret == {"secretName": "acme-gcp", "optional": True, "defaultMode": 0o444}
+    env = job["spec"]["template"]["spec"]["containers"][0]["env"]
+    assert not [entry for entry in env if "secretKeyRef" in entry.get("valueFrom", {})]
+    assert len(job["spec"]["template"]["spec"]["containers"]) == 1
+
+
+def test_the_keyset_is_the_organizations_own() -> None:
+    template = TEMPLATE.model_copy(update={"keysetSecret": "pipelines-keyset-{org}"})
+    document = DOCUMENT.model_copy(update={"credential_secret": "acme-gcp", "org_slug": "acme_eu"})
+    mounted = secret_volumes(build_job(RUN, document, template, progress=None))
+    assert mounted["pipelines-keyset-acme--eu"][0] == KEYSET_PATH
+    assert set(mounted) == {"acme-gcp", "pipelines-keyset-acme--eu"}
+
+
+def test_a_run_without_credentials_mounts_no_secret_and_its_document_says_nothing_of_one() -> None:
+    job = build_job(RUN, DOCUMENT, TEMPLATE.model_copy(update={"keysetSecret": "k-{org}"}), progress=None)
+    assert secret_volumes(job) == {}
+    assert "credential" not in job["spec"]["template"]["metadata"]["annotations"][RUN_DOCUMENT_ANNOTATION]
+
+
+@pytest.mark.parametrize("template", ["pipelines-keyset", "Keys-{org}", "{org}-", "x" * 200 + "{org}"])
+def test_a_keyset_for_all_or_without_a_proper_name_is_refused(template: str) -> None:
+    with pytest.raises(ValidationError, match="keysetSecret"):
+        RunnerTemplate(image="r:1", keysetSecret=template)
 
 
 def test_without_a_request_nothing_is_said_of_one(job: Manifest) -> None:

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from google.cloud import bigquery
 
-from pipeline_runner.bigquery.columns import Column, merge
-from pipeline_runner.bigquery.publishing import Publisher, Target
+from pipeline_runner.bigquery.columns import Column, fields, merge
+from pipeline_runner.bigquery.publishing import LINEAGE, Publisher, Target
 from pipeline_runner.errors import DataError
 
 TIME = Column("t", "TIMESTAMP")
@@ -17,7 +17,7 @@ def text(name: str) -> Column:
 
 
 def table(*columns: Column) -> bigquery.Table:
-    return bigquery.Table("p.d.t", [bigquery.SchemaField.from_api_repr(column.to_api()) for column in columns])
+    return bigquery.Table("p.d.t", fields((*columns, *LINEAGE)))
 
 
 class Warehouse:
@@ -45,7 +45,8 @@ class Warehouse:
 async def prepare(planned: bigquery.Table, now: bigquery.Table, *wanted: Column) -> Warehouse:
     warehouse = Warehouse(now)
     columns = merge(tuple(Column.from_api(field.to_api_repr()) for field in planned.schema), wanted)
-    await Publisher(warehouse, Target("p.d.t", TIME, "US"), "run_1").prepare(planned, columns)  # type: ignore[arg-type]
+    target = Target("p.d.t", TIME, "US")
+    await Publisher(warehouse, [target], "run_1").prepare([(target, planned, columns)])  # type: ignore[arg-type]
     return warehouse
 
 
@@ -57,7 +58,7 @@ async def test_fields_in_records_are_added_to_the_table_as_it_is_now() -> None:
     warehouse = await prepare(table(TIME, record("a")), now, TIME, record("a", "z"))
     ((fresh, columns),) = warehouse.updates
     assert fresh is now
-    assert columns == (TIME, record("a", "z"))
+    assert columns == (TIME, record("a", "z"), *LINEAGE)
     conflicting = table(TIME, Column("r", "RECORD", fields=(Column("z", "INTEGER"),)))
     with pytest.raises(DataError, match=r"column r\.z is INTEGER"):
         await prepare(table(TIME, record("a")), conflicting, TIME, record("a", "z"))
@@ -66,7 +67,7 @@ async def test_fields_in_records_are_added_to_the_table_as_it_is_now() -> None:
 async def test_new_columns_are_added_by_one_job_which_may_be_repeated() -> None:
     planned = table(TIME)
     warehouse = await prepare(planned, planned, TIME, text("a"), Column("n", "NUMERIC"))
-    assert warehouse.scripts["grow_target"] == (
+    assert warehouse.scripts["grow_target_t"] == (
         "ALTER TABLE `p.d.t` ADD COLUMN IF NOT EXISTS `a` STRING;\n"
         "ALTER TABLE `p.d.t` ADD COLUMN IF NOT EXISTS `n` NUMERIC(38, 9);"
     )

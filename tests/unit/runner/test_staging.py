@@ -18,6 +18,7 @@ from pipeline_runner.errors import TransientError
 
 TIME = Column("t", "TIMESTAMP")
 SOURCE = Source("p.d.t", "p", "EU", (TIME,), TIME, is_table=True, by_ingestion=False)
+READ_AT = datetime(2026, 11, 2, tzinfo=UTC)
 COPY = Copy(SOURCE, "TRUE", (TIME,), (TIME,), "US")
 
 
@@ -25,6 +26,7 @@ class Warehouse:
     """Takes what is loaded; `broken` fails instead."""
 
     settings = BigQuerySettings(project="p")
+    credentials = None
 
     def __init__(self, *, broken: bool = False) -> None:
         self.broken = broken
@@ -41,14 +43,14 @@ class Warehouse:
             raise TransientError("loading failed")
 
     async def query(self, step: str, *_: object, **__: object) -> list[dict[str, Any]]:
-        return [{"read_at": datetime.now(UTC), "row_count": 0}]
+        return []
 
 
 async def staged(monkeypatch: pytest.MonkeyPatch, warehouse: Warehouse) -> list[io.BytesIO]:
     """Stage two parts, of which the second is ready only when the first is being loaded; their files."""
     files = [io.BytesIO(), io.BytesIO()]
 
-    def parts(*_: object) -> Iterator[Part]:
+    def parts(*_: object, **__: object) -> Iterator[Part]:
         for file in files:
             yield Part(file, 1)
             assert warehouse.loading.wait(10)
@@ -57,9 +59,9 @@ async def staged(monkeypatch: pytest.MonkeyPatch, warehouse: Warehouse) -> list[
     staging = Staging(warehouse, "p.d", "x")  # type: ignore[arg-type]
     if warehouse.broken:
         with pytest.raises(TransientError, match="loading failed"):
-            await staging.by_storage(COPY, lambda _: None)
+            await staging.by_storage(COPY, READ_AT, lambda _: None)
     else:
-        await staging.by_storage(COPY, lambda _: None)
+        await staging.by_storage(COPY, READ_AT, lambda _: None)
     return files
 
 

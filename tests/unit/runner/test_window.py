@@ -48,3 +48,26 @@ def test_other_parameters_are_refused_by_name(parameters: dict[str, object], mes
 )
 def test_the_last_day_is_whole_and_the_next_is_out(type_: str, condition: str) -> None:
     assert Window(date(2026, 12, 31), date(2026, 12, 31)).contains("t", type_) == condition
+
+
+@pytest.mark.parametrize(
+    ("parameters", "days", "first", "last"),
+    [
+        ({"date": "2026-11-10"}, 10, date(2026, 11, 1), date(2026, 11, 10)),
+        ({"date": "2026-11-10"}, 1, date(2026, 11, 10), date(2026, 11, 10)),
+        ({"date": "1970-01-02"}, 90, date(1970, 1, 1), date(1970, 1, 2)),
+        ({"start_date": "2026-11-09", "end_date": "2026-11-10"}, 10, date(2026, 11, 9), date(2026, 11, 10)),
+    ],
+)
+def test_a_rescan_goes_back_from_a_day_and_leaves_a_range_as_it_is(
+    parameters: dict[str, object], days: int, first: date, last: date
+) -> None:
+    assert Window.from_parameters(parameters, days) == Window(first, last)
+
+
+def test_days_become_the_fewest_windows() -> None:
+    days = [date(2026, 11, number) for number in (3, 1, 2, 5, 9, 8, 5)]
+    windows = Window.ranges(days)
+    assert list(map(str, windows)) == ["2026-11-01..2026-11-03", "2026-11-05", "2026-11-08..2026-11-09"]
+    assert [day for window in windows for day in window.days()] == sorted(set(days))
+    assert Window.ranges([]) == ()

@@ -19,14 +19,14 @@ def credentials(settings: BigQuerySettings) -> Credentials | None:
     return AnonymousCredentials() if settings.credentials == "anonymous" else None
 
 
-def bigquery_client(settings: BigQuerySettings) -> bigquery.Client:
-    """A client for the installation's project and location.
+def bigquery_client(settings: BigQuerySettings, *, identity: Credentials | None = None) -> bigquery.Client:
+    """A client for the settings' project and location; `identity` takes the place of the settings' credentials.
 
     Raises google.auth.exceptions.DefaultCredentialsError where the environment has no credentials.
     """
     return bigquery.Client(
         project=settings.project,
         location=settings.location,
-        credentials=credentials(settings),
+        credentials=identity or credentials(settings),
         client_info=ClientInfo(user_agent=f"pipelines/{__version__}"),
     )

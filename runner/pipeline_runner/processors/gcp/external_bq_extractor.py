@@ -3,19 +3,27 @@
 import asyncio
 import uuid
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
 
+from pipeline_core.dates import END_DATE, START_DATE
+from pipeline_runner.bigquery import service_account
+from pipeline_runner.bigquery.checks import check_columns, violations
 from pipeline_runner.bigquery.columns import by_name
 from pipeline_runner.bigquery.config import CopyConfig
+from pipeline_runner.bigquery.focus_view import ensure_focus_view
+from pipeline_runner.bigquery.manifest import Manifest
 from pipeline_runner.bigquery.planning import Plan, describe, make_plan
-from pipeline_runner.bigquery.publishing import Publisher
+from pipeline_runner.bigquery.publishing import Publication, Publisher
+from pipeline_runner.bigquery.rescan import Rescan, rescan
 from pipeline_runner.bigquery.source import Source
-from pipeline_runner.bigquery.staging import Counted, Staging
+from pipeline_runner.bigquery.staging import Counted, Staging, now
+from pipeline_runner.bigquery.threads import together
 from pipeline_runner.bigquery.warehouse import Identity, Warehouse
 from pipeline_runner.bigquery.window import Window
+from pipeline_runner.errors import DataError
 from pipeline_runner.processors.base import BaseProcessor, ProcessorResult
 from pipeline_runner.progress import Stage
 from pipeline_runner.settings import PodSettings, QueryLimits, bigquery_settings
@@ -27,62 +35,91 @@ _CLUSTER_BY = frozenset({"billing_account_id"})
 # Columns by which a Cloud Billing export is known, and how long before the day of their usage its rows may be written.
 _BILLING_EXPORT = frozenset({"billing_account_id", "usage_start_time", "export_time"})
 _INGESTION_SLACK = timedelta(days=10)
-# A transaction on its way is let finish within this time when the run is told to stop.
-_PUBLISH_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
 class Staged:
-    """Rows that stand in the staging table, checked; `counted` is None where this run has published before."""
+    """What there is to publish: rows that stand in the staging table, checked.
+
+    `counted` is None where there is nothing: this run has published before, or no day has changed.
+    """
 
     plan: Plan
     counted: Counted | None
     published_before: int = 0
+    unchanged: int = 0
 
 
 class ExternalBQExtractor(BaseProcessor):
     """Stage, check, publish: the target's days are replaced whole, in one transaction, or stay as they were.
 
     Parameters: `date`, or `start_date` and `end_date`. Running a day again gives the same rows; an empty day empties.
+    With `source.rescan_days` the days before `date` are looked at as well, and only those that have changed since they
+    were copied are copied again. Where the organization's credentials hold the key of a service account, it reads.
     """
 
     def __init__(self, config: dict[str, Any], org_slug: str, run_id: str) -> None:
         super().__init__(config, org_slug, run_id)
         self._settings = CopyConfig.read(config)
         self._staging: Staging | None = None
+        self._reader: Warehouse | None = None
 
     async def validate(self, parameters: dict[str, Any]) -> None:
-        self.window = Window.from_parameters(parameters)
+        days = self._settings.source.rescan_days or 1
+        self.window = Window.from_parameters(parameters, days)
+        # Days that are named by a range are copied whatever is known of them.
+        self._rescans = days > 1 and not parameters.keys() & {START_DATE, END_DATE}
         settings = bigquery_settings()
         attempt = (PodSettings().uid or uuid.uuid4().hex).replace("-", "")
-        identity = Identity(self.org_slug, self.run_id, attempt)
-        self.warehouse = Warehouse(settings, identity, **QueryLimits().model_dump())
+        identity, limits = Identity(self.org_slug, self.run_id, attempt), QueryLimits().model_dump()
+        self.warehouse = Warehouse(settings, identity, **limits)
+        if key := self.credentials and self.credentials.optional(service_account.FIELD):
+            self._reader = service_account.ServiceAccount.read(key).warehouse(settings, identity, **limits)
         self._dataset = f"{settings.project}.{self._settings.target.dataset}"
         self._suffix = f"{self.run_id}_{attempt}"
 
     async def preview(self, parameters: dict[str, Any]) -> dict[str, str]:
         await self.validate(parameters)
-        return await describe(self.warehouse, await self._plan(), self.window)
+        plan = await self._plan()
+        if not self._rescans:
+            return await describe(self.warehouse, plan, self._reader)
+        found = await rescan(self.warehouse, plan, self.window, self._reader)
+        unchanged = {"unchanged": f"{found.unchanged} of the days {self.window}, which stay as they are"}
+        return (
+            await describe(self.warehouse, plan.only(found.days), self._reader) | unchanged if found.days else unchanged
+        )
 
     async def extract(self, parameters: dict[str, Any]) -> Staged:
         self.progress.report(Stage.EXTRACT, 0.0)
         plan = await self._plan()
-        before = await Publisher(self.warehouse, plan.target, self.run_id).committed_rows("marker_before")
+        check_columns(self._settings.checks, plan.copy.wanted)
+        before, found = await together(
+            Publisher(self.warehouse, [plan.target], self.run_id).committed_rows("marker_before"), self._look(plan)
+        )
         if before is not None:
             _log.info("this run has published before", rows=before)
             return Staged(plan, None, before)
-        self._staging = Staging(self.warehouse, self._dataset, self._suffix)
-        _log.info("extracting", source=plan.source.name, window=str(self.window), by_query=plan.by_query)
-        if plan.by_query:
-            counted = await self._staging.by_query(plan.copy)
-        else:
-            counted = await self._staging.by_storage(
-                plan.copy, lambda rows: self.progress.report(Stage.EXTRACT, rows / (rows + 1_000_000), rows)
-            )
-        return Staged(plan, counted)
+        if not found.days:
+            return Staged(plan, None, unchanged=found.unchanged)
+        plan = plan.only(found.days)
+        _log.info(
+            "extracting",
+            source=plan.source.name,
+            by_query=plan.by_query,
+            days=_told(plan),
+            unchanged_days=found.unchanged,
+        )
+        return Staged(plan, await self._staged(plan, found.read_at), unchanged=found.unchanged)
 
     async def transform(self, data: Staged) -> Staged:
         # The rows were converted where they lie, on their way into the staging table.
+        if data.counted is not None and self._staging is not None:
+            location = data.plan.copy.location
+            found = await violations(
+                self.warehouse, "checks", self._staging.table, self._settings.checks, location=location
+            )
+            if found:
+                raise DataError(f"nothing was published, as the rows don't pass their checks: {'; '.join(found)}")
         self.progress.report(Stage.TRANSFORM, 1.0, data.counted.rows if data.counted else data.published_before)
         return data
 
@@ -90,41 +127,60 @@ class ExternalBQExtractor(BaseProcessor):
         plan, rows = data.plan, data.published_before
         if data.counted is not None and self._staging is not None:
             rows = await self._published(plan, data.counted, self._staging.table)
+        # crash here: the next attempt has published before, and makes the view
+        if data.counted is not None or data.published_before:
+            await self._view(plan)
         self.progress.report(Stage.LOAD, 1.0, rows)
-        return ProcessorResult(rows, {"target": plan.target.name, "window": str(self.window)})
+        details: dict[str, object] = {"target": plan.target.name, "window": str(self.window)}
+        if self._rescans:
+            details |= {"unchanged_days": data.unchanged, "copied_days": _told(plan) if data.counted else ""}
+        return ProcessorResult(rows, details)
 
     async def close(self) -> None:
         if self._staging is not None:
             await self.warehouse.stop()
             await self._staging.drop()
 
+    async def _look(self, plan: Plan) -> Rescan:
+        """Which days to copy, and as of when."""
+        if self._rescans:
+            return await rescan(self.warehouse, plan, self.window, self._reader)
+        return Rescan(await now(self.warehouse, plan.copy.location), tuple(self.window.days()), 0)
+
+    async def _staged(self, plan: Plan, read_at: datetime) -> Counted:
+        self._staging = Staging(self.warehouse, self._dataset, self._suffix, self._reader)
+        if plan.by_query:
+            return await self._staging.by_query(plan.copy, read_at)
+        return await self._staging.by_storage(
+            plan.copy, read_at, lambda rows: self.progress.report(Stage.EXTRACT, rows / (rows + 1_000_000), rows)
+        )
+
     async def _published(self, plan: Plan, counted: Counted, staging: str) -> int:
-        """Publish; if the run is stopped meanwhile, what was committed decides how it ends. The rows committed."""
-        publisher = Publisher(self.warehouse, plan.target, self.run_id)
-        await publisher.prepare(plan.existing, plan.copy.columns)
+        publisher = Publisher(self.warehouse, [plan.target], self.run_id)
+        manifest = Manifest(self.warehouse, plan.target, plan.copy)
+        await publisher.prepare([(plan.target, plan.existing, plan.copy.columns)])
+        await manifest.prepare()
         self.progress.report(Stage.LOAD, 0.2, counted.rows)
+        return await publisher.commit(
+            [
+                Publication(
+                    plan.target,
+                    staging,
+                    plan.published,
+                    plan.windows,
+                    rows=counted.rows,
+                    read_at=counted.read_at,
+                    also=manifest.statements(plan.windows, counted.days, self.run_id, counted.read_at),
+                )
+            ]
+        )
 
-        async def publish() -> int | None:
-            await publisher.publish(staging, plan.published, self.window, counted.rows, counted.read_at)
-            # crash here: the marker is committed, so the next attempt finds it and publishes nothing
-            return await publisher.committed_rows("marker_after")
-
-        publishing = asyncio.ensure_future(publish())
+    async def _view(self, plan: Plan) -> None:
         try:
-            rows = await asyncio.shield(publishing)
+            await ensure_focus_view(self.warehouse, self._dataset, plan.copy.location)
         except asyncio.CancelledError:
-            await asyncio.wait({publishing}, timeout=_PUBLISH_SECONDS)
-            if publishing.done() and publishing.exception() is None:
-                rows = publishing.result()
-            else:
-                publishing.cancel()
-                await self.warehouse.stop()
-                rows = await publisher.committed_rows("marker_stopped")
-            if rows is None:
-                raise
-        if rows is None:
-            raise RuntimeError(f"the transaction on {self._dataset} ended without an error and without its marker")
-        return rows
+            # The rows are published: being stopped now changes nothing of that, and the next run makes the view.
+            _log.info("stopped before the cost view was looked at")
 
     async def _plan(self) -> Plan:
         return await make_plan(
@@ -134,7 +190,12 @@ class ExternalBQExtractor(BaseProcessor):
             time_column=_TIME_COLUMN,
             cluster_by=_CLUSTER_BY,
             narrowed=_ingested_since,
+            reader=self._reader,
         )
+
+
+def _told(plan: Plan) -> str:
+    return ", ".join(map(str, plan.windows))
 
 
 def _ingested_since(source: Source, window: Window) -> str:

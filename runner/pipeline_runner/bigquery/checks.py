@@ -1,0 +1,74 @@
+"""Checks staged rows against what a config's `checks` expect of them, before any of them is published."""
+# ruff: noqa: S608 - the columns are those of the table, compared by name
+
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+
+from pipeline_core.catalog.checks import CountRange, SumRange, TableChecks
+from pipeline_runner.bigquery import sql
+from pipeline_runner.bigquery.columns import Column, by_name
+from pipeline_runner.bigquery.warehouse import Row, Warehouse
+from pipeline_runner.errors import ConfigError
+
+_SUMMED = ("INTEGER", "NUMERIC", "BIGNUMERIC")
+
+
+def check_columns(checks: TableChecks, columns: tuple[Column, ...], where: str = "checks") -> None:
+    """Refuse checks of columns that the table hasn't, or of sums that aren't exact. Raises ConfigError."""
+    known = by_name(columns)
+    for name in checks.not_null or ():
+        if name.lower() not in known:
+            raise ConfigError(f"{where}.not_null: {name} is no column of the table; expected one of {_names(columns)}")
+    for name in checks.sum or {}:
+        column = known.get(name.lower())
+        if column is None or column.repeated or column.type not in _SUMMED:
+            found = "there is none" if column is None else f"it is {column.kind}"
+            raise ConfigError(f"{where}.sum: {name} should be a column of type {', '.join(_SUMMED)}; {found}")
+
+
+async def violations(warehouse: Warehouse, step: str, staging: str, checks: TableChecks, *, location: str,
+                     quarantined: int = 0, where: str = "checks") -> list[str]:  # fmt: skip
+    """What the staged rows violate, each with its bounds and what was found; one query, `step`, over the table."""
+    row: Row = {}
+    if checks.row_count or checks.not_null or checks.sum:
+        what = "checking the staged rows"
+        (row,) = await warehouse.query(step, statement(staging, checks), location=location, what=what)
+    return [f"{where}.{each}" for each in _violated(checks, row, quarantined)]
+
+
+def statement(staging: str, checks: TableChecks) -> str:
+    """SELECT of one row: `row_count`, and numbered the `nulls_` and `sum_` of the columns."""
+    values = ["COUNT(*) AS row_count"]
+    for number, name in enumerate(checks.not_null or ()):
+        values.append(f"COUNTIF({sql.quoted(name)} IS NULL) AS nulls_{number}")
+    for number, name in enumerate(checks.sum or {}):
+        values.append(f"SUM({sql.quoted(name)}) AS sum_{number}")
+    return f"SELECT {', '.join(values)} FROM {sql.quoted(staging)}"
+
+
+def _violated(checks: TableChecks, row: Mapping[str, object], quarantined: int) -> Iterator[str]:
+    if checks.row_count and not _within(Decimal(str(row["row_count"])), checks.row_count):
+        yield f"row_count: expected {_told(checks.row_count)}, found {row['row_count']}"
+    for number, name in enumerate(checks.not_null or ()):
+        if found := row[f"nulls_{number}"]:
+            yield f"not_null: expected no NULL in {name}, found {found} in {row['row_count']} rows"
+    for number, (name, bounds) in enumerate((checks.sum or {}).items()):
+        total = Decimal(str(row[f"sum_{number}"] or 0))
+        if not _within(total, bounds):
+            yield f"sum.{name}: expected {_told(bounds)}, found {total.normalize():f}"
+    if quarantined > checks.max_quarantined:
+        yield f"quarantined: expected at most {checks.max_quarantined} rows that don't fit, found {quarantined}"
+
+
+def _within(value: Decimal, bounds: CountRange | SumRange) -> bool:
+    return (bounds.min is None or value >= bounds.min) and (bounds.max is None or value <= bounds.max)
+
+
+def _told(bounds: CountRange | SumRange) -> str:
+    if bounds.min is None:
+        return f"at most {bounds.max}"
+    return f"at least {bounds.min}" if bounds.max is None else f"{bounds.min} to {bounds.max}"
+
+
+def _names(columns: tuple[Column, ...]) -> str:
+    return ", ".join(column.name for column in columns)

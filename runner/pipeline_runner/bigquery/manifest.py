@@ -1,0 +1,143 @@
+"""Knows what was copied of each day, so that a rescan copies only the days that have changed since.
+
+`_pipelines_manifest` has a row for each day of each target: what the day came to when it was copied. It is written in
+the transaction that publishes the day, so it never tells of rows that don't stand there, nor leaves out some that do.
+What somebody else changes in a target it can't know.
+"""
+# ruff: noqa: S608 - all names in the statements have been checked by pattern, all values are escaped by sql.text
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime
+from decimal import Decimal, InvalidOperation
+
+from pipeline_runner.bigquery import sql
+from pipeline_runner.bigquery.columns import Column, fields
+from pipeline_runner.bigquery.daily import Figures
+from pipeline_runner.bigquery.library import bigquery
+from pipeline_runner.bigquery.publishing import LINEAGE, Target
+from pipeline_runner.bigquery.staging import Copy
+from pipeline_runner.bigquery.warehouse import WRITE_RIGHT, Row, Warehouse
+from pipeline_runner.bigquery.window import Window
+
+MANIFEST = "_pipelines_manifest"
+# Raised when the same source would be copied into other rows than before: all days are then copied once more.
+_VERSION = 1
+_SCHEMA = (
+    Column("target", "STRING", description="The table that the day was copied into."),
+    Column("day", "DATE", description="The day, by the source's time column, in UTC."),
+    Column("row_count", "INTEGER", description="Its rows."),
+    Column("max_export_time", "TIMESTAMP", description="Its newest export_time; NULL without such a column."),
+    Column("sums", "STRING", description="The exact sum of each column of money, as JSON: decimals in quotes."),
+    Column("source", "STRING", description="The table that it was copied from."),
+    Column("shape", "STRING", description="A digest of the columns on both sides; another one means to copy again."),
+    Column("run_id", "STRING", description="The run that copied it."),
+    Column("read_at", "TIMESTAMP", description="When the source was read, or a moment before."),
+    Column("copied_at", "TIMESTAMP", description="When the transaction was made."),
+)
+
+
+class Manifest:
+    """The manifest of one target, as far as it was copied from this source, in this shape."""
+
+    def __init__(self, warehouse: Warehouse, target: Target, copy: Copy) -> None:
+        self._warehouse = warehouse
+        self._target = target
+        self._copy = copy
+        self._name = f"{target.dataset}.{MANIFEST}"
+        self._shape = shape(copy)
+
+    async def known(self, window: Window, existing: bigquery.Table | None) -> dict[date, Figures]:
+        """What was copied of the window's days; nothing of what was copied into an earlier table of the target's name.
+
+        `existing` is the target as it stands.
+        """
+        if existing is None or await self._warehouse.table(self._name, what="table", right=WRITE_RIGHT) is None:
+            return {}
+        mine = f"target = {sql.text(self._target.table)} AND {window.contains('day', 'DATE')}"
+        mine += f" AND source = {sql.text(self._copy.source.name)} AND shape = {sql.text(self._shape)}"
+        rows = await self._warehouse.query(
+            "manifest",
+            f"SELECT day, row_count, max_export_time, sums, copied_at FROM {sql.quoted(self._name)} WHERE {mine}",
+            location=self._target.location,
+            what=f"reading {self._name}",
+            right=WRITE_RIGHT,
+        )
+        made: datetime | None = existing.created
+        current = [row for row in rows if made is None or row["copied_at"] >= made]
+        return {row["day"]: found for row in current if (found := _read(row, self._copy.money)) is not None}
+
+    async def prepare(self) -> None:
+        """Make the table where it is missing."""
+        table = bigquery.Table(self._name, fields(_SCHEMA))
+        table.clustering_fields = ["target", "day"]
+        await self._warehouse.create_table(table, exists_ok=True)
+
+    def statements(
+        self, windows: Sequence[Window], copied: Mapping[date, Figures], run_id: str, read_at: datetime
+    ) -> tuple[str, ...]:
+        """What the transaction that replaces `windows` writes of them; a day that isn't in `copied` has no rows."""
+        name, target = sql.quoted(self._name), sql.text(self._target.table)
+        inside = " OR ".join(f"({window.contains('day', 'DATE')})" for window in windows)
+        empty = Figures.empty(self._copy.money)
+        end = f"{sql.text(self._copy.source.name)}, {sql.text(self._shape)}, {sql.text(run_id)}, {_moment(read_at)}"
+        rows = ",\n  ".join(
+            f"({target}, {Window.literal(day, 'DATE')}, {self._values(copied.get(day, empty))}, {end}, "
+            "CURRENT_TIMESTAMP())"
+            for day in _days(windows)
+        )
+        names = ", ".join(column.name for column in _SCHEMA)
+        return (
+            f"DELETE FROM {name} WHERE target = {target} AND ({inside});",
+            f"INSERT INTO {name} ({names}) VALUES\n  {rows};",
+        )
+
+    def _values(self, figures: Figures) -> str:
+        newest = "CAST(NULL AS TIMESTAMP)" if figures.newest is None else _moment(figures.newest)
+        sums = json.dumps(dict(zip(self._copy.money, map(_plain, figures.sums), strict=True)))
+        return f"{figures.rows}, {newest}, {sql.text(sums)}"
+
+
+def changed(window: Window, found: Mapping[date, Figures], known: Mapping[date, Figures], copy: Copy) -> list[date]:
+    """The window's days that aren't at the source as they were copied, or of which nothing is known."""
+    empty = Figures.empty(copy.money)
+    return [day for day in window.days() if known.get(day) != found.get(day, empty)]
+
+
+def shape(copy: Copy) -> str:
+    """A digest of what the copied rows look like: the columns on both sides, and the column that tells the day."""
+    lineage = {column.name.lower() for column in LINEAGE}
+    sides = {
+        "version": _VERSION,
+        "time": copy.source.time.name,
+        "source": [_typed(column) for column in copy.source.columns],
+        "target": [_typed(column) for column in copy.columns if column.name.lower() not in lineage],
+    }
+    return hashlib.sha256(json.dumps(sides, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _typed(column: Column) -> list[object]:
+    """A column without its description, which changes nothing in the rows."""
+    return [column.name, column.type, column.repeated, [_typed(each) for each in column.fields]]
+
+
+def _read(row: Row, money: tuple[str, ...]) -> Figures | None:
+    """A day's row; None where it can't be read, so that the day is copied again."""
+    try:
+        sums = json.loads(row["sums"])
+        return Figures(row["row_count"], row["max_export_time"], tuple(Decimal(sums[name]) for name in money))
+    except (ValueError, KeyError, TypeError, InvalidOperation):
+        return None
+
+
+def _plain(value: Decimal) -> str:
+    return f"{value:f}"
+
+
+def _days(windows: Sequence[Window]) -> Iterator[date]:
+    return (day for window in windows for day in window.days())
+
+
+def _moment(at: datetime) -> str:
+    return f"TIMESTAMP '{at.astimezone(UTC).isoformat(sep=' ')}'"

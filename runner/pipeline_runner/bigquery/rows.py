@@ -1,0 +1,191 @@
+"""Brings the rows that a processor makes into staging tables, exactly: written to a file, loaded, and counted again."""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+import structlog
+
+from pipeline_core.catalog.checks import TableChecks
+from pipeline_runner.bigquery import sql
+from pipeline_runner.bigquery.checks import check_columns, violations
+from pipeline_runner.bigquery.columns import Column, fields
+from pipeline_runner.bigquery.encoding import RowEncoder, UnfitRowError
+from pipeline_runner.bigquery.library import bigquery
+from pipeline_runner.bigquery.parts import Parts
+from pipeline_runner.bigquery.quarantine import Quarantine
+from pipeline_runner.bigquery.staging import STAGING_LIFETIME, Counted
+from pipeline_runner.bigquery.warehouse import Warehouse
+from pipeline_runner.bigquery.window import Window
+from pipeline_runner.errors import DataError, ProcessorError, TransientError
+
+_log = structlog.get_logger(__name__)
+
+# How many rows are written before others get their turn.
+_TURN = 500
+
+
+@dataclass(frozen=True)
+class RowTable:
+    """A table that a processor fills with rows of its own.
+
+    `key` is its name within the pipeline ("costs"), `name` the table's within the dataset, `columns` those of a row,
+    without lineage; `day` the DATE or TIMESTAMP column whose days a run replaces. No row lacks a value in it, or in
+    those of `required`.
+    """
+
+    key: str
+    name: str
+    columns: tuple[Column, ...]
+    day: str
+    cluster_by: tuple[str, ...] = ()
+    description: str = ""
+    required: tuple[str, ...] = ()
+
+
+class RowStaging:
+    """The staging tables of one attempt at one run; `dataset` is project.dataset, `suffix` names run and attempt.
+
+    With a `window`, rows of other days are rejected. `checks` are those of each table, by its key; without any, no row
+    may be rejected.
+    """
+
+    def __init__(
+        self, warehouse: Warehouse, dataset: str, suffix: str, tables: Sequence[RowTable], *, location: str,
+        window: Window | None = None, checks: Mapping[str, TableChecks] | None = None,
+    ) -> None:  # fmt: skip
+        self._warehouse = warehouse
+        self._location = location
+        self._window = window
+        self._tables = {table.key: table for table in tables}
+        self._checks = {key: (checks or {}).get(key, TableChecks()) for key in self._tables}
+        for key, table in self._tables.items():
+            check_columns(self._checks[key], table.columns, f"checks of {table.name}")
+        # Named by run and pod: a pod that was thought dead can't write into its successor's table.
+        self._names = {key: f"{dataset}._staging_{suffix}_{key}" for key in self._tables}
+        self._encoders = {
+            key: RowEncoder(table.columns, frozenset((table.day, *table.required)))
+            for key, table in self._tables.items()
+        }
+        self._parts = {
+            key: Parts(warehouse, key, self._names[key], table.columns, location=location)
+            for key, table in self._tables.items()
+        }
+        self._quarantine = Quarantine(warehouse, dataset, location=location)
+        self._made: list[str] = []
+        self._read_at: datetime | None = None
+
+    def table(self, key: str) -> str:
+        """The name of a staging table, project.dataset.table."""
+        return self._names[key]
+
+    async def open(self) -> None:
+        """Make the staging tables, and ask for BigQuery's time: the rows are read after that."""
+        statement = "SELECT CURRENT_TIMESTAMP() AS read_at"
+        asked = await self._warehouse.query("clock", statement, location=self._location, what="asking for the time")
+        self._read_at = asked[0]["read_at"]
+        for key, table in self._tables.items():
+            made = bigquery.Table(self._names[key], fields(table.columns))
+            made.expires = datetime.now(UTC) + STAGING_LIFETIME
+            self._made.append(self._names[key])
+            # crash here: the table expires by itself, and the next attempt's has another name
+            await self._warehouse.create_table(made, exists_ok=True)
+
+    async def add(self, key: str, rows: Iterable[Mapping[str, object]]) -> None:
+        """Write rows; a part that is large enough is loaded.
+
+        Values are str, int, bool, Decimal, date, datetime with its zone, None, and for JSON columns also lists and
+        mappings; never floats. What doesn't fit is rejected. Raises TransientError where the disk is full.
+        """
+        encoder, parts = self._encoders[key], self._parts[key]
+        for number, row in enumerate(rows, 1):
+            try:
+                self._check_day(key, row)
+                line = encoder.encode(row)
+            except UnfitRowError as error:
+                self.reject(key, row, str(error), self._day(key, row))
+                continue
+            parts.write(line)
+            if parts.full:
+                await parts.load()
+            elif number % _TURN == 0:
+                await asyncio.sleep(0)
+
+    def reject(self, key: str, row: Mapping[str, object], reason: str, day: date | None) -> None:
+        """Set a row aside, into the quarantine."""
+        self._quarantine.add(key, self._tables[key].name, row, reason, day)
+
+    async def finish(self) -> Mapping[str, Counted]:
+        """Load what is left, compare what is staged with what was written, and check it.
+
+        Raises TransientError where they differ, and DataError, with all that is violated, where the checks fail.
+        """
+        for parts in self._parts.values():
+            await parts.load()
+        # Shown before the checks decide: they may be why the run fails.
+        await self._quarantine.write()
+        counted = {key: await self._compared(key) for key in self._tables}
+        found = [each for key in self._tables for each in await self._violations(key)]
+        if found:
+            raise DataError(f"nothing was published, as the rows don't pass their checks: {'; '.join(found)}")
+        return counted
+
+    async def drop(self) -> None:
+        """Drop what was made; called at the end, whatever happened."""
+        for parts in self._parts.values():
+            parts.close()
+        self._quarantine.close()
+        made, self._made = self._made, []
+        for name in made:
+            try:
+                await self._warehouse.drop_table(name)
+            except ProcessorError as error:
+                _log.warning("a staging table is left to expire", table=name, error=str(error))
+
+    async def _compared(self, key: str) -> Counted:
+        """What is staged of a table, compared with what was written: rows, and sums to the last digit."""
+        table, encoder, name = self._tables[key], self._encoders[key], self._names[key]
+        if self._read_at is None:
+            raise RuntimeError("rows are staged after open()")
+        written = Counted.read(encoder.statistics(), encoder.money, f"the rows of {table.name}", self._read_at)
+        statement = sql.statistics(table.columns, encoder.money, f"{sql.quoted(name)} AS s")
+        what = f"counting the staged rows of {table.name}"
+        (row,) = await self._warehouse.query(f"check_{key}", statement, location=self._location, what=what)
+        staged = Counted.read(row, encoder.money, f"the staged rows of {table.name}", self._read_at)
+        differing = [
+            f"sum of {column} {there} written, {here} staged"
+            for column, there, here in zip(encoder.money, written.sums, staged.sums, strict=True)
+            if there != here
+        ]
+        if staged.rows != written.rows:
+            differing.insert(0, f"{written.rows} rows written, {staged.rows} staged")
+        if differing:
+            raise TransientError(f"staging differs from the rows of {table.name}: {'; '.join(differing)}")
+        _log.info("staged", table=table.name, rows=staged.rows)
+        return staged
+
+    async def _violations(self, key: str) -> list[str]:
+        rejected = self._quarantine.counts[key]
+        found = await violations(
+            self._warehouse, f"checks_{key}", self._names[key], self._checks[key], location=self._location,
+            quarantined=rejected, where=f"checks of {self._tables[key].name}",
+        )  # fmt: skip
+        if rejected > self._checks[key].max_quarantined:
+            found[-1] += f", the first because of {self._quarantine.reasons[key]}; they are in {self._quarantine.table}"
+        return found
+
+    def _day(self, key: str, row: Mapping[str, object]) -> date | None:
+        """The day that a row belongs to, in UTC; None where it has none."""
+        value = row.get(self._tables[key].day)
+        if isinstance(value, datetime):
+            try:
+                return value.astimezone(UTC).date() if value.tzinfo is not None else None
+            except OverflowError:
+                return None
+        return value if isinstance(value, date) else None
+
+    def _check_day(self, key: str, row: Mapping[str, object]) -> None:
+        day, window = self._day(key, row), self._window
+        if day is not None and window is not None and not window.first <= day <= window.last:
+            raise UnfitRowError(f"{self._tables[key].day}: {day} isn't one of the run's days, {window}")

@@ -1,0 +1,94 @@
+"""The cost view's text: FOCUS's columns in its order, over whichever tables and columns there are."""
+
+import re
+from itertools import combinations
+
+import pytest
+import sqlglot
+from sqlglot import exp
+
+from pipeline_core.focus import ai_apis, google_cloud, services
+from pipeline_core.focus.columns import COLUMNS, MANDATORY, MARK, OWN
+from pipeline_core.focus.sql import text
+from pipeline_core.focus.view import TABLES, digest, focus_view, lacking
+from support import focus_rules
+
+GOOGLE = {*google_cloud.REQUIRED, "cost_at_list", "credits", "credits.amount", "invoice", "invoice.month", "cost_type"}
+COSTS = {*ai_apis.REQUIRED}
+ALL = {"gcp_billing_costs": GOOGLE, "openai_costs": COSTS, "anthropic_costs": COSTS}
+
+
+def parsed(tables: dict[str, set[str]]) -> exp.Expression:
+    statement = focus_view("project-1", "acme_dev", tables)
+    assert statement is not None
+    return sqlglot.parse_one(statement, dialect="bigquery")
+
+
+def test_the_mandatory_columns_are_those_of_the_specification_in_its_order() -> None:
+    specified = [(name, type_) for name, (type_, _) in focus_rules.COLUMNS.items()]
+    assert specified == list(MANDATORY.items())
+    assert list(MANDATORY) == sorted(MANDATORY)
+    assert list(COLUMNS)[: len(MANDATORY)] == list(MANDATORY)
+
+
+def test_our_own_columns_have_the_prefix_that_the_specification_asks_for() -> None:
+    assert all(re.fullmatch(r"x_[A-Z][A-Za-z]+", name) for name in OWN)
+    assert OWN.keys() >= MARK
+
+
+@pytest.mark.parametrize("there", [each for size in (1, 2, 3) for each in combinations(ALL, size)])
+def test_each_part_has_all_columns_in_the_same_order(there: tuple[str, ...]) -> None:
+    tree = parsed({name: ALL[name] for name in there})
+    selects = [
+        each
+        for each in tree.find_all(exp.Select)
+        if each.args.get("from_") and isinstance(each.args["from_"].this, exp.Table)
+    ]
+    assert len(selects) == len(there)
+    assert all(each.named_selects == list(COLUMNS) for each in selects)
+    assert {each.args["from_"].this.sql("bigquery") for each in selects} == {
+        f"`project-1.acme_dev.{name}` AS t" for name in there
+    }
+
+
+def test_no_table_no_view() -> None:
+    assert focus_view("p", "acme_dev", {}) is None
+    assert focus_view("p", "acme_dev", {"gcp_billing_costs": {"cost"}, "other": COSTS}) is None
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_what_a_table_lacks_is_told(table: str) -> None:
+    whole = GOOGLE if table.startswith("gcp") else COSTS
+    assert lacking(table, whole) == []
+    assert lacking(table, whole - {"currency"}) == ["currency"]
+
+
+def test_the_standard_export_goes_before_the_detailed_one_if_it_can_be_used() -> None:
+    both = {"gcp_billing_costs": GOOGLE, "gcp_detailed_billing_costs": GOOGLE}
+    assert "gcp_detailed_billing_costs" not in str(focus_view("p", "acme_dev", both))
+    assert "gcp_detailed_billing_costs" in str(focus_view("p", "acme_dev", both | {"gcp_billing_costs": {"cost"}}))
+
+
+def test_the_digest_is_that_of_the_definition() -> None:
+    one, other = (
+        focus_view("p", "acme_dev", ALL),
+        focus_view("p", "acme_dev", ALL | {"openai_costs": COSTS | {"quantity"}}),
+    )
+    assert one is not None
+    assert other is not None
+    assert re.fullmatch("[0-9a-f]{16}", digest(one))
+    assert digest(one) != digest(other)
+
+
+def test_the_account_of_the_apis_is_the_organization() -> None:
+    assert "'a_b_c' AS BillingAccountId" in str(focus_view("p", "a_b_c_dev", {"openai_costs": COSTS}))
+
+
+def test_services_have_one_category_each_of_the_closed_list() -> None:
+    names = [name for group in services.GOOGLE_CLOUD.values() for name in group]
+    assert len(names) == len(set(names))
+    assert {*services.GOOGLE_CLOUD, services.OTHER, services.AI} <= set(focus_rules.SERVICE_CATEGORIES)
+
+
+def test_texts_are_escaped() -> None:
+    assert text("it's \\ so") == r"'it\'s \\ so'"

@@ -1,0 +1,99 @@
+"""How a table that exists takes new types: widened, cast on the way in, or refused."""
+
+from typing import Any
+
+import pytest
+from google.cloud import bigquery
+
+from pipeline_runner.bigquery import sql
+from pipeline_runner.bigquery.columns import Column, ColumnConflictError, fields, merge
+from pipeline_runner.bigquery.evolution import Growth, with_row
+
+TYPES = ("STRING", "BYTES", "INTEGER", "FLOAT", "NUMERIC", "BIGNUMERIC", "BOOLEAN", "TIMESTAMP", "DATE", "DATETIME",
+         "TIME", "JSON")  # fmt: skip
+# What the existing type, and the wanted one, become together. All else is refused.
+TABLE = {
+    ("INTEGER", "NUMERIC"): "NUMERIC",
+    ("INTEGER", "BIGNUMERIC"): "BIGNUMERIC",
+    ("INTEGER", "FLOAT"): "FLOAT",
+    ("NUMERIC", "BIGNUMERIC"): "BIGNUMERIC",
+    ("NUMERIC", "INTEGER"): "NUMERIC",
+    ("BIGNUMERIC", "INTEGER"): "BIGNUMERIC",
+    ("FLOAT", "INTEGER"): "FLOAT",
+    ("BIGNUMERIC", "NUMERIC"): "BIGNUMERIC",
+    ("DATETIME", "DATE"): "DATETIME",
+    ("TIMESTAMP", "DATE"): "TIMESTAMP",
+} | {(each, each): each for each in TYPES}
+
+
+@pytest.mark.parametrize("existing", TYPES)
+@pytest.mark.parametrize("wanted", TYPES)
+@pytest.mark.parametrize("within", [False, True])
+def test_types_by_the_table(existing: str, wanted: str, within: bool) -> None:
+    def column(type_: str) -> tuple[Column, ...]:
+        plain = Column("c", type_)
+        return (Column("r", "RECORD", repeated=True, fields=(plain,)),) if within else (plain,)
+
+    name = r"r\.c" if within else "c"
+    if expected := TABLE.get((existing, wanted)):
+        assert merge(column(existing), column(wanted)) == column(expected)
+    else:
+        with pytest.raises(ColumnConflictError, match=f"column {name} is {existing}, but the source's is now {wanted}"):
+            merge(column(existing), column(wanted))
+
+
+@pytest.mark.parametrize(("existing", "wanted"), [pair for pair in TABLE if pair[0] != pair[1]])
+def test_values_are_cast_to_the_type_that_the_column_has_then(existing: str, wanted: str) -> None:
+    (grown,) = merge((Column("c", existing),), (Column("c", wanted),))
+    ((_, value),) = sql.copied_columns((Column("c", wanted),), (grown,))
+    assert value == ("s.`c`" if grown.type == wanted else f"CAST(s.`c` AS {grown.sql_type()})")
+
+
+class Warehouse:
+    """Records what it is asked; a query answers with `rows`."""
+
+    def __init__(self, *rows: dict[str, Any]) -> None:
+        self.rows = rows
+        self.scripts: list[str] = []
+
+    async def query(self, step: str, script: str, **_: str) -> list[dict[str, Any]]:
+        self.scripts.append(script)
+        return list(self.rows)
+
+
+async def grow(existing: tuple[Column, ...], wanted: tuple[Column, ...]) -> list[str]:
+    warehouse = Warehouse()
+    table = bigquery.Table("p.d.t", fields(existing))
+    await Growth(warehouse, "US").grow("grow", table, wanted)  # type: ignore[arg-type]
+    return warehouse.scripts
+
+
+async def test_columns_are_widened_and_added_by_one_job() -> None:
+    record = Column("r", "RECORD", fields=(Column("a", "INTEGER"), Column("b", "STRING")))
+    wider = Column("r", "RECORD", fields=(Column("a", "NUMERIC"), Column("b", "STRING")))
+    wanted = (
+        Column("n", "NUMERIC"), Column("list", "BIGNUMERIC", repeated=True), wider,
+        Column("new", "STRING", description="it's new"),
+    )  # fmt: skip
+    (script,) = await grow((Column("n", "INTEGER"), Column("list", "NUMERIC", repeated=True), record), wanted)
+    assert script.splitlines() == [
+        "ALTER TABLE `p.d.t` ALTER COLUMN `n` SET DATA TYPE NUMERIC(38, 9);",
+        "ALTER TABLE `p.d.t` ALTER COLUMN `list` SET DATA TYPE ARRAY<BIGNUMERIC>;",
+        "ALTER TABLE `p.d.t` ALTER COLUMN `r` SET DATA TYPE STRUCT<`a` NUMERIC(38, 9), `b` STRING>;",
+        "ALTER TABLE `p.d.t` ADD COLUMN IF NOT EXISTS `new` STRING OPTIONS (description = 'it\\'s new');",
+    ]
+
+
+async def test_what_is_wide_enough_stays() -> None:
+    assert await grow((Column("n", "NUMERIC"), Column("old", "STRING")), (Column("N", "INTEGER"),)) == []
+
+
+async def test_a_conflict_is_told_with_a_row_and_without_one() -> None:
+    conflict = ColumnConflictError("r.c", Column("c", "STRING"), Column("c", "INTEGER"))
+    found = Warehouse({"conflict_value": "7", "conflict_row": "x" * 1_000})
+    told = str(await with_row(found, conflict, "`p.d.s` AS s", "US"))  # type: ignore[arg-type]
+    assert told == (
+        "the target's column r.c is STRING, but the source's is now INTEGER; such as 7 in the row " + "x" * 300 + " …"
+    )
+    assert "WHERE `r` IS NOT NULL LIMIT 1" in found.scripts[0]
+    assert await with_row(Warehouse(), conflict, "`p.d.s` AS s", "US") is conflict  # type: ignore[arg-type]

@@ -1,0 +1,117 @@
+"""What a processor of its own rows reads from its config, and how it gives way when it is told to stop."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from pipeline_runner.bigquery.columns import Column
+from pipeline_runner.bigquery.rows import RowStaging, RowTable
+from pipeline_runner.bigquery.window import Window
+from pipeline_runner.errors import ConfigError
+from pipeline_runner.processors.row_processor import RowProcessor, Staged, _let_finish, target_table
+
+COLUMNS = (Column("day", "DATE"), Column("amount", "NUMERIC"))
+CONFIG: dict[str, Any] = {"target": {"dataset": "acme_dev", "table": "costs", "tables": {"usage": "used"}}}
+DATE = {"date": "2026-11-01"}
+
+
+class Bills(RowProcessor):
+    """Two tables, whose columns a test may change."""
+
+    columns = COLUMNS
+
+    def tables(self) -> Sequence[RowTable]:
+        return [
+            RowTable("money", target_table(self.config), self.columns, "day"),
+            RowTable("usage", target_table(self.config, "usage"), self.columns, "day"),
+        ]
+
+    async def read(self, staging: RowStaging, window: Window) -> None:
+        self.details["read"] = str(window)
+
+
+@pytest.fixture(autouse=True)
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", "http://127.0.0.1:9")
+    monkeypatch.setenv("PIPELINES_BIGQUERY_PROJECT", "local-dev")
+    monkeypatch.setenv("PIPELINES_BIGQUERY_CREDENTIALS", "anonymous")
+
+
+def bills(**sections: Any) -> Bills:
+    return Bills({**CONFIG, **sections}, "acme", "run_1")
+
+
+def test_tables_are_named_by_the_config() -> None:
+    assert target_table(CONFIG) == "costs"
+    assert target_table(CONFIG, "usage") == "used"
+
+
+@pytest.mark.parametrize(
+    ("config", "key", "message"),
+    [
+        ({}, None, "target.table: expected the name of a table, got None"),
+        ({"target": {"table": 5}}, None, "target.table: expected the name of a table, got 5"),
+        (CONFIG, "users", "target.tables.users: expected the name of a table, got None"),
+        ({"target": {"table": "t"}}, "usage", "target.tables.usage: expected the name of a table, got None"),
+    ],
+)
+def test_a_table_that_is_not_named_is_told(config: dict[str, Any], key: str | None, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        target_table(config, key)
+
+
+async def test_the_window_is_widened_by_the_rescan_of_the_config() -> None:
+    processor = bills(source={"type": "bills", "rescan_days": 3})
+    await processor.validate(DATE)
+    assert str(processor.window) == "2026-10-30..2026-11-01"
+    processor = bills()
+    await processor.validate(DATE)
+    assert str(processor.window) == "2026-11-01"
+
+
+async def test_checks_at_the_top_are_those_of_the_targets_table() -> None:
+    checks = {"row_count": {"min": 1}, "tables": {"usage": {"not_null": ["amount"]}}}
+    processor = bills(checks=checks)
+    await processor.validate(DATE)
+    found = processor._checks
+    assert found["money"].row_count is not None
+    assert found["money"].not_null is None
+    assert found["usage"].row_count is None
+    assert found["usage"].not_null == ["amount"]
+
+
+async def test_wrong_checks_are_told_by_field() -> None:
+    with pytest.raises(ConfigError, match=r"^checks\.row_count\.min: "):
+        await bills(checks={"row_count": {"min": "one"}}).validate(DATE)
+
+
+async def test_a_column_of_our_own_lineage_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Bills, "columns", (*COLUMNS, Column("Run_ID", "STRING")))
+    with pytest.raises(ConfigError, match=r"the table costs has .*Run_ID"):
+        await bills().validate(DATE)
+
+
+async def test_a_run_that_has_published_stages_nothing() -> None:
+    processor = bills()
+    await processor.validate(DATE)
+    staged = await processor.transform(Staged(None, 42))
+    assert (staged.counted, staged.rows) == (None, 42)
+
+
+async def test_stopped_while_the_staging_tables_are_made_it_lets_them_be_made() -> None:
+    made, reached, gate = [], asyncio.Event(), asyncio.Event()
+
+    async def slow() -> None:
+        reached.set()
+        await gate.wait()
+        made.append("table")
+
+    opening = asyncio.ensure_future(_let_finish(slow()))
+    await reached.wait()
+    opening.cancel()
+    asyncio.get_running_loop().call_soon(gate.set)
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    assert made == ["table"]
