@@ -28,8 +28,13 @@ def prepare(console: Console, org: str, *plan: str) -> None:
 
 def pipelines(console: Console, *arguments: str) -> None:
     """Run `pipelines` with the services of this process's environment. Raises LocalError where it fails."""
-    console.print(f"$ pipelines {shlex.join(arguments)}", markup=False, highlight=False, soft_wrap=True)
-    console.print(told(*arguments).rstrip(), markup=False, highlight=False, soft_wrap=True)
+    say(console, f"$ pipelines {shlex.join(arguments)}")
+    say(console, told(*arguments))
+
+
+def say(console: Console, text: str) -> None:
+    """Print a text as it is, whatever is in it and however long its lines are."""
+    console.print(text.rstrip(), markup=False, highlight=False, soft_wrap=True)
 
 
 def told(*arguments: str) -> str:

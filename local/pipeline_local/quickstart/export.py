@@ -6,6 +6,7 @@ empty lists wherever they may be. Like a real one at midnight, it lacks what Goo
 """
 
 from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +29,7 @@ _DUPLICATE_SHARE = 0.005
 _MICROSECONDS = pa.timestamp("us", tz="UTC")
 _HOUR = 3_600_000_000
 _DAY = 24 * _HOUR
+_INVOICES_IN = ZoneInfo("America/Los_Angeles")
 
 
 def billing_export(last_day: date, *, days: int = DAYS, rows_per_day: int = ROWS_PER_DAY) -> pa.Table:
@@ -68,7 +70,7 @@ def _day(day: date, rows: int) -> pa.Table:
             "currency_conversion_rate": pa.array(np.ones(rows)),
             "usage": metering.usage(),
             "credits": credit_lists(generator, np.where(regular, metering.cost, 0.0)),
-            "invoice": record(month=constant(f"{day:%Y%m}", rows), publisher_type=constant("GOOGLE", rows)),
+            "invoice": record(month=_invoice_months(day, begun), publisher_type=constant("GOOGLE", rows)),
             "cost_type": pick(_COST_TYPES, kinds),
             "adjustment_info": _adjustments(generator, adjusted),
             "price": metering.price(),
@@ -91,6 +93,12 @@ def _exported(generator: np.random.Generator, begun: Integers, adjusted: Flags) 
     # Google writes in batches, so many rows share one time
     exported: Integers = begun + days * _DAY + (hours * 12).astype(np.int64) * (_HOUR // 12)
     return exported
+
+
+def _invoice_months(day: date, begun: Integers) -> pa.Array:
+    """The month that each row is invoiced in: that of its usage in Google's own time zone, so hours behind UTC's."""
+    hours = [datetime(day.year, day.month, day.day, hour, tzinfo=UTC).astimezone(_INVOICES_IN) for hour in range(24)]
+    return pick([f"{hour:%Y%m}" for hour in hours], (begun - _microseconds(day)) // _HOUR)
 
 
 def _locations(generator: np.random.Generator, regular: Flags) -> pa.Array:

@@ -24,7 +24,7 @@ def show_and_check(client: bigquery.Client, first: Mapping[str, Any], console: C
 
     Raises LocalError naming what isn't as it should be.
     """
-    console.print("\nThe same run once more, by HTTP", style="bold", highlight=False)
+    console.print("\nThe run of Google Cloud once more, by HTTP", style="bold", highlight=False)
     org, parameters = first["spec"]["org"], first["spec"]["parameters"]
     key = make_key(console, org)
     try:
@@ -32,7 +32,8 @@ def show_and_check(client: bigquery.Client, first: Mapping[str, Any], console: C
         path = "/".join(first["spec"][name] for name in ("org", "provider", "domain", "pipeline"))
         run_id = calls("POST", f"/api/v1/pipelines/run/{path}", parameters)["run_id"]
         _follow(calls, f"/api/v1/pipelines/status/{org}/{run_id}", console)
-        runs = calls("GET", f"/api/v1/pipelines/history/{org}?limit=2")["runs"]
+        history = f"/api/v1/pipelines/history/{org}?provider={first['spec']['provider']}&limit=2"
+        runs = calls("GET", history)["runs"]
     finally:
         # crash here: the key ends by itself
         commands.pipelines(console, "keys", "revoke", key_id(key))

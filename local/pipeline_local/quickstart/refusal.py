@@ -17,6 +17,7 @@ NAME = "gcp-billing-globex-quickstart"
 REASON = "DailyLimitReached"
 MESSAGE = "Daily pipeline limit (0) reached"
 
+_LABEL = "refused"
 _EXAMPLE = "run-gcp-billing.yaml"
 
 
@@ -27,9 +28,9 @@ def show_and_check(kubectl: Kubectl, root: Path, file: Path, console: Console) -
     """
     console.print("\nA run that the organization's plan doesn't allow", style="bold", highlight=False)
     commands.prepare(console, ORG, *PLAN)
-    run.apply_anew(kubectl, manifest(root), file, console)
-    refused = run.follow(kubectl, NAME, console, ends_as="Failed")
-    reason, message = check(refused)
+    run.apply_anew(kubectl, [manifest(root)], file, console, label=_LABEL)
+    refused = run.follow(kubectl, {ORG: NAME}, _LABEL, console, ends_as="Failed")
+    reason, message = check(refused[ORG])
     console.print(f"refused: Admitted=False  {reason}  {message}", markup=False, highlight=False, soft_wrap=True)
 
 

@@ -13,8 +13,10 @@ from rich.table import Table
 
 from pipeline_local.errors import LocalError
 from pipeline_local.kubectl import Kubectl
-from pipeline_local.quickstart import source
+from pipeline_local.quickstart import commands, source
+from pipeline_local.quickstart.costs import Costs, titled
 
+GCP = commands.PROVIDER
 TARGET = "acme_dev.gcp_billing_costs"
 RECORDS = "organizations.pipeline_runs"
 RECORDED_WITHIN = 60.0
@@ -30,21 +32,28 @@ class Sums:
     credits: Decimal
 
 
-def show_and_check(kubectl: Kubectl, client: bigquery.Client, run: Mapping[str, Any], console: Console) -> None:
-    """Show the run, rows, daily sums and the record of a completed run.
+def show_and_check(
+    kubectl: Kubectl, client: bigquery.Client, runs: Mapping[str, Mapping[str, Any]], costs: Costs, console: Console
+) -> None:
+    """Show the completed runs of all providers, their tables beside their sources, and their records.
 
     Raises LocalError naming what isn't as it should be.
     """
-    _show_text(console, "kubectl get plr", kubectl("get", "plr", run["metadata"]["name"]))
-    _show_rows(console, f"Five rows of {TARGET}", sample(client))
-    expected, there = _sums(client, run)
-    console.print(_sums_table(expected, there))
-    _check_sums(expected, there, run["status"]["recordsProcessed"])
-    record = await_record(client, run["status"]["runId"])
-    _show_text(
-        console, f"The row of {RECORDS}", "\n".join(f"{name:<18} {_cell(value)}" for name, value in record.items())
-    )
-    _check_record(record, run)
+    commands.say(console, f"\n$ kubectl get plr {' '.join(run['metadata']['name'] for run in runs.values())}")
+    commands.say(console, kubectl("get", "plr", *(run["metadata"]["name"] for run in runs.values())))
+    check_sums(client, runs[GCP])
+    console.print(costs.table_of_sums(client))
+    costs.check_tables(client)
+    for provider, run in runs.items():
+        if (found := costs.records(client, provider)) != run["status"]["recordsProcessed"]:
+            raise LocalError(
+                f"the run of {provider} says it processed {run['status']['recordsProcessed']} records, "
+                f"and its tables hold {found}"
+            )
+    records = [await_record(client, run["status"]["runId"]) for run in runs.values()]
+    console.print(_records_table(records))
+    for record, run in zip(records, runs.values(), strict=True):
+        _check_record(record, run)
 
 
 def check_sums(client: bigquery.Client, run: Mapping[str, Any]) -> int:
@@ -79,15 +88,6 @@ def daily_sums(client: bigquery.Client, table: str, money: str, first_day: date,
     ]
     rows = client.query_and_wait(query, job_config=bigquery.QueryJobConfig(query_parameters=window))
     return {row["day"]: Sums(row["records"], row["cost"], row["credits"]) for row in rows}
-
-
-def sample(client: bigquery.Client) -> list[dict[str, Any]]:
-    """Five rows of the target with what is easiest to read of them; always the same five."""
-    query = f"""
-        SELECT usage_start_time, project.id AS project, sku.description AS sku, cost
-        FROM `{client.project}.{TARGET}`
-        ORDER BY usage_start_time DESC, cost DESC, sku LIMIT 5"""  # noqa: S608 - the table's name is our own
-    return [dict(row) for row in client.query_and_wait(query)]
 
 
 def await_record(client: bigquery.Client, run_id: str) -> dict[str, Any]:
@@ -134,44 +134,18 @@ def _check_record(record: Mapping[str, Any], run: Mapping[str, Any]) -> None:
         raise LocalError(f"the row of {RECORDS} isn't as expected: {wrong}, expected {wanted}")
 
 
-def _sums_table(expected: Mapping[date, Sums], there: Mapping[date, Sums]) -> Table:
-    title = "\nDaily sums of the source and of the target"
-    table = Table("Day", title=title, title_justify="left", title_style="bold")
-    for name in ("Rows", "Cost, source", "Cost, target", "Credits"):
-        table.add_column(name, justify="right")
-    table.add_column("Equal")
-    nothing = Sums(0, Decimal(0), Decimal(0))
-    for day in sorted(expected.keys() | there.keys()):
-        one, other = expected.get(day, nothing), there.get(day, nothing)
-        counted, credited = _both(one.records, other.records), _both(one.credits, other.credits)
-        equal = "yes" if one == other else "[red]no[/]"
-        table.add_row(str(day), counted, str(one.cost), str(other.cost), credited, equal)
+def _records_table(records: Sequence[Mapping[str, Any]]) -> Table:
+    """What the history table has of each run that is easiest to read."""
+    names = ("provider", "pipeline", "status", "completed_at", "records_processed")
+    table = titled(f"The rows of {RECORDS}")
+    for name in names:
+        table.add_column(name, no_wrap=True)
+    for record in records:
+        table.add_row(*(_cell(record[name]) for name in names))
     return table
-
-
-def _both(source_: int | Decimal, target: int | Decimal) -> str:
-    return str(target) if source_ == target else f"{source_} != {target}"
-
-
-def _show_rows(console: Console, title: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    if not rows:
-        raise LocalError(f"{TARGET} has no rows")
-    table = Table(title=f"\n{title}", title_justify="left", title_style="bold")
-    for name in rows[0]:
-        # where the terminal is narrow the descriptions are broken into lines, never a figure
-        table.add_column(name, no_wrap=name != "sku")
-    cells = [[_cell(value) for value in row.values()] for row in rows]
-    for line in cells:
-        table.add_row(*line)
-    console.print(table)
 
 
 def _cell(value: object) -> str:
     if isinstance(value, datetime):
         return f"{value:%F %T}"
     return "NULL" if value is None else str(value)
-
-
-def _show_text(console: Console, title: str, text: str) -> None:
-    console.print(f"\n{title}", style="bold", highlight=False)
-    console.print(text.rstrip(), markup=False, highlight=False, soft_wrap=True)

@@ -6,6 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -18,7 +19,8 @@ from pipeline_local.images_content import checkout
 from pipeline_local.kubeconfig import NAMESPACE
 from pipeline_local.kubectl import Kubectl
 from pipeline_local.paths import Paths
-from pipeline_local.quickstart import checks, commands, over_http, refusal, results, run, source
+from pipeline_local.quickstart import accounts, checks, commands, credentials, over_http, refusal, results, run, source
+from pipeline_local.quickstart.costs import Costs
 from pipeline_local.quickstart.export import DAYS, billing_export
 from pipeline_local.setup import set_up
 from pipeline_local.state import State
@@ -29,6 +31,8 @@ PLAN = (
     "--status", "ACTIVE", "--plan", "professional", "--per-day", "1000", "--per-month", "20000", "--concurrent", "10",
 )  # fmt: skip
 
+_LABEL = "quickstart"
+
 
 def tour(console: Console) -> None:
     """Go through all of it. Raises LocalError where anything isn't as promised."""
@@ -37,6 +41,7 @@ def tour(console: Console) -> None:
     state = State(paths.state)
     kubectl = Kubectl(paths, NAMESPACE)
     last_day = datetime.now(UTC).date() - timedelta(days=1)
+    first_day = last_day - timedelta(days=DAYS - 1)
     checks.check_machine(paths)
     with ThreadPoolExecutor(1) as background, progress.reporter(console) as reporter:
         export = background.submit(billing_export, last_day)
@@ -50,17 +55,29 @@ def tour(console: Console) -> None:
             reporter.step("Loading a billing export into the customer's project"),
         ):
             source.load(client, export.result())
-        console.print(f"\nThe organization {ORG}, its plan and where its bills are", style="bold", highlight=False)
+        console.print(f"\nThe organization {ORG}, its plan, and where its bills are", style="bold", highlight=False)
         commands.prepare(console, ORG, *PLAN)
-        document = run.manifest(checkout(), last_day - timedelta(days=DAYS - 1), last_day)
-        run.apply_anew(kubectl, document, paths.state / "quickstart.yaml", console)
-        finished = run.follow(kubectl, document["metadata"]["name"], console)
-        results.show_and_check(kubectl, client, finished, console)
-        over_http.show_and_check(client, finished, console)
+        console.print("\nIts keys for OpenAI and Anthropic, one of them sealed", style="bold", highlight=False)
+        credentials.give(console, kubectl, ORG, accounts.seen_by_pods(backend, kubectl, state), paths.state)
+        finished = _run_all(kubectl, paths, first_day, last_day, console)
+        costs = Costs.read(client, state.exports["PIPELINES_SIMULATORS_URL"], first_day, last_day)
+        results.show_and_check(kubectl, client, finished, costs, console)
+        over_http.show_and_check(client, finished[commands.PROVIDER], console)
         refusal.show_and_check(kubectl, checkout(), paths.state / "quickstart-refused.yaml", console)
+        costs.show_and_check_view(client, console)
     passed = int(time.monotonic() - begun)
     console.print(f"\nAll figures agree. It took {passed // 60}:{passed % 60:02d} minutes.", highlight=False)
     _say_what_next(console, backend, kubectl, state, last_day)
+
+
+def _run_all(
+    kubectl: Kubectl, paths: Paths, first_day: date, last_day: date, console: Console
+) -> dict[str, dict[str, Any]]:
+    """The runs of all providers, applied at once and completed, by provider."""
+    documents = run.manifests(checkout(), first_day, last_day)
+    run.apply_anew(kubectl, list(documents.values()), paths.state / "quickstart.yaml", console, label=_LABEL)
+    names = {provider: document["metadata"]["name"] for provider, document in documents.items()}
+    return run.follow(kubectl, names, _LABEL, console)
 
 
 def _say_what_next(console: Console, backend: Backend, kubectl: Kubectl, state: State, last_day: date) -> None:
@@ -71,6 +88,7 @@ def _say_what_next(console: Console, backend: Backend, kubectl: Kubectl, state: 
         f"{pipelines} quota show": "what each organization may run, and has run",
         "kubectl replace --force -f examples/run-gcp-billing.yaml": "copy yesterday once more",
         "kubectl describe plr gcp-billing-acme": "what happened to it",
+        "kubectl replace --force -f examples/run-openai-usage.yaml": "ask OpenAI's simulator again",
         "kubectl logs -l pipelines.dev/org=acme --tail=20": "what its runner said",
         f'KEY="$({pipelines} keys create acme --name me --scope run --scope read | tail -1)"': "",
         'curl -H "X-API-Key: $KEY" "$PIPELINES_BRIDGE_URL/api/v1/pipelines/history/acme?limit=5"': "",
@@ -81,7 +99,7 @@ def _say_what_next(console: Console, backend: Backend, kubectl: Kubectl, state: 
     if backend.name != "embedded":
         forwards = forward_commands(kubectl, state)
         steps = {f"{shlex.join(command)} &": f"reach the {name}" for name, command in forwards.items()} | steps
-    lines = (f"  {command:<58}{f'# {meaning}' if meaning else ''}".rstrip() for command, meaning in steps.items())
+    lines = (f"  {command:<60}{f'# {meaning}' if meaning else ''}".rstrip() for command, meaning in steps.items())
     console.print("\n".join(("\nWhat to try next:", *lines)), markup=False, highlight=False, soft_wrap=True)
 
 
