@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from pipeline_core.catalog.checks import ChecksSection, TableChecks
 from pipeline_runner.bigquery import sql
-from pipeline_runner.bigquery.columns import by_name, merge, of_table
+from pipeline_runner.bigquery.columns import by_name
+from pipeline_runner.bigquery.evolution import fitted
 from pipeline_runner.bigquery.focus_view import ensure_focus_view
 from pipeline_runner.bigquery.publishing import WRITE_RIGHT, Publication, Publisher, Target, refuse_lineage
 from pipeline_runner.bigquery.rows import RowStaging, RowTable
@@ -137,12 +138,14 @@ class RowProcessor(BaseProcessor):
         publications = []
         for key, target in self._targets.items():
             existing = await self.warehouse.table(target.name, what="target table", right=WRITE_RIGHT)
-            columns = self._tables[key].columns
-            grown = merge(of_table(existing) if existing else (), columns)
-            values = sql.copied_columns(columns, grown)
-            prepared.append((target, existing, columns))
+            table, staged = self._tables[key], staging.table(key)
+            grown = await fitted(self.warehouse, existing, table.columns, f"{sql.quoted(staged)} AS s", self._location)
+            # by the type that the table has, which may have been made by somebody else
+            target = replace(target, time=by_name(grown)[table.day.lower()])
+            values = sql.copied_columns(table.columns, grown)
+            prepared.append((target, existing, table.columns))
             publications.append(
-                Publication(target, staging.table(key), values, (self.window,), counted[key].rows, counted[key].read_at)
+                Publication(target, staged, values, (self.window,), counted[key].rows, counted[key].read_at)
             )
         await self._publisher.prepare(prepared)
         self.progress.report(Stage.LOAD, 0.2, rows)
