@@ -249,10 +249,10 @@ async def test_progress_rises_and_ends_with_the_rows_published(customer: Custome
 @pytest.mark.parametrize(
     ("path", "body"),
     [
-        (r"POST .*/datasets/\w+/tables", "_staging"),
+        pytest.param(r"POST .*/datasets/\w+/tables", "_staging", marks=pytest.mark.full),
         (r"PUT .*upload", ""),
-        (r"POST .*/jobs", r"FROM .*_staging_"),
-        (r"POST .*/jobs", "INSERT INTO .*_pipelines_locks"),
+        pytest.param(r"POST .*/jobs", r"FROM .*_staging_", marks=pytest.mark.full),
+        pytest.param(r"POST .*/jobs", "INSERT INTO .*_pipelines_locks", marks=pytest.mark.full),
         (r"POST .*/jobs", "BEGIN TRANSACTION"),
     ],
 )
@@ -302,7 +302,12 @@ KILLED_AT = {
 }
 
 
-@pytest.mark.parametrize("stage", KILLED_AT)
+SMOKE = {"loading them", "publishing", "asking what was published"}
+
+
+@pytest.mark.parametrize(
+    "stage", [pytest.param(stage, marks=() if stage in SMOKE else pytest.mark.full) for stage in KILLED_AT]
+)
 async def test_killed_at_any_stage_the_next_attempt_gives_the_same_rows(
     customer: Customer, proxy: FaultProxy, tmp_path: Path, stage: str
 ) -> None:

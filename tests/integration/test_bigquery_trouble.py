@@ -104,9 +104,7 @@ def test_a_job_whose_answer_was_lost_is_there(upstream: str) -> None:
 
 
 @pytest.mark.parametrize("read", ["query", "storage"])
-@pytest.mark.parametrize(
-    "seed", [1, 2, pytest.param(3, marks=pytest.mark.full), pytest.param(4, marks=pytest.mark.full)]
-)
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.full) for seed in (2, 3, 4))])
 async def test_a_copy_ends_right(
     bigquery: BigQuery, bigquery_settings: BigQuerySettings, monkeypatch: pytest.MonkeyPatch, seed: int, read: str
 ) -> None:

@@ -34,9 +34,10 @@ def simulators() -> Iterator[Simulators]:
 
 @pytest.fixture
 def client(bigquery_settings: BigQuerySettings) -> Iterator[bigquery.Client]:
-    """With the organization's dataset, which ends with the test."""
+    """With the organization's dataset, empty, which ends with the test."""
     made = bigquery_client(bigquery_settings)
     dataset = f"{made.project}.{costs.DATASET}"
+    made.delete_dataset(dataset, delete_contents=True, not_found_ok=True)  # of another test's organization
     made.create_dataset(dataset)
     yield made
     made.delete_dataset(dataset, delete_contents=True)

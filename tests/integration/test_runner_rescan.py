@@ -277,8 +277,13 @@ STEPS = {
 }
 
 
-@pytest.mark.parametrize("step", STEPS)
-@pytest.mark.parametrize("first", [True, False], ids=["first copy", "second"])
+# The smoke is of the steps that change something, and of the one that decides what.
+SMOKE = {"the survey", "the transaction", "the marker"}
+EACH = [pytest.param(step, marks=() if step in SMOKE else pytest.mark.full) for step in STEPS]
+
+
+@pytest.mark.parametrize("step", EACH)
+@pytest.mark.parametrize("first", [pytest.param(True, marks=pytest.mark.full), False], ids=["first copy", "second"])
 async def test_stopped_at_any_step_and_run_again_leaves_the_same_rows(
     billing: Billing, proxy: FaultProxy, step: str, first: bool
 ) -> None:
@@ -303,7 +308,7 @@ async def test_stopped_at_any_step_and_run_again_leaves_the_same_rows(
     assert {name for name in billing.tables() if name.startswith("_staging")} == set()
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", EACH)
 async def test_refused_at_any_step_changes_nothing_and_the_next_run_copies(
     billing: Billing, proxy: FaultProxy, step: str
 ) -> None:
