@@ -21,8 +21,9 @@ from support.http_api import HttpApi
 from support.installation import Installation
 
 STEPS = list(read_steps((Path(__file__).parents[2] / "docs" / "api.md").read_text()))
-# What the page calls the organization, the day it copies, the day before that, and the rows of the day.
-ORG, DAY, DAY_BEFORE, ROWS = "acme", "2026-11-21", "2026-11-20", "5526"
+# What the page calls the organization, the day it copies, the day before that, the rows of the day, and those of the
+# nine days before it, which a run that names no day copies as well.
+ORG, DAY, DAY_BEFORE, ROWS, RESCANNED = "acme", "2026-11-21", "2026-11-20", "5526", "53748"
 RUNS_A_DAY = 3
 ENDS_WITHIN = 90.0
 # What an answer has once a run has ended, or the operator has seen a schedule or its backfill.
@@ -48,12 +49,14 @@ def replayed(installation: Installation) -> Iterator[dict[str, Replayed]]:
     key = api.key(org, Scope.RUN, Scope.READ, Scope.SCHEDULE, requests_per_minute=600)
     environment = {"PIPELINES_BRIDGE_URL": api.url, "PIPELINES_API_KEY": key}
     last = installation.last_day
+    rows = {day: sums.records for day, sums in installation.source_sums(last - timedelta(days=9), last).items()}
     page = Page(
         {
             ORG: org,
             DAY_BEFORE: str(last - timedelta(days=1)),
             DAY: str(last),
-            ROWS: str(installation.source_sums(last, last)[last].records),
+            ROWS: str(rows[last]),
+            RESCANNED: str(sum(rows.values()) - rows[last]),
         }
     )
     with httpx2.Client(timeout=ENDS_WITHIN) as client:

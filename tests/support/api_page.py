@@ -55,8 +55,10 @@ class Page:
 
     def real(self, text: str) -> str:
         """The page's text with what is real in place of its names."""
-        for shown, value in self.values.items():
-            text = text.replace(shown, value)
+        if self.values:
+            # All at once: a real day may be another one of the page.
+            shown = re.compile("|".join(map(re.escape, self.values)))
+            text = shown.sub(lambda found: self.values[found[0]], text)
         return _TOKEN.sub(lambda found: self.names.get(found[0], found[0]), text)
 
     def request(self, step: Step, environment: Mapping[str, str]) -> httpx2.Request:

@@ -86,7 +86,7 @@ def _say_what_next(console: Console, backend: Backend, kubectl: Kubectl, state: 
         f'eval "$({pipelines} local env)"': "kubectl, helm and pipelines for this cluster",
         "kubectl get plr -o wide": "the runs, and what they were told",
         f"{pipelines} quota show": "what each organization may run, and has run",
-        "kubectl replace --force -f examples/run-gcp-billing.yaml": "copy yesterday once more",
+        "kubectl replace --force -f examples/run-gcp-billing.yaml": "copy the days that have changed",
         "kubectl describe plr gcp-billing-acme": "what happened to it",
         "kubectl replace --force -f examples/run-openai-usage.yaml": "ask OpenAI's simulator again",
         "kubectl logs -l pipelines.dev/org=acme --tail=20": "what its runner said",
