@@ -19,6 +19,7 @@ from pipeline_local.state import State
 from support.installation import Installation, context_refusal
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The quick tests first, and the cluster for those that need it.
 
