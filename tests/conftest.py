@@ -19,13 +19,9 @@ from pipeline_local.state import State
 from support.installation import Installation, context_refusal
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The quick tests first, and the cluster for those that need it.
-
-    Where processes share the tests, one begins with the cluster at once, as that takes as long as all else together.
-    """
-    items.sort(key=_is_end_to_end, reverse="PYTEST_XDIST_WORKER" in os.environ)
+    """The quick tests first, and the cluster for those that need it."""
+    items.sort(key=_is_end_to_end)
     for item in items:
         if _is_end_to_end(item):
             # before the test's own fixtures, some of which use the cluster without naming it
