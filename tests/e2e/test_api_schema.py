@@ -115,8 +115,8 @@ def test_answers_to_many_requests_are_those_of_the_document(world: World, name: 
 def explore(world: World, name: str, count: int) -> None:
     """Send a request that is to succeed, and so many that may not; check all answers."""
     operation = operations(world)[name]
-    world.api.installation.eventually(lambda: world.api.standing(world.org).used_today.concurrent < RUNS_AT_ONCE)
-    succeeded = send(world, operation.Case(**valid(world, name)))
+    # Until there is a slot: backfills that were begun before take one when the operator comes to them.
+    world.api.installation.eventually(lambda: send(world, operation.Case(**valid(world, name))))
     cases = st.one_of(
         *(operation.as_strategy(generation_mode=mode) for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE))
     )
@@ -139,7 +139,6 @@ def explore(world: World, name: str, count: int) -> None:
         send(world, case)
 
     ask()
-    assert succeeded, f"{name}: a request that is valid has no 2xx"
 
 
 def send(world: World, case: schemathesis.Case[Any]) -> bool:
