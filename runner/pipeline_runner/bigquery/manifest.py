@@ -9,7 +9,7 @@ What somebody else changes in a target it can't know.
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 
 from pipeline_runner.bigquery import sql
@@ -81,7 +81,7 @@ class Manifest:
         name, target = sql.quoted(self._name), sql.text(self._target.table)
         inside = " OR ".join(f"({window.contains('day', 'DATE')})" for window in windows)
         empty = Figures.empty(self._copy.money)
-        end = f"{sql.text(self._copy.source.name)}, {sql.text(self._shape)}, {sql.text(run_id)}, {_moment(read_at)}"
+        end = f"{sql.text(self._copy.source.name)}, {sql.text(self._shape)}, {sql.text(run_id)}, {sql.moment(read_at)}"
         rows = ",\n  ".join(
             f"({target}, {Window.literal(day, 'DATE')}, {self._values(copied.get(day, empty))}, {end}, "
             "CURRENT_TIMESTAMP())"
@@ -94,7 +94,7 @@ class Manifest:
         )
 
     def _values(self, figures: Figures) -> str:
-        newest = "CAST(NULL AS TIMESTAMP)" if figures.newest is None else _moment(figures.newest)
+        newest = "CAST(NULL AS TIMESTAMP)" if figures.newest is None else sql.moment(figures.newest)
         sums = json.dumps(dict(zip(self._copy.money, map(_plain, figures.sums), strict=True)))
         return f"{figures.rows}, {newest}, {sql.text(sums)}"
 
@@ -137,7 +137,3 @@ def _plain(value: Decimal) -> str:
 
 def _days(windows: Sequence[Window]) -> Iterator[date]:
     return (day for window in windows for day in window.days())
-
-
-def _moment(at: datetime) -> str:
-    return f"TIMESTAMP '{at.astimezone(UTC).isoformat(sep=' ')}'"

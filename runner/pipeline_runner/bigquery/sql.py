@@ -32,6 +32,11 @@ def text(value: str) -> str:
     return f"'{escaped}'"
 
 
+def moment(at: datetime) -> str:
+    """A TIMESTAMP constant."""
+    return f"TIMESTAMP '{at.astimezone(UTC).isoformat(sep=' ')}'"
+
+
 def copied_columns(source: tuple[Column, ...], target: tuple[Column, ...]) -> Values:
     """For each column of `target` that `source` has: its name, and the expression that yields its value."""
     sources = by_name(source)
@@ -42,8 +47,7 @@ def copied_columns(source: tuple[Column, ...], target: tuple[Column, ...]) -> Va
 def create(table: str, columns: Values, origin: str, expires: datetime) -> str:
     """CREATE TABLE … AS SELECT, which may be repeated; `origin` is what follows FROM, with the alias s for its rows."""
     values = ",\n  ".join(f"{value} AS {quoted(name)}" for name, value in columns)
-    expiration = f"TIMESTAMP '{expires.astimezone(UTC).isoformat(sep=' ')}'"
-    options = f"OPTIONS (expiration_timestamp = {expiration})"
+    options = f"OPTIONS (expiration_timestamp = {moment(expires)})"
     return f"CREATE OR REPLACE TABLE {quoted(table)}\n{options} AS\nSELECT\n  {values}\nFROM {origin}"
 
 

@@ -226,8 +226,7 @@ def origin(copy: Copy, read_at: datetime) -> str:
     Rows come into a source at any time, so all are of one moment, where the source is a table. Views have no snapshots:
     a change in between shows as a difference, and the run is tried again.
     """
-    moment = f"TIMESTAMP '{read_at.astimezone(UTC).isoformat(sep=' ')}'"
-    at = f" FOR SYSTEM_TIME AS OF {moment}" if copy.source.is_table else ""
+    at = f" FOR SYSTEM_TIME AS OF {sql.moment(read_at)}" if copy.source.is_table else ""
     return f"{sql.quoted(copy.source.name)} AS s{at}\nWHERE {copy.condition}"
 
 

@@ -7,7 +7,7 @@ ends by writing that marker. A script that fails on its way is rolled back.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from itertools import pairwise
 
 from pipeline_runner.bigquery import sql
@@ -116,7 +116,9 @@ def _check_newer(commits: str, publication: Publication) -> str:
     days = " OR ".join(
         f"(window_start <= {_day(each.last)} AND window_end >= {_day(each.first)})" for each in publication.windows
     )
-    newer = f"target = {sql.text(publication.target.table)} AND read_at > {_moment(publication.read_at)} AND ({days})"
+    newer = (
+        f"target = {sql.text(publication.target.table)} AND read_at > {sql.moment(publication.read_at)} AND ({days})"
+    )
     stale = sql.text(f"{STALE} into {publication.target.name} for days of {_told(publication.windows)}")
     return f"""\
   IF EXISTS (SELECT 1 FROM {commits} WHERE {newer}) THEN
@@ -144,7 +146,7 @@ def _replace(run: str, moment: str, publication: Publication) -> str:
 def _markers(run: str, moment: str, publication: Publication) -> Iterator[str]:
     """A SELECT for each window; one without days where there is none, so that the run is known to be done."""
     target, table = publication.target, sql.text(publication.target.table)
-    end = f"{moment}, {_moment(publication.read_at)}"
+    end = f"{moment}, {sql.moment(publication.read_at)}"
     if not publication.windows:
         yield f"SELECT {run}, {table}, CAST(NULL AS DATE), CAST(NULL AS DATE), 0, {end}"
     for window in publication.windows:
@@ -154,10 +156,6 @@ def _markers(run: str, moment: str, publication: Publication) -> Iterator[str]:
 
 def _day(day: date) -> str:
     return Window.literal(day, "DATE")
-
-
-def _moment(at: datetime) -> str:
-    return f"TIMESTAMP '{at.astimezone(UTC).isoformat(sep=' ')}'"
 
 
 def _told(windows: Sequence[Window]) -> str:

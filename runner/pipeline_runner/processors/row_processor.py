@@ -123,7 +123,7 @@ class RowProcessor(BaseProcessor):
         if data.counted is not None and self._staging is not None:
             rows = await self._published(data.counted, self._staging, data.rows)
         # crash here: the next attempt finds the marker, and comes to this line as well
-        await self._view()
+        await ensure_focus_view(self.warehouse, self._dataset, self._location)
         self.progress.report(Stage.LOAD, 1.0, rows)
         targets = [each.name for each in self._targets.values()]
         return ProcessorResult(rows, {"targets": targets, "window": str(self.window), **self.details})
@@ -150,13 +150,6 @@ class RowProcessor(BaseProcessor):
         await self._publisher.prepare(prepared)
         self.progress.report(Stage.LOAD, 0.2, rows)
         return await self._publisher.commit(publications)
-
-    async def _view(self) -> None:
-        try:
-            await ensure_focus_view(self.warehouse, self._dataset, self._location)
-        except asyncio.CancelledError:
-            # The rows are published: being stopped now changes nothing of that, and the next run makes the view.
-            _log.info("stopped before the cost view was looked at")
 
     def _target(self, table: RowTable) -> Target:
         day = by_name(table.columns)[table.day.lower()]

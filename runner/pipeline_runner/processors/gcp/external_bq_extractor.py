@@ -1,6 +1,5 @@
 """Copies days of a BigQuery table, such as Google Cloud's billing export, into the organization's dataset."""
 
-import asyncio
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -129,7 +128,7 @@ class ExternalBQExtractor(BaseProcessor):
             rows = await self._published(plan, data.counted, self._staging.table)
         # crash here: the next attempt has published before, and makes the view
         if data.counted is not None or data.published_before:
-            await self._view(plan)
+            await ensure_focus_view(self.warehouse, self._dataset, plan.copy.location)
         self.progress.report(Stage.LOAD, 1.0, rows)
         details: dict[str, object] = {"target": plan.target.name, "window": str(self.window)}
         if self._rescans:
@@ -174,13 +173,6 @@ class ExternalBQExtractor(BaseProcessor):
                 )
             ]
         )
-
-    async def _view(self, plan: Plan) -> None:
-        try:
-            await ensure_focus_view(self.warehouse, self._dataset, plan.copy.location)
-        except asyncio.CancelledError:
-            # The rows are published: being stopped now changes nothing of that, and the next run makes the view.
-            _log.info("stopped before the cost view was looked at")
 
     async def _plan(self) -> Plan:
         return await make_plan(
