@@ -1,6 +1,6 @@
 """The days that a run covers, and the constants that select them in SQL."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Self
@@ -52,6 +52,18 @@ class Window:
             else:
                 ends.append((day, day))
         return tuple(cls(first, last) for first, last in ends)
+
+    def reaching_back(self, known: Collection[date], most_days: int) -> Self:
+        """These days, begun with the earliest one before them that was missed: not `known`, though one before it is.
+
+        No more than `most_days` days in all; where nothing before them is known, nothing was missed.
+        """
+        begun = min(known, default=self.first)
+        earliest = max(begun, self.last - timedelta(days=most_days - 1))
+        if earliest >= self.first:
+            return self
+        before = Window(earliest, self.first - timedelta(days=1))
+        return type(self)(next((day for day in before.days() if day not in known), self.first), self.last)
 
     def days(self) -> Iterator[date]:
         """Its days, in order."""
