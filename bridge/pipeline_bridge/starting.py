@@ -48,7 +48,7 @@ class Starting:
         object_parameters(wanted.parameters)  # what the API server would refuse is refused before anything is held
         if not identifiers.NAME.fullmatch(wanted.provider):
             raise UnknownProviderError(wanted.provider[:64])  # PostgreSQL can't be asked about every text
-        fresh = f"run_{uuid.uuid4().hex}"
+        fresh = new_run_id()
         run_id, facts = await asyncio.gather(
             self._bind(who.org, wanted.idempotency_key, fresh), self._parts.facts.get(who.org, wanted.provider)
         )
@@ -65,7 +65,9 @@ class Starting:
                 break
             if (key := wanted.idempotency_key) is None:
                 return run_id  # nobody else can ask for it
-            # It was ended as nobody made its object. Whoever asks again wants a run, not that end.
+            # It was ended as nobody made its object. Whoever asks again wants a run, not that end: another one, as the
+            # first id of this request may be the one that ended, begun and given up by a request beside it.
+            fresh = new_run_id()
             run_id = await self._parts.idempotency.rebind(
                 who.org, key.key, key.fingerprint, from_run_id=run_id, to_run_id=fresh
             )
@@ -89,6 +91,11 @@ class Starting:
         if key is None:
             return fresh
         return await self._parts.idempotency.bind(org, key.key, key.fingerprint, fresh)
+
+
+def new_run_id() -> str:
+    """An id that no run has."""
+    return f"run_{uuid.uuid4().hex}"
 
 
 def is_unmade(run: StoredRun) -> bool:
