@@ -8,8 +8,10 @@ VENV := .venv/.made
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-index-url --no-emit-find-links
 SOURCES := core operator bridge runner cli local charts tests
-# Pass more to pytest: make test ARGS='-k billing'
+# Pass more to pytest: make test ARGS='-k billing'; with ARGS='-n 0' one process runs all
 ARGS ?=
+# Two processes: one has the cluster and whatever needs it, the other the rest.
+PARALLEL := -n 2
 # make sim SEEDS=500, or make sim SEED=7 for one seed with its trace; sim-schedules alike
 SEEDS ?= 100
 SEED ?=
@@ -27,10 +29,10 @@ quickstart: $(VENV) ## a cluster, the operator, a billing export in, cost rows o
 	@$(BIN)/pipelines quickstart
 
 test: lint ## the checks and the tests of every kind: a smoke of each, on a real cluster too
-	@$(BIN)/python -m pytest -m 'not full' $(ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) -m 'not full' $(ARGS)
 
 test-full: lint ## all tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 sim: $(VENV) ## simulate the world around the operator: SEEDS=500, or SEED=7 with its trace
 	@cd tests && PYTHONPATH=. ../$(BIN)/python -m sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))

@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import HealthCheck, settings
 from rich.console import Console
+from xdist.remote import Producer
 
 from pipeline_core.settings import BigQuerySettings
 from pipeline_core.store.bigquery.client import bigquery_client
@@ -17,6 +19,11 @@ from pipeline_local.paths import Paths
 from pipeline_local.setup import set_up
 from pipeline_local.state import State
 from support.installation import Installation, context_refusal
+from support.sharing import OneClusterScheduling, needs_cluster
+
+# How long an example takes says nothing on a machine that has other things to do.
+settings.register_profile("pipelines", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("pipelines")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -28,8 +35,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.fixturenames.insert(0, "cluster")  # type: ignore[attr-defined]
             # the first one waits for the cluster, which takes minutes where it has to be built
             item.add_marker(pytest.mark.timeout(300, func_only=True))
-            # where tests run on several processes (--dist loadgroup), one of them has the cluster
-            item.add_marker(pytest.mark.xdist_group("cluster"))
+            if not needs_cluster(item.path):
+                raise pytest.UsageError(f"{item.nodeid}: expected the mark e2e on the module, by `pytestmark`")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneClusterScheduling:
+    """Which process runs what, where several do."""
+    return OneClusterScheduling(config, log)
 
 
 def _is_end_to_end(item: pytest.Item) -> bool:
