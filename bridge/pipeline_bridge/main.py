@@ -17,7 +17,7 @@ from pipeline_bridge.probes import Heartbeat, Probes
 from pipeline_bridge.server import BridgeServer
 from pipeline_bridge.settings import BridgeSettings
 from pipeline_core import process_metrics
-from pipeline_core.catalog import CatalogWatcher
+from pipeline_core.catalog.watcher import CatalogWatcher
 from pipeline_core.kube.api import KubeApi
 from pipeline_core.logging import configure_logging
 from pipeline_core.process import collect_seldom, end_within, print_problems

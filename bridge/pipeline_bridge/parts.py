@@ -11,7 +11,7 @@ from pipeline_bridge.cluster import BridgeCluster
 from pipeline_bridge.placement import Placement
 from pipeline_bridge.settings import BridgeSettings
 from pipeline_bridge.stale_slots import StaleSlots
-from pipeline_core.catalog import CatalogWatcher
+from pipeline_core.catalog.watcher import CatalogWatcher
 from pipeline_core.process import now
 from pipeline_core.store.api_keys import ApiKeys
 from pipeline_core.store.facts import AdmissionFacts

@@ -14,7 +14,8 @@ import typer
 
 from pipeline_cli import options
 from pipeline_cli.failing import refused, sentences
-from pipeline_core.catalog import Catalog, load_catalog
+from pipeline_core.catalog.loader import load_catalog
+from pipeline_core.catalog.snapshot import Catalog
 from pipeline_core.errors import IntegrationNotActiveError, PipelinesError
 from pipeline_core.logging import configure_logging
 from pipeline_core.outcome import ExitCode

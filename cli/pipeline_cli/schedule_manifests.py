@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from pipeline_core.catalog import Catalog, PipelineConfig
+from pipeline_core.catalog.snapshot import Catalog, PipelineConfig
 from pipeline_core.errors import ParametersInvalidError
 from pipeline_core.identifiers import OBJECT_NAME_MAX
 from pipeline_core.kube import names

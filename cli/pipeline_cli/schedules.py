@@ -10,7 +10,7 @@ from pipeline_cli.cluster import NAMESPACE
 from pipeline_cli.failing import refused, sentences
 from pipeline_cli.manifest_files import put_files
 from pipeline_cli.schedule_manifests import manifests, to_yaml
-from pipeline_core.catalog import load_catalog
+from pipeline_core.catalog.loader import load_catalog
 from pipeline_core.errors import UnknownProviderError
 from pipeline_core.schedules.cron import check_time_zone
 

@@ -11,8 +11,9 @@ from datetime import datetime
 from typing import Any
 
 from pipeline_core import identifiers
-from pipeline_core.catalog import Catalog, PipelineConfig, Provider
 from pipeline_core.catalog.bigquery_names import bad_names
+from pipeline_core.catalog.models import Provider
+from pipeline_core.catalog.snapshot import Catalog, PipelineConfig
 from pipeline_core.dates import DATE_PARAMETERS, FIRST_YEAR, LAST_YEAR
 from pipeline_core.errors import (
     ConfigInvalidError,
@@ -27,6 +28,8 @@ from pipeline_core.wording import dotted, join_problems, shorten
 
 DEFAULT_TIMEOUT_SECONDS = 3_600
 DEFAULT_MAX_RETRIES = 2
+# What `source` says about days beside those that the parameters name.
+_WIDENING = frozenset({"rescan_days", "catch_up_days"})
 
 
 @dataclass(frozen=True)
@@ -160,11 +163,11 @@ def _resolve_config(
 
 
 def _without_rescan(config: dict[str, Any], given: Mapping[str, object]) -> dict[str, Any]:
-    """The config without `source.rescan_days` where the caller named days: those are covered, and no others."""
+    """The config without what widens a run's days, where the caller named some: those are covered, and no others."""
     source = config.get("source")
     if source is None or not any(name in given for name in DATE_PARAMETERS):
         return config
-    return {**config, "source": {name: value for name, value in source.items() if name != "rescan_days"}}
+    return {**config, "source": {name: value for name, value in source.items() if name not in _WIDENING}}
 
 
 def _first(*limits: int | None) -> int:

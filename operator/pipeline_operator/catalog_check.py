@@ -4,7 +4,7 @@ import asyncio
 
 import structlog
 
-from pipeline_core.catalog import CatalogWatcher
+from pipeline_core.catalog.watcher import CatalogWatcher
 from pipeline_operator import metrics
 
 _log = structlog.get_logger(__name__)

@@ -9,7 +9,7 @@ import pytest
 from google.cloud import bigquery
 from rich.console import Console
 
-from pipeline_core.catalog import load_catalog
+from pipeline_core.catalog.loader import load_catalog
 from pipeline_core.outcome import ExitCode
 from pipeline_core.resolve import RunRequest, resolve_run
 from pipeline_core.settings import BigQuerySettings
@@ -45,7 +45,7 @@ def client(bigquery_settings: BigQuerySettings) -> Iterator[bigquery.Client]:
 
 async def processed(simulators: Simulators, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """The records of each provider's run of the quick start, made by the real processors."""
-    monkeypatch.setenv("PIPELINES_API_ALLOW_HTTP", "true")
+    monkeypatch.setenv("PIPELINES_API_HOSTS", "http://127.0.0.1:*")
     monkeypatch.setenv("PIPELINES_CREDENTIALS_DIRECTORY", str(folder))
     settings = {each.provider: {each.setting: f"{simulators.url}/{each.provider}"} for each in accounts.ACCOUNTS}
     keys = {each.provider: each.key for each in accounts.ACCOUNTS}

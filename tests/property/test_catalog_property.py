@@ -6,9 +6,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline_core.catalog import CatalogInvalidError
 from pipeline_core.catalog.files import PROVIDERS_FILE, CatalogFiles
 from pipeline_core.catalog.loader import build_catalog
+from pipeline_core.catalog.problems import CatalogInvalidError
 from pipeline_core.catalog.yaml_document import read_yaml
 from pipeline_core.wording import shorten
 
@@ -17,7 +17,14 @@ PATH = "gcp/cost/billing.yml"
 VALID: dict[str, Any] = {
     "pipeline": {"name": "gcp_billing", "provider": "gcp", "domain": "cost"},
     "processor": {"class": "A", "module": "src.core.processors.a"},
-    "source": {"type": "bigquery", "project": "p", "dataset": "{{x}}", "table": "t", "rescan_days": 3},
+    "source": {
+        "type": "bigquery",
+        "project": "p",
+        "dataset": "{{x}}",
+        "table": "t",
+        "rescan_days": 3,
+        "catch_up_days": 9,
+    },
     "target": {"dataset": "{{org_slug}}_{{env}}", "table": "t", "tables": {"usage": "u"}},
     "checks": {
         "row_count": {"min": 1, "max": 9},

@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline_core.catalog import Catalog, CatalogWatcher
+from pipeline_core.catalog.snapshot import Catalog
+from pipeline_core.catalog.watcher import CatalogWatcher
 from pipeline_core.kube.api import KubeError, KubeUnavailableError
 from pipeline_core.store.errors import StoreUnavailableError
 from pipeline_core.store.schedules import ScheduleRow

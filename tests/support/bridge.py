@@ -28,7 +28,7 @@ from pipeline_bridge.placement import Placement
 from pipeline_bridge.server import BridgeServer
 from pipeline_bridge.settings import BridgeSettings
 from pipeline_core.api_keys import Scope, make_key
-from pipeline_core.catalog import CatalogWatcher
+from pipeline_core.catalog.watcher import CatalogWatcher
 from pipeline_core.kube.api import Json, KubeError
 from pipeline_core.store.api_keys import ApiKey
 from pipeline_core.store.errors import IdempotencyKeyReusedError

@@ -12,7 +12,7 @@ from typing import Any
 from pipeline_core import identifiers
 from pipeline_core.admission.subscription import Limits
 from pipeline_core.admission.tenancy import TenancyMode
-from pipeline_core.catalog import CatalogWatcher
+from pipeline_core.catalog.watcher import CatalogWatcher
 from pipeline_core.kube import names
 from pipeline_core.lifecycle.actions import Deadlines
 from pipeline_core.outcome import Outcome
@@ -166,6 +166,7 @@ class World:
             writer,
             events,
             template=self._template,
+            keyset_secret="",
             progress=("http://operator/progress", "key"),
             now=self.now,
             deadline=Deadlines().schedule,

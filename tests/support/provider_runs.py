@@ -11,7 +11,7 @@ from typing import Any
 
 from google.cloud import bigquery
 
-from pipeline_core.catalog import load_catalog
+from pipeline_core.catalog.loader import load_catalog
 from pipeline_core.resolve import RunRequest, resolve_run
 from pipeline_core.run_document import RunDocument
 from pipeline_core.settings import BigQuerySettings

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from pipeline_bridge.models.absent import never_null
-from pipeline_core import catalog
+from pipeline_core.catalog import snapshot
 from pipeline_core.parameter_types import ParameterType
 from pipeline_core.parameters import Parameter, kind_of
 
@@ -71,13 +71,13 @@ class PipelineList(BaseModel):
     pipelines: list[PipelineConfig]
 
 
-def list_pipelines(configs: Iterable[catalog.PipelineConfig]) -> PipelineList:
+def list_pipelines(configs: Iterable[snapshot.PipelineConfig]) -> PipelineList:
     """These configs as discovery shows them, sorted."""
     shown = sorted(configs, key=lambda config: (config.provider, config.domain, config.content.pipeline.name))
     return PipelineList(pipelines=[_pipeline(config) for config in shown])
 
 
-def _pipeline(config: catalog.PipelineConfig) -> PipelineConfig:
+def _pipeline(config: snapshot.PipelineConfig) -> PipelineConfig:
     section, declared = config.content.pipeline, config.content.parameters
     return PipelineConfig(
         name=section.name,

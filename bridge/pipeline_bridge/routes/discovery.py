@@ -10,7 +10,7 @@ from pipeline_bridge.models.catalog import PipelineList, list_pipelines
 from pipeline_bridge.parts import Parts, needs_parts
 from pipeline_bridge.problems import responses
 from pipeline_bridge.refused_fields import refuse_unknown_query
-from pipeline_core.catalog import Catalog
+from pipeline_core.catalog.snapshot import Catalog
 from pipeline_core.errors import UnknownProviderError
 
 router = APIRouter(tags=["discovery"], dependencies=[Depends(refuse_unknown_query)])

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline_core.admission.subscription import check_subscription
-from pipeline_core.catalog import Catalog
+from pipeline_core.admission.tenancy import TenancyMode, secret_problem
+from pipeline_core.catalog.snapshot import Catalog
+from pipeline_core.errors import IntegrationNotActiveError
 from pipeline_core.resolve import RunRequest, plan_run, resolve_plan
 from pipeline_core.run_document import RunDocument
 
@@ -25,8 +27,10 @@ class Facts:
     credential_secret: str | None = None
 
 
-def admit(catalog: Catalog, request: RunRequest, facts: Facts, *, env: str) -> RunDocument:
+def admit(catalog: Catalog, request: RunRequest, facts: Facts, *, env: str, tenancy: TenancyMode) -> RunDocument:
     """The document of a run that may start, as far as its organization's quota allows.
+
+    With `tenancy` SHARED, an integration can't name another organization's Secret, whoever wrote it.
 
     Raises, in this order of precedence: RequestInvalidError, UnknownProviderError, PipelineNotFoundError,
     ParametersInvalidError, OrganizationNotFoundError, SubscriptionInactiveError, IntegrationNotActiveError,
@@ -34,4 +38,8 @@ def admit(catalog: Catalog, request: RunRequest, facts: Facts, *, env: str) -> R
     """
     plan = plan_run(catalog, request, env=env)
     check_subscription(request.org_slug, is_known=facts.is_known, status=facts.subscription_status)
+    if facts.credential_secret is not None:
+        problem = secret_problem(facts.credential_secret, request.org_slug, request.provider, tenancy)
+        if problem:
+            raise IntegrationNotActiveError(request.provider, problem)
     return resolve_plan(plan, integration=facts.integration, credential_secret=facts.credential_secret)

@@ -8,7 +8,6 @@ from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo
 
 from pipeline_core.identifiers import NAME
 from pipeline_core.processor_packages import VARIABLE, import_package, is_of
-from pipeline_core.schedules.cron import check_cron_expression
 from pipeline_core.templates import BUILT_INS
 from pipeline_core.wording import shorten
 
@@ -52,6 +51,9 @@ def _check_setting_name(name: str) -> str:
 
 
 def _check_cron(expression: str) -> str:
+    # Imported here: a runner has to do with fields, but not with schedules, whose library is a part of its start.
+    from pipeline_core.schedules.cron import check_cron_expression
+
     try:
         return check_cron_expression(expression)
     except ValueError as error:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 
-from pipeline_core.catalog import Catalog
+from pipeline_core.catalog.snapshot import Catalog
 from pipeline_core.resolve import RunPlan, RunRequest, plan_run
 from pipeline_core.schedules.parameters import resolve_parameters
 

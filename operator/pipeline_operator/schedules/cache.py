@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from pipeline_core.catalog import Catalog
+from pipeline_core.catalog.snapshot import Catalog
 from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.schedules.observed import MissedReason, Schedule, ScheduleStatus
 from pipeline_operator.schedules.parsing import Body, parse_schedule

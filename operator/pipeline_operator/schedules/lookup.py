@@ -6,7 +6,8 @@ from dataclasses import replace
 from datetime import datetime
 
 from pipeline_core.admission.subscription import check_subscription
-from pipeline_core.catalog import Catalog, CatalogWatcher
+from pipeline_core.catalog.snapshot import Catalog
+from pipeline_core.catalog.watcher import CatalogWatcher
 from pipeline_core.errors import PipelinesError
 from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.schedules.decision import Known, Needs

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import datetime
 from typing import Any
 
-from pipeline_core.catalog import CatalogWatcher
+from pipeline_core.catalog.watcher import CatalogWatcher
 from pipeline_core.store.facts import AdmissionFacts
 from pipeline_core.store.quota.ledger import QuotaLedger
 from pipeline_core.store.records import RunRecords

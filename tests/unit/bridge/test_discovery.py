@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline_core.catalog import CatalogWatcher
+from pipeline_core.catalog.watcher import CatalogWatcher
 from support.bridge import Bridge
 from support.operator_world import CONFIGS
 

@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
-from pipeline_core.catalog import CatalogWatcher
+from pipeline_core.catalog.watcher import CatalogWatcher
 from pipeline_core.kube.api import KubeError, KubeUnavailableError
 from pipeline_core.store.errors import StoreUnavailableError
 from support.bridge import Bridge

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_core.catalog import CatalogInvalidError, load_catalog
+from pipeline_core.catalog.loader import load_catalog
+from pipeline_core.catalog.problems import CatalogInvalidError
 from pipeline_core.catalog.yaml_document import MAX_BYTES
 from pipeline_core.errors import ConfigInvalidError
 
@@ -78,6 +79,9 @@ BROKEN = [
     ("table: gcp_billing_export", "table: t\n  rescan_days: 0", 16, "source.rescan_days", "or equal to 1, got 0"),
     ("table: gcp_billing_export", "table: t\n  rescan_days: 91", 16, "source.rescan_days", "or equal to 90, got 91"),
     ("table: gcp_billing_export", "table: t\n  rescan_days: 3d", 16, "source.rescan_days", "an integer, got '3d'"),
+    ("table: gcp_billing_export", "table: t\n  catch_up_days: -1", 16, "source.catch_up_days", "or equal to 0, got -1"),
+    ("table: gcp_billing_export", "table: t\n  catch_up_days: 9", 12, "source", "only beside rescan_days"),
+    ("table: gcp_billing_export", "table: t\n  catch_up_days: 91", 16, "source.catch_up_days", "to 90, got 91"),
     ("{{billing_dataset_id}}", "{{biling_dataset_id}}", 14, "source.dataset", "unknown variable 'biling_dataset_id'"),
     ("{{billing_dataset_id}}", "{{billing_dataset_id}", 14, "source.dataset", "malformed template at"),
     ('"{{billing_dataset_id}}"', "{{billing_dataset_id}}", 14, "source.dataset", "put quotes around a template"),

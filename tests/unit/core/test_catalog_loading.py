@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_core.catalog import CatalogInvalidError, load_catalog
+from pipeline_core.catalog.loader import load_catalog
+from pipeline_core.catalog.problems import CatalogInvalidError
 from pipeline_core.errors import PipelineNotFoundError, UnknownProviderError
 from pipeline_core.resolve import RunRequest, resolve_run
 

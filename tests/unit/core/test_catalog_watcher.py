@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_core.catalog import CatalogInvalidError, CatalogWatcher, files
+from pipeline_core.catalog import files
 from pipeline_core.catalog import watcher as watcher_module
+from pipeline_core.catalog.problems import CatalogInvalidError
+from pipeline_core.catalog.watcher import CatalogWatcher
 
 
 @pytest.fixture

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from pipeline_core.catalog import Catalog, load_catalog
 from pipeline_core.catalog.checks import ChecksSection, SumRange
+from pipeline_core.catalog.loader import load_catalog
+from pipeline_core.catalog.snapshot import Catalog
 from pipeline_core.errors import (
     ConfigInvalidError,
     IntegrationNotActiveError,
@@ -141,7 +142,7 @@ def test_a_setting_that_is_no_name_in_bigquery_is_refused(catalog, name, value):
         resolve(catalog, {**SETTINGS, name: value})
 
 
-RESCAN = "table: gcp_billing_export\n  rescan_days: 10"
+RESCAN = "table: gcp_billing_export\n  rescan_days: 10\n  catch_up_days: 30"
 
 
 def test_a_run_whose_caller_named_no_days_looks_back_over_the_rescan_window(folder):
@@ -149,6 +150,7 @@ def test_a_run_whose_caller_named_no_days_looks_back_over_the_rescan_window(fold
     document = resolve(load_catalog(folder.root))
     assert document.parameters == {"date": "2026-02-28"}
     assert document.config["source"]["rescan_days"] == 10
+    assert document.config["source"]["catch_up_days"] == 30
 
 
 @pytest.mark.parametrize(
@@ -158,7 +160,7 @@ def test_a_run_whose_caller_named_no_days_looks_back_over_the_rescan_window(fold
 def test_days_that_the_caller_named_are_never_widened(folder, named):
     folder.edit_billing("table: gcp_billing_export", RESCAN)
     document = resolve(load_catalog(folder.root), parameters=named)
-    assert "rescan_days" not in document.config["source"]
+    assert document.config["source"].keys().isdisjoint({"rescan_days", "catch_up_days"})
     assert document.config["source"]["table"] == "gcp_billing_export"
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipeline_core.catalog import load_catalog
+from pipeline_core.catalog.loader import load_catalog
 from pipeline_local.catalog import local_files
 from pipeline_local.images_content import checkout
 

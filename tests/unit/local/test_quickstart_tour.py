@@ -16,7 +16,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from pipeline_cli.main import app
-from pipeline_core.catalog import load_catalog
+from pipeline_core.catalog.loader import load_catalog
 from pipeline_local.errors import LocalError
 from pipeline_local.kubectl import Kubectl
 from pipeline_local.paths import Paths

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY, CollectorRegistry
 
-from pipeline_core.catalog import CatalogWatcher
+from pipeline_core.catalog.watcher import CatalogWatcher
 from pipeline_core.kube import names
 from pipeline_core.kube.api import KubeError, KubeUnavailableError
 from pipeline_core.lifecycle.reasons import Reason
