@@ -23,7 +23,7 @@ async def begin(parts: Parts, who: Principal, wanted: Wanted, run_id: str, facts
     env = parts.settings.env
     parameters = wanted.parameters_of(org=who.org, env=env, run_id=run_id, logical_time=logical_time)
     request = _request(who, wanted, run_id, parameters, logical_time)
-    document = admit(parts.catalog.current(), request, facts, env=env)
+    document = admit(parts.catalog.current(), request, facts, env=env, tenancy=parts.settings.tenancy)
     record = NewRun(
         run_id=run_id,
         org_slug=who.org,

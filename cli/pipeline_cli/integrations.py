@@ -8,6 +8,7 @@ from rich.table import Table
 from pipeline_cli import options
 from pipeline_cli.database import with_database
 from pipeline_cli.failing import refused, sentences
+from pipeline_core.admission.tenancy import TenancyMode
 
 if TYPE_CHECKING:
     from pipeline_core.store.integrations import Integration
@@ -29,6 +30,12 @@ def set_integration(
         ),
     ] = None,
     status: Annotated[Literal["ACTIVE", "INACTIVE"], typer.Option(help="Whether runs may use it.")] = "ACTIVE",
+    tenancy: Annotated[
+        TenancyMode,
+        typer.Option(
+            envvar="PIPELINES_TENANCY", help="The installation's tenancy.mode; if Shared, the Secret is named ORG-…."
+        ),
+    ] = TenancyMode.SHARED,
 ) -> None:
     """Store an organization's integration with a provider, in the database of PIPELINES_DATABASE_URL.
 
@@ -40,7 +47,7 @@ def set_integration(
     with sentences():
         with_database(
             lambda engine: Integrations(engine).set(
-                slug, provider, settings, status=status, credential_secret=credential_secret
+                slug, provider, settings, status=status, credential_secret=credential_secret, tenancy=tenancy
             )
         )
     with_secret = f"; credentials in the Secret {credential_secret}" if credential_secret else ""

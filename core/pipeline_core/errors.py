@@ -58,9 +58,10 @@ class TemplateInvalidError(PipelinesError):
 
 
 class IntegrationNotActiveError(PipelinesError):
-    """The organization has no active integration with the provider."""
+    """The organization has no active integration with the provider, or one that can't be used: `why` says so."""
 
     reason = "IntegrationNotActive"
 
-    def __init__(self, provider: str) -> None:
-        super().__init__(f"{provider} integration not active")
+    def __init__(self, provider: str, why: str = "") -> None:
+        title = f"{provider} integration not active"
+        super().__init__(f"{title}: {why}" if why else title, title=title)

@@ -140,6 +140,8 @@ def exports(kubectl: Kubectl, ports: Mapping[str, int]) -> dict[str, str]:
         "PIPELINES_BIGQUERY_STORAGE_ENDPOINT": f"http://{LOOPBACK}:{ports['bigquery_grpc']}",
         "PIPELINES_DATABASE_URL": f"postgresql://pipelines:{password}@{LOOPBACK}:{ports['postgres']}/pipelines",
         "PIPELINES_SIMULATORS_URL": f"http://{LOOPBACK}:{ports['simulators']}",
+        # the simulators beside the hosts that keys may be sent to anyway, for `pipelines run --local`
+        "PIPELINES_API_HOSTS": f"api.anthropic.com,api.openai.com,http://{LOOPBACK}:{ports['simulators']}",
         "PIPELINES_BRIDGE_URL": f"http://{LOOPBACK}:{ports['bridge']}",
         "PIPELINES_API_KEY_PEPPER": pepper,
     }

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from pipeline_core.admission.admit import admit
-from pipeline_core.catalog import CatalogWatcher
+from pipeline_core.catalog.watcher import CatalogWatcher
 from pipeline_core.errors import RequestInvalidError
 from pipeline_core.lifecycle.observed import Run
 from pipeline_core.resolve import RunRequest
@@ -41,7 +41,7 @@ class Admission:
             max_retries=spec.max_retries,
         )
         facts = await self._facts.get(spec.org, spec.provider)
-        return admit(self._catalog.current(), request, facts, env=self._env)
+        return admit(self._catalog.current(), request, facts, env=self._env, tenancy=self._tenancy.mode)
 
 
 def _logical_time(run: Run) -> datetime:

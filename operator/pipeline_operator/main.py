@@ -13,7 +13,7 @@ import uvloop
 from pydantic import ValidationError
 
 from pipeline_core import process_metrics
-from pipeline_core.catalog import CatalogWatcher
+from pipeline_core.catalog.watcher import CatalogWatcher
 from pipeline_core.errors import PipelinesError
 from pipeline_core.kube import names
 from pipeline_core.kube.api import Api, KubeApi
@@ -152,6 +152,7 @@ class Operator:
             writer,
             events,
             template=RunnerTemplateFile(settings.runner_template).current,
+            keyset_secret=settings.keyset_secret,
             progress=(settings.progress_url, key) if accepts else None,
             now=now,
             deadline=settings.deadlines.schedule,

@@ -1,5 +1,6 @@
 """Builds the Job of a run: pure, and the same Job for the same run."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from pipeline_core import identifiers
@@ -18,9 +19,17 @@ _GRACE_SECONDS = 30
 
 
 def build_job(
-    run: Run, document: RunDocument, template: RunnerTemplate, *, progress: tuple[str, str] | None
+    run: Run,
+    document: RunDocument,
+    template: RunnerTemplate,
+    *,
+    keyset_secret: str = "",
+    progress: tuple[str, str] | None,
 ) -> Manifest:
-    """The batch/v1 Job of `run`; `progress` is the URL and the token that its runner may report to."""
+    """The batch/v1 Job of `run`; `progress` is the URL and the token that its runner may report to.
+
+    `keyset_secret` names the Secret with the keyset of each organization, `{org}` in it; empty: runs get none.
+    """
     name = identifiers.object_name(document.run_id)
     labels = run_labels(document, run.spec.schedule)
     annotations = {names.ANNOTATION_RUN_UID: run.uid, **_of_the_request(run)}
@@ -51,7 +60,7 @@ def build_job(
                         RUN_DOCUMENT_ANNOTATION: document.model_dump_json(),
                     },
                 },
-                "spec": _pod_spec(run, document, template, progress),
+                "spec": _pod_spec(run, document, template, _secrets(document, keyset_secret), progress),
             },
         },
     }
@@ -100,7 +109,13 @@ def _of_the_request(run: Run) -> dict[str, str]:
     return {name: value for name, value in known.items() if value is not None}
 
 
-def _pod_spec(run: Run, document: RunDocument, template: RunnerTemplate, progress: tuple[str, str] | None) -> Manifest:
+def _pod_spec(
+    run: Run,
+    document: RunDocument,
+    template: RunnerTemplate,
+    secrets: Sequence[tuple[str, str, str]],
+    progress: tuple[str, str] | None,
+) -> Manifest:
     env = [{"name": "POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}}, *template.env]
     if progress is not None:
         url, token = progress
@@ -109,7 +124,6 @@ def _pod_spec(run: Run, document: RunDocument, template: RunnerTemplate, progres
     traced = {"PIPELINES_REQUEST_ID": run.request_id, "TRACEPARENT": run.traceparent}
     env += [{"name": name, "value": value} for name, value in traced.items() if value is not None]
     path, _, file = RUN_DOCUMENT_PATH.rpartition("/")
-    secrets = _secrets(document, template)
     container = {
         "name": names.RUNNER_CONTAINER,
         "image": template.image,
@@ -158,13 +172,13 @@ def _pod_spec(run: Run, document: RunDocument, template: RunnerTemplate, progres
     return spec
 
 
-def _secrets(document: RunDocument, template: RunnerTemplate) -> list[tuple[str, str, str]]:
+def _secrets(document: RunDocument, keyset_secret: str) -> list[tuple[str, str, str]]:
     """Volume, where it is mounted, and Secret, of the credentials that the run's organization gave."""
     if document.credential_secret is None:
         return []
     found = [("credentials", CREDENTIALS_PATH, document.credential_secret)]
-    if template.keysetSecret:
-        found.append(("keyset", KEYSET_PATH, keyset_secret_name(template.keysetSecret, document.org_slug)))
+    if keyset_secret:
+        found.append(("keyset", KEYSET_PATH, keyset_secret_name(keyset_secret, document.org_slug)))
     return found
 
 

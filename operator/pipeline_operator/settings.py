@@ -6,6 +6,7 @@ from socket import gethostname
 from typing import Annotated, Any, Literal
 from uuid import uuid4
 
+import structlog
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -16,6 +17,8 @@ from pipeline_core.credentials.names import keyset_secret_name
 from pipeline_core.errors import ConfigInvalidError
 from pipeline_core.lifecycle.actions import Deadlines
 from pipeline_core.settings import Names, ProcessorPackages
+
+_log = structlog.get_logger(__name__)
 
 
 class OperatorSettings(BaseSettings):
@@ -31,6 +34,8 @@ class OperatorSettings(BaseSettings):
     catalog_dir: Path = Path("/etc/pipelines/configs")
     processor_packages: ProcessorPackages = []
     runner_template: Path = Path("/etc/pipelines/runner/runner.yaml")
+    # The Secret with each organization's keyset, `{org}` in it; empty: runs get none.
+    keyset_secret: str = ""
     # Where runner pods send progress; empty means that they send none.
     progress_url: str = ""
     progress_key: SecretStr = SecretStr("")
@@ -51,6 +56,13 @@ class OperatorSettings(BaseSettings):
     # Two processes must never share one name: it is what the leader's Lease holds.
     pod_name: Annotated[str, Field(validation_alias="POD_NAME", default_factory=lambda: f"{gethostname()}-{uuid4()}")]
 
+    @field_validator("keyset_secret")
+    @classmethod
+    def _is_one_for_each(cls, template: str) -> str:
+        if template:
+            keyset_secret_name(template, "a" + "_" * 61 + "a")  # the name that becomes the longest
+        return template
+
     @property
     def deadlines(self) -> Deadlines:
         """The deadlines of runs that wait for Kubernetes."""
@@ -59,9 +71,13 @@ class OperatorSettings(BaseSettings):
 
 
 class RunnerTemplate(BaseModel):
-    """What an installation decides about runner pods; the fragments are Kubernetes' own, passed through as they are."""
+    """What an installation decides about runner pods; the fragments are Kubernetes' own, passed through as they are.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    While a release is upgraded, operators of the version before read the new file. What isn't Kubernetes' own is
+    therefore a variable of the operator's, and fields of a later version are left out.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
     image: Annotated[str, Field(min_length=1)]
     imagePullPolicy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"  # noqa: N815 - Kubernetes' spelling
@@ -76,21 +92,13 @@ class RunnerTemplate(BaseModel):
     volumeMounts: list[dict[str, Any]] = []  # noqa: N815
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
-    # The Secret with each organization's keyset, `{org}` in it; empty: runs get none.
-    keysetSecret: str = ""  # noqa: N815
-
-    @field_validator("keysetSecret")
-    @classmethod
-    def _is_one_for_each(cls, template: str) -> str:
-        if template:
-            keyset_secret_name(template, "a" + "_" * 61 + "a")  # the name that becomes the longest
-        return template
 
     @classmethod
     def load(cls, path: Path) -> "RunnerTemplate":
         """Read the template. Raises ConfigInvalidError that names the file and the field."""
         try:
-            return cls.model_validate(yaml.safe_load(path.read_text()))
+            content = yaml.safe_load(path.read_text())
+            template = cls.model_validate(content)
         except OSError as error:
             raise ConfigInvalidError(f"{path}: the runner template can't be read: {error.strerror}") from error
         except yaml.YAMLError as error:
@@ -98,6 +106,9 @@ class RunnerTemplate(BaseModel):
         except ValidationError as error:
             where = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
             raise ConfigInvalidError(f"{path}: {where}") from error
+        if unknown := content.keys() - cls.model_fields.keys():
+            _log.warning("the runner template has fields that this version doesn't know", fields=sorted(unknown))
+        return template
 
 
 class RunnerTemplateFile:

@@ -48,8 +48,9 @@ _NEW = timedelta(seconds=30)
 class Starting:
     """Carries out `Start`. `template` is read anew for each run, so that a changed one needs no restart.
 
-    `progress` is the address that runners report to and the key of their tokens; `deadline` is how long the API server
-    may refuse a run's Job (a quota, a webhook, a missing right) before the run is given up.
+    `keyset_secret` names the Secret with each organization's keyset. `progress` is the address that runners report to
+    and the key of their tokens; `deadline` is how long the API server may refuse a run's Job (a quota, a webhook, a
+    missing right) before the run is given up.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Starting:
         writer: StatusWriter,
         events: Events,
         template: Callable[[], RunnerTemplate],
+        keyset_secret: str,
         progress: tuple[str, str] | None,
         now: Callable[[], datetime],
         deadline: timedelta,
@@ -78,6 +80,7 @@ class Starting:
         self._writer = writer
         self._events = events
         self._template = template
+        self._keyset_secret = keyset_secret
         self._progress = progress
         self._now = now
         self._deadline = deadline
@@ -150,7 +153,7 @@ class Starting:
         progress = self._progress
         granted = (progress[0], progress_token(progress[1], run.run_id)) if progress else None
         try:
-            manifest = build_job(run, document, self._template(), progress=granted)
+            manifest = build_job(run, document, self._template(), keyset_secret=self._keyset_secret, progress=granted)
             job = await self._cluster.create_job(run.namespace, manifest)
         except KubeError as error:
             if error.reason == "AlreadyExists":

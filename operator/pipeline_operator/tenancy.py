@@ -35,6 +35,11 @@ class Tenancy:
         self._clock = clock
         self._owners: dict[str, _Owner] = {}
 
+    @property
+    def mode(self) -> TenancyMode:
+        """How this installation keeps its organizations apart."""
+        return self._mode
+
     async def check(self, run: Run) -> None:
         """Nothing where the run may be in its namespace. What is refused was read after it was asked for.
 

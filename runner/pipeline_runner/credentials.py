@@ -56,12 +56,12 @@ class Credentials:
             raise found
         return found
 
-    def optional(self, field: str) -> SecretStr | None:
-        """The value of a field, None if there is no such field, or the integration names no Secret.
+    def secret_if_named(self, field: str) -> SecretStr | None:
+        """The value of a field, None only if the integration names no Secret, and no local folder holds anything.
 
-        Raises what `secret` raises where there is one that can't be used.
+        Raises what `secret` raises: a Secret that lacks the field would let the run read as somebody else.
         """
-        return self.secret(field) if field in self._all() else None
+        return self.secret(field) if self._secret_name is not None or self._all() else None
 
     @property
     def _label(self) -> str:
@@ -100,6 +100,12 @@ class Credentials:
                     f"out: what is sealed shouldn't stand beside it in plain"
                 )
             texts = dict(self._opened(envelope))
+        elif texts and self._settings.sealed_only:
+            raise ConfigError(
+                f"{self._label} has {', '.join(sorted(texts))} in plain, but this installation takes sealed "
+                f"credentials only (PIPELINES_CREDENTIALS_SEALED_ONLY): pipelines credentials seal {self._org_slug} "
+                f"{self._provider}"
+            )
         return {name: self._field(name, text) for name, text in texts.items()}
 
     def _text(self, path: Path) -> str | ConfigError:

@@ -17,8 +17,13 @@ _PIECE = 16
 # Within a field that is a JSON document, such as a service account's key: these are secret, addresses aren't.
 _SECRET_MEMBER = re.compile(r"(?i)(private_key|secret|token|password|api[_-]?key)$")
 
+# Pieces are looked up by a bit of their hash, and then in the forms themselves: a set of the pieces of a large field
+# would take a thousand times its size.
+_BITS = 2**23
+
 _whole: set[str] = set()
-_pieces: set[str] = set()
+_in_pieces: set[str] = set()
+_seen = bytearray(_BITS // 8)
 
 
 def protect(secret: str) -> None:
@@ -40,25 +45,36 @@ def masked(text: str) -> str:
     for form in sorted(_whole, key=len, reverse=True):
         if form in text:
             text = text.replace(form, MASK)
-    if not _pieces or len(text) < _PIECE:
+    if not _in_pieces or len(text) < _PIECE:
         return text
-    kept, end, position = [], 0, 0
-    while position <= len(text) - _PIECE:
-        if text[position : position + _PIECE] not in _pieces:
+    kept: list[str] = []
+    end = 0
+    while (position := _next_piece(text, end)) is not None:
+        kept += text[end:position], MASK
+        while position <= len(text) - _PIECE and _is_piece(text[position : position + _PIECE]):
             position += 1
-            continue
-        kept.append(text[end:position])
-        while position <= len(text) - _PIECE and text[position : position + _PIECE] in _pieces:
-            position += 1
-        end = position = position + _PIECE - 1
-        kept.append(MASK)
+        end = position + _PIECE - 1
     return "".join((*kept, text[end:]))
 
 
 def forget() -> None:
     """Forget all secrets: a process that goes on after its run, as tests do."""
     _whole.clear()
-    _pieces.clear()
+    _in_pieces.clear()
+    _seen[:] = bytes(len(_seen))
+
+
+def _next_piece(text: str, start: int) -> int | None:
+    for position in range(start, len(text) - _PIECE + 1):
+        bit = hash(text[position : position + _PIECE]) % _BITS
+        # here and not by a call, which would take most of the time
+        if _seen[bit >> 3] >> (bit & 7) & 1 and _is_piece(text[position : position + _PIECE]):
+            return position
+    return None
+
+
+def _is_piece(text: str) -> bool:
+    return any(text in form for form in _in_pieces)
 
 
 def _add(secret: str, *, in_pieces: bool) -> None:
@@ -69,8 +85,11 @@ def _add(secret: str, *, in_pieces: bool) -> None:
             continue
         for form in _forms(part):
             _whole.add(form)
-            if in_pieces:
-                _pieces.update(form[start : start + _PIECE] for start in range(len(form) - _PIECE + 1))
+            if in_pieces and form not in _in_pieces:
+                _in_pieces.add(form)
+                for start in range(len(form) - _PIECE + 1):
+                    bit = hash(form[start : start + _PIECE]) % _BITS
+                    _seen[bit >> 3] |= 1 << (bit & 7)
 
 
 def _forms(secret: str) -> set[str]:

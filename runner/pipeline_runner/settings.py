@@ -1,15 +1,43 @@
 """Settings of the runner's process, from the environment."""
 
+import re
 from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pipeline_core.credentials import names
 from pipeline_core.outcome import TERMINATION_MESSAGE_PATH
 from pipeline_core.run_document import RUN_DOCUMENT_PATH
-from pipeline_core.settings import BigQuerySettings, ProcessorPackages
+from pipeline_core.settings import BigQuerySettings, Names, ProcessorPackages
 from pipeline_runner.errors import ConfigError
+
+_ORIGIN = re.compile(r"(https?://)?([a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(:([0-9]{1,5}|\*))?")
+_THIS_MACHINE = re.compile(r"(127(\.[0-9]{1,3}){3}|localhost|\[::1\])(:[0-9]{1,5})?")
+
+
+def _check_origins(given: list[str]) -> list[str]:
+    for each in given:
+        try:
+            # which knows what numbers of ports there are, and addresses in brackets
+            urlsplit(f"//{each.rpartition('://')[2].removesuffix(':*')}").port  # noqa: B018
+        except ValueError:
+            well_formed = False
+        else:
+            well_formed = _ORIGIN.fullmatch(each) is not None
+        if not well_formed:
+            raise ValueError(f"{each!r:.100}: expected HOST, HOST:PORT, or http:// before it, in lower case")
+    return given
+
+
+def _check_kms_endpoint(given: str) -> str:
+    # What Cloud KMS is asked and answers are the keys of envelopes.
+    scheme, separator, rest = given.partition("://")
+    if separator and scheme != "https" and not (scheme == "http" and _THIS_MACHINE.fullmatch(rest)):
+        raise ValueError("expected HOST:PORT, which is reached by TLS; http:// only on this machine's loopback")
+    return given
 
 
 class RunnerSettings(BaseSettings):
@@ -58,35 +86,38 @@ class ApiSettings(BaseSettings):
     """`PIPELINES_API_*`: how a provider's HTTP API is asked, and how long it may be away.
 
     `retry_seconds`: for how long each request is tried again before the attempt at the run ends and Kubernetes makes
-    another. `max_wait_seconds`: the longest single wait; a provider that asks for more ends the attempt at once.
-    `answer_seconds`: for one whole answer, however steadily it trickles. `max_body_bytes`: of an answer, unpacked.
-    `allow_http`: lets keys travel unencrypted, which only the local profile's simulators need.
+    another; waits that the provider asks for count apart, up to `max_wait_seconds` in all. `answer_seconds`: for one
+    whole answer, however steadily it trickles. `max_body_bytes`: of an answer, unpacked.
+    `hosts`: the only ones that keys are sent to, by HTTPS; with `http://` before it one without, which only simulators
+    need. Without a port it is the scheme's own, `:*` is any.
     """
 
     model_config = SettingsConfigDict(env_prefix="PIPELINES_API_", extra="ignore", env_ignore_empty=True)
 
-    allow_http: bool = False
+    hosts: Annotated[Names, AfterValidator(_check_origins)] = ["api.anthropic.com", "api.openai.com"]
     connect_seconds: float = Field(default=10.0, gt=0)
     read_seconds: float = Field(default=60.0, gt=0)
     answer_seconds: float = Field(default=180.0, gt=0)
-    max_wait_seconds: float = Field(default=120.0, gt=0)
+    max_wait_seconds: float = Field(default=900.0, gt=0)
     retry_seconds: float = Field(default=240.0, gt=0)
-    max_body_bytes: int = Field(default=64 * 1024 * 1024, gt=0)
+    max_body_bytes: int = Field(default=16 * 1024 * 1024, gt=0)
 
 
 class CredentialSettings(BaseSettings):
     """`PIPELINES_CREDENTIALS_*`: where the run's credentials are, and what opens a sealed one. No secret is here.
 
-    `kms_key` names each organization's key in Cloud KMS, with `{org}` in it; empty: none is used. `kms_endpoint` is
-    Cloud KMS's: `host:port`, or `http://host:port` for a stand-in without TLS; empty means Google's.
+    `sealed_only`: plain fields are refused. `kms_key` names each organization's key in Cloud KMS, with `{org}` in it;
+    empty: none is used. `kms_endpoint` is Cloud KMS's: `host:port`, or `http://127.0.0.1:port` for a stand-in without
+    TLS on this machine; empty means Google's.
     """
 
     model_config = SettingsConfigDict(env_prefix="PIPELINES_CREDENTIALS_", extra="ignore", env_ignore_empty=True)
 
     directory: Path = Path(names.CREDENTIALS_PATH)
     keyset: Path = Path(names.KEYSET_PATH, names.KEYSET_FILE)
+    sealed_only: bool = False
     kms_key: str = ""
-    kms_endpoint: str = ""
+    kms_endpoint: Annotated[str, AfterValidator(_check_kms_endpoint)] = ""
 
 
 def bigquery_settings() -> BigQuerySettings:

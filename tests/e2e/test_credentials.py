@@ -5,6 +5,7 @@ import base64
 import json
 import uuid
 from collections.abc import Iterator
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,6 +16,8 @@ from sqlalchemy import text
 from typer.testing import CliRunner
 
 from pipeline_cli.main import app
+from pipeline_core.credentials.names import ENVELOPE_FILE
+from pipeline_core.kube.names import LABEL_ORG
 from pipeline_core.store.engine import create_engine
 from pipeline_core.store.integrations import Integrations
 from pipeline_local.install import ENV
@@ -27,7 +30,7 @@ from support.victims import embedded_node
 ORG = "e2e_vault"
 # Accepted by the simulated API, and refused by it: it has no shape that anybody would know as a key's.
 GOOD, BAD = f"sk-admin-canary-{uuid.uuid4().hex}", f"canary/{uuid.uuid4().hex}"
-PLAIN, SEALED, REFUSED, SWAPPED = "e2e-vault-plain", "e2e-vault-sealed", "e2e-vault-refused", "e2e-vault-swapped"
+PLAIN, SEALED, REFUSED, SWAPPED = (f"e2e--vault-{each}" for each in ("plain", "sealed", "refused", "swapped"))
 KEYSET = "pipelines-keyset-e2e--vault"
 
 
@@ -47,14 +50,24 @@ def vault(installation: Installation, tmp_path_factory: pytest.TempPathFactory) 
             for name, file in ((PLAIN, "good"), (REFUSED, "bad")):
                 installation.kubectl("create", "secret", "generic", name, f"--from-file=api_key={folder / file}")
             field = ("--field", f"api_key=@{folder / 'good'}", "--keyset", str(keyset))
-            for name, org in ((SEALED, ORG), (SWAPPED, "e2e_other")):
-                installation.apply(yaml.safe_load(sealed("seal", org, "openai", *field, "--name", name)))
+            installation.apply(yaml.safe_load(sealed("seal", ORG, "openai", *field, "--name", SEALED)))
+            other = yaml.safe_load(sealed("seal", "e2e_other", "openai", *field, "--name", SWAPPED))
+            installation.apply(relabelled(other))
             yield installation
         finally:
             masking.forget()
             for secret in (PLAIN, SEALED, REFUSED, SWAPPED):
                 installation.remove(f"run-of-{secret}")
             installation.kubectl("delete", "secret", *made, "--ignore-not-found")
+
+
+def relabelled(secret: dict[str, Any]) -> dict[str, Any]:
+    """Another organization's envelope, sealed with this one's own keyset, that says of itself to be this one's."""
+    envelope = json.loads(secret["stringData"][ENVELOPE_FILE])
+    assert envelope["org"] != ORG
+    secret["stringData"][ENVELOPE_FILE] = json.dumps({**envelope, "org": ORG})
+    secret["metadata"]["labels"][LABEL_ORG] = ORG
+    return secret
 
 
 def sealed(*arguments: str) -> str:
@@ -72,6 +85,11 @@ async def integrate(installation: Installation, secret: str) -> None:
         await engine.dispose()
 
 
+def _week_before(day: date) -> dict[str, str]:
+    # One of ten days is made up to be empty, by the key, which is another one each time.
+    return {"start_date": str(day - timedelta(days=6)), "end_date": str(day)}
+
+
 def end_of(installation: Installation, secret: str, *, look: bool = False) -> dict[str, Any]:
     """How a run with this Secret ends; with `look`, what its process shows meanwhile is searched."""
     asyncio.run(integrate(installation, secret))
@@ -83,7 +101,7 @@ def end_of(installation: Installation, secret: str, *, look: bool = False) -> di
             "apiVersion": "pipelines.dev/v1alpha1",
             "kind": "PipelineRun",
             "metadata": {"name": name},
-            "spec": {**spec, "parameters": {"date": str(installation.last_day)}},
+            "spec": {**spec, "parameters": _week_before(installation.last_day)},
         }
     )
     if look:
@@ -143,7 +161,10 @@ def test_a_key_that_the_provider_refuses_fails_the_run(runs: dict[str, dict[str,
 def test_another_organizations_envelope_isnt_opened(runs: dict[str, dict[str, Any]]) -> None:
     status = runs[SWAPPED]["status"]
     assert (status["phase"], status["attempts"]) == ("Failed", 1)
-    assert f"the Secret {SWAPPED} was sealed for e2e_other with openai" in status["message"]
+    # It says to be this one's, and the keyset is the right one: what it is bound to refuses it.
+    assert (
+        f"the Secret {SWAPPED} can't be opened: it was changed, or sealed for another organization" in status["message"]
+    )
 
 
 def test_no_object_but_its_secret_holds_a_key(vault: Installation, runs: dict[str, dict[str, Any]]) -> None:

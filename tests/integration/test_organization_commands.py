@@ -114,6 +114,15 @@ def test_an_integration_is_stored_replaced_and_listed(acme: str) -> None:
     assert json.loads(run("integration", "list", "globex", "--output", "json")) == []
 
 
+def test_in_a_namespace_of_its_own_an_organizations_secret_has_any_name(
+    acme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIPELINES_TENANCY", "NamespacePerOrganization")
+    run("integration", "set", acme, "gcp", "--credential-secret", "billing-reader")
+    (found,) = json.loads(run("integration", "list", acme, "--output", "json"))
+    assert found["credential_secret"] == "billing-reader"
+
+
 def test_a_long_setting_is_not_broken_in_a_pipe(acme: str) -> None:
     setting = f"billing_table={'x' * 150}"
     run("integration", "set", acme, "gcp", "--setting", setting)
@@ -129,6 +138,7 @@ def test_a_long_setting_is_not_broken_in_a_pipe(acme: str) -> None:
         (("acme", "gcp", "--setting", "Odd=1"), "setting 'Odd'"),
         (("acme", "gcp", "--credential-secret", "Acme_Key"), "credential_secret 'Acme_Key'"),
         (("acme", "gcp", "--credential-secret", "a" * 254), "credential_secret 'aaaa"),
+        (("acme", "gcp", "--credential-secret", "globex-gcp"), "the Secret must be acme's own"),
         (("globex", "gcp"), "Organization not found: globex"),
     ],
 )

@@ -2,6 +2,8 @@
 
 import base64
 import json
+import secrets
+import tracemalloc
 from collections.abc import Callable, Iterator
 from urllib.parse import quote, quote_plus
 
@@ -84,13 +86,13 @@ def test_other_texts_stay_as_they_are(secret: str, text: str) -> None:
         assert masking.masked(text) == text
 
 
-@given(secrets=st.lists(SECRETS, min_size=2, max_size=4, unique=True))
-def test_several_beside_one_another_all_go(secrets: list[str]) -> None:
+@given(several=st.lists(SECRETS, min_size=2, max_size=4, unique=True))
+def test_several_beside_one_another_all_go(several: list[str]) -> None:
     masking.forget()
-    for secret in secrets:
+    for secret in several:
         masking.protect(secret)
-    text = masking.masked("".join(secrets))
-    assert not [secret for secret in secrets if secret in text]
+    text = masking.masked("".join(several))
+    assert not [secret for secret in several if secret in text]
 
 
 def test_of_a_service_accounts_key_only_what_is_secret_goes() -> None:
@@ -104,6 +106,19 @@ def test_of_a_service_accounts_key_only_what_is_secret_goes() -> None:
     assert "a service_account" in text
     assert not [line for line in lines if line in text]
     assert document not in text
+
+
+def test_a_large_field_takes_little_memory() -> None:
+    largest = secrets.token_urlsafe(12 * 1024)
+    masking.forget()
+    tracemalloc.start()
+    try:
+        masking.protect(largest)
+        assert largest[1_000:1_016] not in masking.masked(f"a piece: {largest[1_000:1_016]}")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * 2**20
 
 
 def test_prefixes_that_all_keys_share_stay_readable() -> None:

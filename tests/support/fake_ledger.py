@@ -44,6 +44,8 @@ class FakePlans:
     limits: dict[str, Limits] = field(default_factory=lambda: {"acme": PLENTY})
     status: dict[str, str | None] = field(default_factory=dict)
     integrated: set[str] = field(default_factory=lambda: {"acme"})
+    # The Secret that an organization's integrations name.
+    secrets: dict[str, str] = field(default_factory=dict)
 
     def status_of(self, org: str) -> str | None:
         return self.status.get(org, "ACTIVE") if org in self.limits else None
@@ -192,4 +194,5 @@ class FakeFacts:
     async def get(self, org_slug: str, provider: str) -> Facts:
         known = org_slug in self._plans.limits
         integration = SETTINGS if org_slug in self._plans.integrated else None
-        return Facts(known, self._plans.status_of(org_slug), integration)
+        secret = self._plans.secrets.get(org_slug)
+        return Facts(known, self._plans.status_of(org_slug), integration, credential_secret=secret)

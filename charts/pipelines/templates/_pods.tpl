@@ -157,6 +157,20 @@ readOnly: true
 {{- end }}
 {{- end -}}
 
+{{/* Where keys of providers' APIs may be sent: the listed hosts, and with the dev services their simulators, which speak
+     no TLS; under the name of their Service, too, as pods of their own namespace know it. */}}
+{{- define "pipelines.apiHosts" -}}
+{{- $hosts := .Values.credentials.hosts -}}
+{{- if .Values.devServices.enabled -}}
+{{- $full := include "pipelines.host" (dict "root" . "component" "dev-services") -}}
+{{- $known := list $full (ternary $full (printf "%s-dev-services" (include "pipelines.fullname" .)) .Values.hostNetwork) | uniq -}}
+{{- range $known -}}
+{{- $hosts = append $hosts (printf "http://%s:%v" . $.Values.devServices.ports.simulators) -}}
+{{- end -}}
+{{- end -}}
+{{- join "," $hosts -}}
+{{- end -}}
+
 {{- define "pipelines.bigqueryKeyVolume" -}}
 name: bigquery-key
 secret:

@@ -2,6 +2,7 @@
 
 from enum import StrEnum
 
+from pipeline_core.credentials.names import dns_name, is_secret_of
 from pipeline_core.errors import PipelinesError
 
 
@@ -10,6 +11,20 @@ class TenancyMode(StrEnum):
 
     SHARED = "Shared"
     NAMESPACE_PER_ORGANIZATION = "NamespacePerOrganization"
+
+
+def secret_problem(name: str, org_slug: str, provider: str, tenancy: TenancyMode) -> str:
+    """Why the organization may not have its credentials in the Secret of that name; empty where it may.
+
+    In a shared namespace a run could mount any organization's Secret, so that the name must say whose it is.
+    """
+    if tenancy is TenancyMode.NAMESPACE_PER_ORGANIZATION or is_secret_of(name, org_slug):
+        return ""
+    own = f"{dns_name(org_slug)}-"
+    return (
+        f"credential_secret {name!r:.100}: expected a name that begins with {own} and a letter or digit, such as "
+        f"{own}{dns_name(provider)}, as organizations share namespaces here and the Secret must be {org_slug}'s own"
+    )
 
 
 class WrongNamespaceError(PipelinesError):

@@ -40,6 +40,15 @@ def default_secret_name(org_slug: str, provider: str) -> str:
     return _checked(f"{dns_name(org_slug)}-{dns_name(provider)}")
 
 
+def is_secret_of(name: str, org_slug: str) -> bool:
+    """Whether a Secret of that name is the organization's own where namespaces are shared: `acme-…` is acme's.
+
+    One hyphen and then a letter or digit: `acme--eu-openai` is acme_eu's, so no name is two organizations'.
+    """
+    prefix = f"{dns_name(org_slug)}-"
+    return is_secret_name(name) and name.startswith(prefix) and name[len(prefix)].isalnum()
+
+
 def keyset_secret_name(template: str, org_slug: str) -> str:
     """The Secret with the organization's keyset; `{org}` in `template` stands for it.
 

@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from pipeline_core import identifiers
+from pipeline_core.admission.tenancy import TenancyMode, secret_problem
 from pipeline_core.credentials.names import is_secret_name
 from pipeline_core.store.engine import transaction
 from pipeline_core.store.grouping import Grouped
@@ -74,13 +75,14 @@ class Integrations:
         *,
         status: str = ACTIVE,
         credential_secret: str | None = None,
+        tenancy: TenancyMode = TenancyMode.SHARED,
     ) -> Integration:
         """Store an integration, in place of the one there may be.
 
         Raises OrganizationNotFoundError, and ValueError, naming the field, if the organization, the provider, a setting
-        or the Secret's name isn't well formed.
+        or the Secret's name isn't well formed, or with `tenancy` SHARED the Secret's name isn't the organization's own.
         """
-        _check(org_slug, provider, settings, credential_secret)
+        _check(org_slug, provider, settings, credential_secret, tenancy)
         values = {"settings": dict(settings), "status": status, "credential_secret": credential_secret}
         statement = (
             insert(org_integrations)
@@ -103,7 +105,9 @@ class Integrations:
             return [Integration.from_row(row) for row in rows]
 
 
-def _check(org_slug: str, provider: str, settings: Mapping[str, str], credential_secret: str | None) -> None:
+def _check(
+    org_slug: str, provider: str, settings: Mapping[str, str], credential_secret: str | None, tenancy: TenancyMode
+) -> None:
     if not identifiers.ORG_SLUG.fullmatch(org_slug):
         raise ValueError(f"org_slug {org_slug!r} isn't of the form {identifiers.ORG_SLUG.pattern}")
     for field, name in (("provider", provider), *(("setting", key) for key in settings)):
@@ -114,7 +118,11 @@ def _check(org_slug: str, provider: str, settings: Mapping[str, str], credential
             raise ValueError(f"setting {name} is of type {type(value).__name__}, a string is expected")  # noqa: TRY004
         if "\x00" in value:
             raise ValueError(f"setting {name} holds a NUL character")
-    if credential_secret is not None and not is_secret_name(credential_secret):
+    if credential_secret is None:
+        return
+    if not is_secret_name(credential_secret):
         raise ValueError(
             f"credential_secret {credential_secret!r:.100}: expected a name as Kubernetes allows, such as acme-gcp"
         )
+    if problem := secret_problem(credential_secret, org_slug, provider, tenancy):
+        raise ValueError(problem)

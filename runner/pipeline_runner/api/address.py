@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from collections.abc import Iterable
 
 import httpx2
 from pydantic import SecretStr
@@ -10,28 +11,43 @@ from pipeline_runner.errors import ConfigError
 
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]+(?: [\x21-\x7e]+)*")
 _FIELD = "source.base_url"
+_EXPECTED = "expected https:// and a host"
+_PORTS = {"http": 80, "https": 443}
 
 
-def base_address(base_url: str, *, allow_http: bool) -> httpx2.URL:
-    """The address without a slash at its end. Raises ConfigError naming source.base_url if no key may go there."""
-    expected = "http:// or https:// and a host" if allow_http else "https:// and a host"
+def base_address(base_url: str, hosts: Iterable[str]) -> httpx2.URL:
+    """The address without a slash at its end; `hosts` are the settings' (ApiSettings).
+
+    An organization's integration may say the address, so that without the list whoever writes one could have keys sent
+    to themselves. Raises ConfigError naming source.base_url if no key may go there; the address isn't repeated whole,
+    as a password may stand in it.
+    """
     try:
         url = httpx2.URL(base_url)
     except httpx2.InvalidURL:
-        raise ConfigError(f"{_FIELD}: expected {expected}, got what isn't an address") from None
+        raise ConfigError(f"{_FIELD}: {_EXPECTED}, got what isn't an address") from None
     if url.userinfo:
-        # Not repeated here: a password may stand in it.
         raise ConfigError(f"{_FIELD}: expected an address without a user or password in it")
-    if url.scheme == "http" and not allow_http:
-        raise ConfigError(
-            f"{_FIELD}: {base_url!r:.200} isn't encrypted, so no key is sent there; expected {expected} "
-            "(PIPELINES_API_ALLOW_HTTP=true allows it, for local use)"
-        )
-    if url.scheme not in ("http", "https") or not url.host:
-        raise ConfigError(f"{_FIELD}: expected {expected}, got {base_url!r:.200}")
+    if url.scheme not in _PORTS or not url.host:
+        raise ConfigError(f"{_FIELD}: {_EXPECTED}, got an address without one of them")
     if "?" in base_url or "#" in base_url:
         raise ConfigError(f"{_FIELD}: expected an address without a query or fragment")
+    allowed = [each if "://" in each else f"https://{each}" for each in hosts]
+    if not any(_covers(each, url) for each in allowed):
+        raise ConfigError(
+            f"{_FIELD}: no key is sent to {url.scheme}://{url.netloc.decode()}, only to {', '.join(allowed)}; the "
+            f"installation lists hosts in PIPELINES_API_HOSTS (credentials.hosts of the chart)"
+        )
     return url.copy_with(path=url.path.rstrip("/"))
+
+
+def _covers(allowed: str, url: httpx2.URL) -> bool:
+    """Whether the origin `allowed`, whose port may be `*`, is the address's."""
+    origin = httpx2.URL(allowed.removesuffix(":*"))
+    if (origin.scheme, origin.host) != (url.scheme, url.host):
+        return False
+    usual = _PORTS[url.scheme]
+    return allowed.endswith(":*") or (origin.port or usual) == (url.port or usual)
 
 
 def is_loopback(url: httpx2.URL) -> bool:

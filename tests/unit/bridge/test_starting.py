@@ -9,6 +9,7 @@ import pytest
 from pipeline_bridge.problems import Problem
 from pipeline_bridge.run_objects import ScheduleRef
 from pipeline_bridge.wanted import IdempotencyKey
+from pipeline_core.admission.admit import Facts
 from pipeline_core.admission.subscription import Limits, OrganizationNotFoundError, SubscriptionInactiveError
 from pipeline_core.errors import (
     IntegrationNotActiveError,
@@ -21,6 +22,7 @@ from pipeline_core.kube.api import KubeError, KubeNotReachedError, KubeUnavailab
 from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.store.errors import IdempotencyKeyReusedError, StoreUnavailableError
 from support.bridge_and_operator import KEY, Both, Fault
+from support.fake_ledger import FakeFacts
 
 UID = "0f8c1e5b-7a92-4d06-b3d1-c2a4e6f80917"
 
@@ -199,6 +201,32 @@ async def test_keys_that_are_refused_again_and_again_hold_nothing(both: Both, er
     both.fault = lambda _part, _method, _after: None
     run_id = await both.post(IdempotencyKey("key-0", KEY.fingerprint))
     assert both.live() == both.held() == [run_id]
+
+
+@pytest.mark.timeout(30)  # it went round for ever
+async def test_a_request_whose_run_another_one_has_begun_and_given_up_comes_to_an_end(
+    both: Both, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kubernetes(both, REFUSED)
+    waits, the_other_is_done = asyncio.Event(), asyncio.Event()
+    get = FakeFacts.get
+
+    async def slow_at_first(facts: FakeFacts, org_slug: str, provider: str) -> Facts:
+        monkeypatch.setattr(FakeFacts, "get", get)
+        waits.set()
+        await the_other_is_done.wait()
+        return await get(facts, org_slug, provider)
+
+    monkeypatch.setattr(FakeFacts, "get", slow_at_first)
+    first = asyncio.create_task(both.post(KEY))
+    await waits.wait()
+    with pytest.raises(KubeError):
+        await both.post(KEY)
+    the_other_is_done.set()
+    with pytest.raises(KubeError):
+        await first
+    assert both.held() == both.live() == []
+    assert both.ledger.usage("acme").day_used == 0
 
 
 @pytest.mark.parametrize("status", [403, 500])
@@ -496,6 +524,9 @@ async def test_what_is_refused_holds_nothing(both: Both, changes: dict[str, Any]
 
 
 async def test_who_may_not_run_is_refused(both: Both) -> None:
+    both.plans.secrets["acme"] = "globex-gcp"
+    with pytest.raises(IntegrationNotActiveError, match="the Secret must be acme's own"):
+        await both.post()
     both.plans.integrated.clear()
     with pytest.raises(IntegrationNotActiveError):
         await both.post()

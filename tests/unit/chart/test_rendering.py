@@ -10,6 +10,7 @@ import yaml
 
 from pipeline_core.admission.tenancy import TenancyMode
 from pipeline_operator.settings import OperatorSettings, RunnerTemplate
+from pipeline_runner.settings import ApiSettings
 from support.chart import (
     CHART,
     LOCAL,
@@ -279,12 +280,34 @@ def test_addresses_on_a_service_network(dev: Rendering) -> None:
         assert env["BIGQUERY_EMULATOR_HOST"] == f"http://pipelines-dev-services.{NAMESPACE}.svc:9050"
         assert env["PIPELINES_BIGQUERY_STORAGE_ENDPOINT"] == f"http://pipelines-dev-services.{NAMESPACE}.svc:9060"
         assert env["PIPELINES_BIGQUERY_CREDENTIALS"] == "anonymous"
-    assert environment(dev.runner_template())["PIPELINES_API_ALLOW_HTTP"] == "true"
-    assert "PIPELINES_API_ALLOW_HTTP" not in environment(render(REQUIRED).runner_template())
     services = {name_of(service) for service in dev.of_kind("Service")}
     assert services == {f"pipelines-{name}" for name in ("operator", "exporter", "bridge", "dev-services")}
     assert not [pod for pod in dev.pods.values() if pod["spec"].get("hostNetwork")]
     assert dev.runner_template()["hostNetwork"] is False
+
+
+OFFICIAL = "api.anthropic.com,api.openai.com"
+
+
+@pytest.mark.parametrize(
+    ("values", "hosts"),
+    [
+        (REQUIRED, OFFICIAL),
+        (merged(REQUIRED, {"credentials": {"hosts": ["gateway.example.com:8443"]}}), "gateway.example.com:8443"),
+        (
+            DEV,
+            f"{OFFICIAL},http://pipelines-dev-services.{NAMESPACE}.svc:9070,http://pipelines-dev-services:9070",
+        ),
+        (LOCAL, f"{OFFICIAL},http://127.0.0.1:9070"),
+    ],
+    ids=["default", "others", "dev", "local"],
+)
+def test_keys_are_sent_to_the_listed_hosts_and_to_simulators_of_the_dev_services_alone(
+    values: dict[str, Any], hosts: str
+) -> None:
+    told = environment(render(values).runner_template())["PIPELINES_API_HOSTS"]
+    assert told == hosts
+    assert ApiSettings(hosts=told).hosts == hosts.split(",")  # type: ignore[arg-type]
 
 
 def test_the_simulators_are_reached_by_runs_where_the_dev_services_listen() -> None:
@@ -425,12 +448,14 @@ def test_a_bigquery_key_is_mounted_where_it_is_used() -> None:
 def test_each_organization_has_its_own_keyset_or_key_and_nothing_reads_secrets() -> None:
     rendering = render(REQUIRED)
     template = rendering.runner_template()
-    assert template["keysetSecret"] == "pipelines-keyset-{org}"
+    assert environment_of_operator(rendering)["PIPELINES_KEYSET_SECRET"] == "pipelines-keyset-{org}"
     assert not [name for name in environment(template) if name.startswith("PIPELINES_CREDENTIALS_")]
     key = "gcp-kms://projects/p/locations/global/keyRings/pipelines/cryptoKeys/{org}"
-    values = {"credentials": {"keysetSecret": "", "kms": {"key": key, "endpoint": "kms.example.com:443"}}}
-    template = render(merged(REQUIRED, values)).runner_template()
-    assert template["keysetSecret"] == ""
+    values = {"keysetSecret": "", "sealedOnly": True, "kms": {"key": key, "endpoint": "kms.example.com:443"}}
+    rendering = render(merged(REQUIRED, {"credentials": values}))
+    template = rendering.runner_template()
+    assert environment_of_operator(rendering)["PIPELINES_KEYSET_SECRET"] == ""
+    assert environment(template)["PIPELINES_CREDENTIALS_SEALED_ONLY"] == "true"
     assert environment(template)["PIPELINES_CREDENTIALS_KMS_KEY"] == key
     assert environment(template)["PIPELINES_CREDENTIALS_KMS_ENDPOINT"] == "kms.example.com:443"
 
@@ -448,6 +473,18 @@ def test_no_part_may_read_a_secret(tenancy: str, everywhere: bool) -> None:
 def test_the_operator_understands_the_runner_template(rendering: Rendering) -> None:
     template = rendering.runner_template()
     assert RunnerTemplate.model_validate(template).model_dump() == template
+
+
+# What the operator of the first version that came to clusters understands: it refuses a template with anything else.
+UNDERSTOOD_BY_ALL = {
+    *("image", "imagePullPolicy", "serviceAccountName", "hostNetwork", "resources", "nodeSelector", "tolerations"),
+    *("imagePullSecrets", "env", "volumes", "volumeMounts", "labels", "annotations"),
+}
+
+
+def test_operators_of_the_version_before_understand_the_runner_template(rendering: Rendering) -> None:
+    # They go on until the new ones are ready, and the kubelet brings them the new file.
+    assert rendering.runner_template().keys() <= UNDERSTOOD_BY_ALL
 
 
 def test_the_least_runner_template(required: Rendering) -> None:
@@ -583,6 +620,10 @@ def bound(rendering: Rendering, kind: str) -> set[tuple[str, str]]:
     """Which role each ServiceAccount has."""
     bindings = rendering.of_kind(kind)
     return {(binding["roleRef"]["name"], subject["name"]) for binding in bindings for subject in binding["subjects"]}
+
+
+def environment_of_operator(rendering: Rendering) -> dict[str, Any]:
+    return environment(rendering.pods["pipelines-operator"]["spec"]["containers"][0])
 
 
 def environment_of_exporter(rendering: Rendering) -> dict[str, Any]:

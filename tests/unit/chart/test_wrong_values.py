@@ -27,6 +27,11 @@ pytestmark = pytest.mark.e2e
         ({"replicas": 2}, ["'replicas' not allowed"]),
         ({"credentials": {"keysetSecret": "keyset"}}, ["'/credentials/keysetSecret'", "'keyset'"]),
         ({"credentials": {"keysetSecret": "Keys-{org}"}}, ["'/credentials/keysetSecret'"]),
+        ({"credentials": {"hosts": []}}, ["'/credentials/hosts'"]),
+        ({"credentials": {"hosts": ["http://gateway.example.com"]}}, ["'/credentials/hosts/0'"]),
+        ({"credentials": {"hosts": ["*.example.com"]}}, ["'/credentials/hosts/0'"]),
+        ({"credentials": {"kms": {"endpoint": "http://kms.example.com"}}}, ["'/credentials/kms/endpoint'"]),
+        ({"credentials": {"sealedOnly": "yes"}}, ["'/credentials/sealedOnly'", "want boolean"]),
         ({"credentials": {"kms": {"key": "acme/{org}"}}}, ["'/credentials/kms/key'"]),
         (
             {"credentials": {"kms": {"key": "projects/p/locations/l/keyRings/r/cryptoKeys/k"}}},

@@ -28,6 +28,44 @@ def test_underscores_at_the_joint_dont_collide() -> None:
     assert len(set(found)) == len(found)
 
 
+@given(PAIRS, SLUGS)
+def test_a_secrets_name_is_its_own_organizations_alone(pair: tuple[str, str], other: str) -> None:
+    org, provider = pair
+    name = names.default_secret_name(org, provider)
+    assert names.is_secret_of(name, org)
+    assert names.is_secret_of(name, other) == (org == other)
+
+
+@given(st.from_regex(r"[a-z0-9-]{1,20}", fullmatch=True), st.from_regex(r"[a-b_]{2,4}", fullmatch=True), SLUGS)
+def test_no_name_at_all_is_two_organizations(tail: str, start: str, other: str) -> None:
+    one = f"a{start}b"
+    for name in (f"{names.dns_name(one)}-{tail}", f"{names.dns_name(one)}{tail}"):
+        owners = {slug for slug in {one, other, one[:2], one[:3], "ab"} if names.is_secret_of(name, slug)}
+        assert len(owners) <= 1
+
+
+@pytest.mark.parametrize(
+    ("name", "org", "expected"),
+    [
+        ("acme-openai", "acme", True),
+        ("acme-gcp.v1", "acme", True),
+        ("acme-0", "acme", True),
+        ("acme--eu-openai", "acme", False),
+        ("acme--eu-openai", "acme_eu", True),
+        ("acme-eu-openai", "acme", True),
+        ("acme-eu-openai", "acme_eu", False),
+        ("acme", "acme", False),
+        ("acme-", "acme", False),
+        ("acmecorp-openai", "acme", False),
+        ("acme.openai", "acme", False),
+        ("globex-openai", "acme", False),
+        ("Acme-openai", "acme", False),
+    ],
+)
+def test_whose_a_name_is(name: str, org: str, expected: bool) -> None:
+    assert names.is_secret_of(name, org) is expected
+
+
 @given(SLUGS, SLUGS)
 def test_each_organization_has_a_keyset_and_a_key_of_its_own(one: str, other: str) -> None:
     keyset, key = "pipelines-keyset-{org}", "projects/p/locations/global/keyRings/r/cryptoKeys/{org}"

@@ -3,15 +3,18 @@
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
+from structlog.testing import capture_logs
 
 from pipeline_core.credentials.names import CREDENTIALS_PATH, KEYSET_PATH
+from pipeline_core.errors import ConfigInvalidError
 from pipeline_core.lifecycle.observed import Run, RunSpec
 from pipeline_core.run_document import RUN_DOCUMENT_ANNOTATION, RunDocument
 from pipeline_operator.manifests import Manifest, build_job
-from pipeline_operator.settings import RunnerTemplate
+from pipeline_operator.settings import OperatorSettings, RunnerTemplate
 
 T0 = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
 RUN = Run(
@@ -130,23 +133,39 @@ def test_credentials_are_files_of_the_runner_and_may_be_missing() -> None:
 
 
 def test_the_keyset_is_the_organizations_own() -> None:
-    template = TEMPLATE.model_copy(update={"keysetSecret": "pipelines-keyset-{org}"})
     document = DOCUMENT.model_copy(update={"credential_secret": "acme-gcp", "org_slug": "acme_eu"})
-    mounted = secret_volumes(build_job(RUN, document, template, progress=None))
+    job = build_job(RUN, document, TEMPLATE, keyset_secret="pipelines-keyset-{org}", progress=None)
+    mounted = secret_volumes(job)
     assert mounted["pipelines-keyset-acme--eu"][0] == KEYSET_PATH
     assert set(mounted) == {"acme-gcp", "pipelines-keyset-acme--eu"}
 
 
 def test_a_run_without_credentials_mounts_no_secret_and_its_document_says_nothing_of_one() -> None:
-    job = build_job(RUN, DOCUMENT, TEMPLATE.model_copy(update={"keysetSecret": "k-{org}"}), progress=None)
+    job = build_job(RUN, DOCUMENT, TEMPLATE, keyset_secret="k-{org}", progress=None)
     assert secret_volumes(job) == {}
     assert "credential" not in job["spec"]["template"]["metadata"]["annotations"][RUN_DOCUMENT_ANNOTATION]
 
 
 @pytest.mark.parametrize("template", ["pipelines-keyset", "Keys-{org}", "{org}-", "x" * 200 + "{org}"])
 def test_a_keyset_for_all_or_without_a_proper_name_is_refused(template: str) -> None:
-    with pytest.raises(ValidationError, match="keysetSecret"):
-        RunnerTemplate(image="r:1", keysetSecret=template)
+    with pytest.raises(ValidationError, match="keyset_secret"):
+        OperatorSettings(env="dev", keyset_secret=template)
+
+
+def test_a_field_of_a_later_version_is_told_and_left_out(tmp_path: Path) -> None:
+    # While a release is upgraded, operators of the version before read the new file.
+    path = tmp_path / "runner.yaml"
+    path.write_text("image: r:1\nsomethingNew: {a: 1}\n")
+    with capture_logs() as log:
+        assert RunnerTemplate.load(path) == RunnerTemplate(image="r:1")
+    assert [(line["log_level"], line["fields"]) for line in log] == [("warning", ["somethingNew"])]
+
+
+@pytest.mark.parametrize("text", ["image: ''", "[]", "", "image: r:1\nhostNetwork: perhaps"])
+def test_a_template_that_is_wrong_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "runner.yaml").write_text(text)
+    with pytest.raises(ConfigInvalidError, match=r"runner\.yaml: "):
+        RunnerTemplate.load(tmp_path / "runner.yaml")
 
 
 def test_without_a_request_nothing_is_said_of_one(job: Manifest) -> None:

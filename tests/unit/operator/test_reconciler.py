@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from pipeline_core.admission.subscription import Limits
+from pipeline_core.admission.tenancy import TenancyMode, secret_problem
 from pipeline_core.kube.api import KubeError, KubeUnavailableError
 from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.outcome import Outcome
@@ -86,6 +87,11 @@ async def test_a_refused_run_fails_with_the_words_of_the_specification_and_has_a
             "Pipeline execution not allowed for SUSPENDED organizations",
         ),
         (FakePlans(integrated=set()), "IntegrationNotActive", "gcp integration not active"),
+        (
+            FakePlans(secrets={"acme": "globex-gcp"}),
+            "IntegrationNotActive",
+            f"gcp integration not active: {secret_problem('globex-gcp', 'acme', 'gcp', TenancyMode.SHARED)}",
+        ),
         (FakePlans(limits={"acme": Limits(0, 9, 9)}), "DailyLimitReached", "Daily pipeline limit (0) reached"),
         (FakePlans(limits={"acme": Limits(9, 0, 9)}), "MonthlyLimitReached", "Monthly pipeline limit (0) reached"),
         (

@@ -9,7 +9,7 @@ from pipeline_core.credentials.envelope import Envelope
 from pipeline_runner import masking, sealing
 from pipeline_runner.credentials import Credentials
 from pipeline_runner.errors import ConfigError, TransientError
-from pipeline_runner.settings import CredentialSettings
+from pipeline_runner.settings import CredentialSettings, credential_settings
 from support.kms_stand_in import KmsStandIn, kms_stand_in
 
 KEY = "sk-admin-canary-5xQ2v9LrT7w"
@@ -112,19 +112,25 @@ def test_a_file_that_is_no_key_is_refused_where_it_is_asked_for(mount: Mount, co
     assert credentials.secret("other").get_secret_value() == "something-else"
 
 
-def test_a_field_that_need_not_be_there(mount: Mount) -> None:
+def test_without_a_secret_there_need_be_no_field(mount: Mount) -> None:
+    nowhere = mount.settings.model_copy(update={"directory": mount.directory / "none"})
+    assert Credentials("acme", "gcp", settings=nowhere).secret_if_named("service_account.json") is None
+    assert mount.credentials(name=None).secret_if_named("service_account.json") is None
+
+
+@pytest.mark.parametrize("name", ["acme-gcp", None])
+def test_a_secret_that_is_named_must_have_the_field(mount: Mount, name: str | None) -> None:
     mount.put({"api_key": KEY})
-    assert mount.credentials().optional("organization") is None
-    found = mount.credentials().optional("api_key")
+    found = mount.credentials(name=name).secret_if_named("api_key")
     assert found is not None
     assert found.get_secret_value() == KEY
-    nowhere = mount.settings.model_copy(update={"directory": mount.directory / "none"})
-    assert Credentials("acme", "gcp", settings=nowhere).optional("service_account.json") is None
+    with pytest.raises(ConfigError, match=r"has no field service_account.json; it has api_key"):
+        mount.credentials(name=name).secret_if_named("service_account.json")  # else the run would read as somebody else
 
 
-def test_a_secret_that_is_named_must_be_there_even_for_an_optional_field(mount: Mount) -> None:
+def test_a_secret_that_is_named_must_be_there(mount: Mount) -> None:
     with pytest.raises(ConfigError, match="isn't there in this namespace"):
-        mount.credentials().optional("api_key")  # else the run would read as somebody else
+        mount.credentials().secret_if_named("service_account.json")
 
 
 async def test_a_run_that_needs_none_isnt_held_up_by_a_missing_one(mount: Mount) -> None:
@@ -190,6 +196,30 @@ def test_plain_fields_beside_an_envelope_are_refused(mount: Mount) -> None:
     mount.seal()
     mount.put({"api_key": KEY})
     assert "has api_key beside envelope.json" in refused(mount.credentials())
+
+
+def test_plain_fields_are_refused_where_only_sealed_ones_are_taken(mount: Mount) -> None:
+    mount.settings = mount.settings.model_copy(update={"sealed_only": True})
+    mount.put({"api_key": KEY})
+    expected = "the Secret acme-openai has api_key in plain, but this installation takes sealed credentials only"
+    assert refused(mount.credentials()).startswith(expected)
+    assert "pipelines credentials seal acme openai" in refused(mount.credentials())
+    (mount.directory / "api_key").unlink()
+    mount.seal()
+    assert mount.credentials().secret("api_key").get_secret_value() == KEY
+
+
+@pytest.mark.parametrize("endpoint", ["http://kms.example.com:80", "http://127.0.0.1.example.com", "ftp://127.0.0.1"])
+def test_cloud_kms_is_never_asked_without_tls_over_a_network(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    monkeypatch.setenv("PIPELINES_CREDENTIALS_KMS_ENDPOINT", endpoint)
+    with pytest.raises(ConfigError, match=r"PIPELINES_CREDENTIALS_KMS_ENDPOINT: .*http:// only on this machine"):
+        credential_settings()
+
+
+@pytest.mark.parametrize("endpoint", ["kms.example.com:443", "https://kms.example.com", "http://127.0.0.1:4000"])
+def test_cloud_kms_is_asked_where_the_installation_says(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    monkeypatch.setenv("PIPELINES_CREDENTIALS_KMS_ENDPOINT", endpoint)
+    assert credential_settings().kms_endpoint == endpoint
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,10 @@ class Fake(BaseProcessor):
         warnings.warn(base64.b64encode(b"user:" + key.encode()).decode())
         assert not [name for name, value in os.environ.items() if key in value or key in name]
         assert key not in open("/proc/self/cmdline").read()
+        print("printed", key, file=sys.stderr)
+        print(key[:9], end="")
+        print(key[9:])
+        sys.stdout.write(key + " without an end")
         logging.getLogger("theirs").warning("asked")
         {end}
     async def load(self, data):
@@ -82,6 +86,8 @@ def test_neither_success_nor_any_failure_tells_the_key(tmp_path: Path, end: str,
     returned, written, outcome = run(tmp_path, end)
     assert returned == code, written
     assert "[redacted]" in written
+    assert "\nprinted [redacted]\n" in written
+    assert written.startswith("[redacted]\n[redacted] without an end")
     for text in (written, json.dumps(outcome)):
         for form in (
             KEY,
@@ -97,7 +103,7 @@ def test_neither_success_nor_any_failure_tells_the_key(tmp_path: Path, end: str,
 
 def test_every_line_stays_json(tmp_path: Path) -> None:
     _, written, _ = run(tmp_path, "return key")
-    lines = [json.loads(line) for line in written.splitlines()]
+    lines = [json.loads(line) for line in written.splitlines() if line.startswith("{")]
     assert {line["logger"] for line in lines} >= {"ours", "theirs", "py.warnings"}
 
 

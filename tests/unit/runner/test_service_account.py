@@ -1,6 +1,7 @@
 """The organization's own key: whose it is, where its token is asked for, and that nothing of a bad one is shown."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,10 @@ from pydantic import SecretStr
 from pipeline_core.settings import BigQuerySettings
 from pipeline_runner.bigquery.service_account import TOKEN_URI, ServiceAccount
 from pipeline_runner.bigquery.warehouse import Identity
+from pipeline_runner.credentials import Credentials
 from pipeline_runner.errors import ConfigError
+from pipeline_runner.processors.gcp.external_bq_extractor import ExternalBQExtractor
+from pipeline_runner.settings import CredentialSettings
 
 IDENTITY = Identity("acme", "run_1", "a")
 
@@ -70,3 +74,20 @@ def test_what_is_no_key_is_refused_and_not_shown(key: dict[str, str], change: An
     assert "expected the key of a service account" in told
     for text in ("sEcReT", key["private_key"][40:60], key["private_key_id"]):
         assert text not in told
+
+
+async def test_a_run_whose_secret_lacks_the_key_does_not_read_as_the_installation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIPELINES_BIGQUERY_PROJECT", "ours")
+    monkeypatch.setenv("PIPELINES_BIGQUERY_CREDENTIALS", "anonymous")
+    (tmp_path / "key.json").write_text("of another name")
+    source = {"type": "bigquery", "project": "customer", "dataset": "billing", "table": "export"}
+    config = {"source": source, "target": {"type": "bigquery", "dataset": "acme_dev", "table": "costs"}}
+    processor = ExternalBQExtractor(config, "acme", "run_1")
+    settings = CredentialSettings(directory=tmp_path)
+    processor.credentials = Credentials("acme", "gcp", settings=settings, secret_name="acme-gcp")
+    with pytest.raises(ConfigError, match=r"the Secret acme-gcp has no field service_account\.json; it has key\.json"):
+        await processor.validate({"date": "2026-11-01"})
+    processor.credentials = Credentials("acme", "gcp", settings=CredentialSettings(directory=tmp_path / "none"))
+    await processor.validate({"date": "2026-11-01"})  # names no Secret: the installation's account reads
