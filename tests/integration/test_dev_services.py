@@ -8,12 +8,17 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.request import urlopen
 
 import psycopg
 import pytest
+from google.api_core.retry import Retry
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery as google_bigquery
 
@@ -78,7 +83,7 @@ class Services:
 
 
 @contextlib.contextmanager
-def run_services(data: Path, home: Path, password: str = PASSWORD) -> Iterator[Services]:
+def run_services(data: Path, home: Path, password: str = PASSWORD, **more: str) -> Iterator[Services]:
     environment = {
         **os.environ,
         "HOME": str(home),
@@ -88,6 +93,7 @@ def run_services(data: Path, home: Path, password: str = PASSWORD) -> Iterator[S
             f"PIPELINES_DEV_{name}_PORT": str(free_port())
             for name in ("POSTGRES", "BIGQUERY", "BIGQUERY_GRPC", "SIMULATORS")
         },
+        **more,
     }
     log = data / "services.log"
     with log.open("ab") as output:
@@ -141,6 +147,36 @@ def test_data_survives_a_stop_and_a_changed_password_that_nobody_else_sees(data:
         old = psycopg.conninfo.make_conninfo(services.url, password=PASSWORD)
         with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
             psycopg.connect(old)
+
+
+def test_bigquery_makes_trouble_where_that_is_switched_on(data: Path, home: Path) -> None:
+    with run_services(data, home, PIPELINES_DEV_BIGQUERY_TROUBLE_SEED="3") as services:
+        address = (
+            f"http://127.0.0.1:{services.environment['PIPELINES_DEV_BIGQUERY_PORT']}/bigquery/v2/projects/local-dev"
+        )
+        met = Counter(asked(f"{address}/datasets") for _ in range(60))
+        # whoever asks for readiness isn't troubled, else the services' pod would be taken out
+        assert all(services.is_ready() for _ in range(3))
+        # the client tries again, as everybody must
+        services.bigquery.create_dataset("troubled", exists_ok=True, retry=Retry(timeout=60))
+        assert services.end() == 0
+    assert met[200] > 30
+    assert met[503]
+    assert met[403]
+    assert met[0]
+
+
+def asked(url: str) -> int:
+    """The status of the answer; 0 where none came, or only a part of it."""
+    try:
+        with urlopen(url, timeout=20) as answer:
+            answer.read()
+            return int(answer.status)
+    except HTTPError as refused:
+        with refused:
+            return refused.code
+    except (URLError, OSError, HTTPException):
+        return 0
 
 
 def test_a_death_ends_all_and_the_next_start_goes_on(data: Path, home: Path) -> None:

@@ -1,6 +1,7 @@
 """The cost view over all providers' tables keeps FOCUS's rules in every row, and adds up to the tables' own sums."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
@@ -8,8 +9,11 @@ from itertools import combinations
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from pipeline_core.focus.sql import text
 from pipeline_core.settings import BigQuerySettings
 from pipeline_local.quickstart.export import billing_export
 from pipeline_local.services.bigquery import BigQuery
@@ -32,6 +36,16 @@ ANTHROPIC = [
     anthropic_row(date(2026, 11, 2), "0.000000007", workspace_id="wrkspc_1", cost_type="web_search", model=None),
     anthropic_row(date(2028, 2, 29), "-0.01", description=None),
 ]
+
+EXPORTS = ("gcp_billing_costs", "gcp_detailed_billing_costs")
+EXPORT = {
+    "billing_account_id": "STRING",
+    "usage_start_time": "TIMESTAMP",
+    "usage_end_time": "TIMESTAMP",
+    "cost": "NUMERIC",
+    "currency": "STRING",
+}
+"""The columns that an export must have."""
 
 
 @pytest.fixture
@@ -60,7 +74,7 @@ async def test_every_row_keeps_the_rules_and_the_sums_are_the_tables(scene: Focu
     rows = scene.rows()
     assert [(row, wrong) for row in rows if (wrong := focus_rules.broken(row))] == []
     assert focus_rules.ambiguous_services(rows) == {}
-    assert _sums(rows) == _of_tables(scene)
+    assert _sums(rows) == _of_tables(scene, "gcp", "openai", "anthropic")
     google = [row for row in rows if row["x_Provider"] == "gcp"]
     assert {row["ChargeCategory"] for row in google} == {"Usage", "Tax", "Adjustment"}
     assert any(row["BilledCost"] != row["ContractedCost"] for row in google)
@@ -136,14 +150,48 @@ async def test_an_export_that_lacks_columns_is_shown_with_what_it_has(scene: Foc
     assert {rule for row in rows for rule in focus_rules.broken(row)} == {"PricingQuantity isn't null for usage"}
 
 
-async def test_the_detailed_export_is_taken_only_without_the_standard_one(scene: FocusScene) -> None:
-    export = billing_export(LAST_DAY, days=1, rows_per_day=30)
+async def test_the_detailed_export_stands_in_where_the_standard_one_has_nothing(scene: FocusScene) -> None:
+    """With all columns: `cost` and `credits` of the day that only it has are those of the detailed export."""
+    export = billing_export(LAST_DAY, days=3, rows_per_day=100)
     scene.make_export(export, "gcp_detailed_billing_costs")
     assert await ensure(scene)
     assert len(scene.rows()) == export.num_rows
-    scene.make_export(export.slice(0, 5))
+    scene.make_export(export.slice(0, 0))
     assert await ensure(scene)
-    assert len(scene.rows()) == 5
+    assert len(scene.rows()) == export.num_rows
+    standard = f"{scene.dataset}.gcp_billing_costs"
+    scene.sql(f"INSERT INTO `{standard}` SELECT * FROM `{scene.dataset}.gcp_detailed_billing_costs`")
+    whole = _of_tables(scene, "gcp")
+    scene.sql(f"UPDATE `{standard}` SET run_id = 'run_standard' WHERE TRUE")
+    scene.sql(f"DELETE FROM `{standard}` WHERE DATE(usage_start_time) = '{LAST_DAY}'")
+    rows = scene.rows()
+    assert _sums(rows) == whole
+    assert {(row["x_RunId"], row["x_UsageDate"] == LAST_DAY) for row in rows} == {
+        ("run_standard", False),
+        ("run_test", True),
+    }
+    assert [wrong for row in rows if (wrong := focus_rules.broken(row))] == []
+
+
+def test_each_day_of_an_account_is_counted_once_whichever_export_has_it(bigquery_settings: BigQuerySettings) -> None:
+    scene = FocusScene(bigquery_settings)
+    columns = [Column(name, type_) for name, type_ in EXPORT.items()]
+    for table in EXPORTS:
+        scene.make_table(table, columns, [])
+    assert asyncio.run(ensure(scene))
+
+    @settings(max_examples=10, deadline=None)
+    @given(*[st.lists(st.tuples(st.sampled_from(["A", "B", None]), st.integers(1, 4)), max_size=12)] * 2)
+    def check(standard: list[tuple[str | None, int]], detailed: list[tuple[str | None, int]]) -> None:
+        scene.sql(_filled(scene, EXPORTS[0], standard, "1") + _filled(scene, EXPORTS[1], detailed, "100"))
+        expected = Counter({key: Decimal(number) for key, number in Counter(standard).items()})
+        for key in detailed:
+            expected[key] += Decimal(100 if key not in standard else 0)
+        assert _by_account(scene, 1, 4) == expected
+        # a query for one day still knows that the standard export has it
+        assert _by_account(scene, 2, 2) == {key: cost for key, cost in expected.items() if key[1] == 2}
+
+    check()
 
 
 async def test_a_new_provider_joins_and_an_unchanged_view_is_left(scene: FocusScene, proxy: FaultProxy) -> None:
@@ -239,6 +287,27 @@ def _make(scene: FocusScene, *providers: str) -> None:
         scene.make_costs("anthropic", ANTHROPIC)
 
 
+def _filled(scene: FocusScene, table: str, rows: list[tuple[str | None, int]], cost: str) -> str:
+    """Statements that replace a table's rows by some of these accounts and days of November, at either end of a day."""
+    hours = ("00:00:00", "23:59:59.999999")
+    values = ", ".join(
+        f"({text(account) if account else 'NULL'}, TIMESTAMP '2026-11-{day:02} {hours[number % 2]}+00', NULL, "
+        f"NUMERIC '{cost}', 'USD')"
+        for number, (account, day) in enumerate(rows)
+    )
+    name = f"`{scene.dataset}.{table}`"
+    insert = f"INSERT INTO {name} ({', '.join(EXPORT)}) VALUES {values};" if rows else ""
+    return f"DELETE FROM {name} WHERE TRUE; {insert}"
+
+
+def _by_account(scene: FocusScene, first: int, last: int) -> dict[tuple[str | None, int], Decimal]:
+    found = scene.sql(
+        f"SELECT BillingAccountId AS account, x_UsageDate AS day, SUM(BilledCost) AS cost FROM `{scene.view}` "
+        f"WHERE x_UsageDate BETWEEN '2026-11-{first:02}' AND '2026-11-{last:02}' GROUP BY account, day"
+    )
+    return {(row["account"], row["day"].day): row["cost"] for row in found}
+
+
 def _statements(proxy: FaultProxy) -> int:
     """How often something was written, as opposed to looked at."""
     return sum(line.startswith("POST") and "/jobs" in line for line in proxy.seen)
@@ -253,7 +322,7 @@ def _sums(rows: list[dict[str, Any]]) -> dict[tuple[str, date], tuple[int, Decim
     return sums
 
 
-def _of_tables(scene: FocusScene) -> dict[tuple[str, date], tuple[int, Decimal, Decimal]]:
+def _of_tables(scene: FocusScene, *providers: str) -> dict[tuple[str, date], tuple[int, Decimal, Decimal]]:
     """Rows, what is to be paid, and what it was before credits, by provider and day, from the tables themselves."""
     queries = {
         "gcp": "SELECT DATE(usage_start_time) AS day, COUNT(*) AS number, SUM(cost) AS cost, "
@@ -266,5 +335,6 @@ def _of_tables(scene: FocusScene) -> dict[tuple[str, date], tuple[int, Decimal, 
     return {
         (provider, row["day"]): (row["number"], row["cost"] + (row.get("credit") or 0), row["cost"])
         for provider, query in queries.items()
+        if provider in providers
         for row in scene.sql(query.format(scene.dataset))
     }

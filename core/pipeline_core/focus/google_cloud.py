@@ -21,6 +21,20 @@ _ZONE: Final = text("America/Los_Angeles")
 _CATEGORIES: Final = "CASE {} WHEN 'regular' THEN 'Usage' WHEN 'tax' THEN 'Tax' ELSE 'Adjustment' END"
 
 
+def without_days_of(other: str) -> str:
+    """The end of a SELECT: without the days of billing accounts that another export (project.dataset.table) has.
+
+    A join with a row for each day and account, so that no row is multiplied. Of the other export only these two columns
+    are read.
+    """
+    account, day = f"IFNULL({ROW}.billing_account_id, '')", f"DATE({ROW}.usage_start_time)"
+    return (
+        f"\nLEFT JOIN (SELECT DISTINCT {account} AS account, {day} AS day FROM `{other}` AS {ROW}) AS other"  # noqa: S608
+        f"\nON other.account = {account} AND other.day = {day}"
+        "\nWHERE other.day IS NULL"
+    )
+
+
 def values(columns: Row) -> dict[str, str]:
     """The expression of each column of the view."""
     month = _month(columns)

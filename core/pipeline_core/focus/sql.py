@@ -44,9 +44,9 @@ class Row:
         return f"COALESCE({', '.join(there)})" if len(there) > 1 else (there or ["CAST(NULL AS STRING)"])[0]
 
 
-def select(values: dict[str, str], table: str) -> str:
-    """A SELECT of all columns of the view, in their order, from a table (project.dataset.table)."""
+def select(values: dict[str, str], table: str, rest: str = "") -> str:
+    """A SELECT of all columns of the view, in their order, from a table (project.dataset.table), with what follows."""
     if missing := COLUMNS.keys() ^ values.keys():
         raise ValueError(f"the columns of the view and those of {table} differ by {sorted(missing)}")
     lines = ",\n  ".join(f"{values[name]} AS {name}" for name in COLUMNS)
-    return f"SELECT\n  {lines}\nFROM `{table}` AS {ROW}"
+    return f"SELECT\n  {lines}\nFROM `{table}` AS {ROW}{rest}"

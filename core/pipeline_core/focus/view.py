@@ -1,7 +1,7 @@
 """The cost view's SQL, from the provider tables that an organization's dataset has."""
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from pipeline_core.focus import ai_apis, google_cloud
@@ -34,11 +34,16 @@ def focus_view(project: str, dataset: str, tables: Mapping[str, Columns]) -> str
     """The view's SELECT over those of TABLES that are there; None where none is.
 
     `tables` gives the columns of each by dotted names: `cost`, `invoice`, `invoice.month`. A table that lacks a column
-    that nothing can stand in for is left out. Of Google's two exports only one is taken, the standard one where there
-    are both: each holds all costs.
+    that nothing can stand in for is left out. Google's two exports hold the same costs, so only one is taken for each
+    day of a billing account: the standard one where it has rows, else the detailed one.
     """
     org = dataset.rpartition("_")[0]
-    parts = [select(values, f"{project}.{dataset}.{table}") for table, values in _parts(org, tables)]
+    usable = {name: Row(tables[name]) for name in TABLES if name in tables and not lacking(name, tables[name])}
+    parts = []
+    for name, columns in usable.items():
+        is_second = name == GCP_DETAILED and GCP_STANDARD in usable
+        rest = google_cloud.without_days_of(f"{project}.{dataset}.{GCP_STANDARD}") if is_second else ""
+        parts.append(select(_values(name, columns, org), f"{project}.{dataset}.{name}", rest))
     if not parts:
         return None
     return "\nUNION ALL\n".join(parts)
@@ -49,15 +54,9 @@ def digest(statement: str) -> str:
     return hashlib.sha256(statement.encode()).hexdigest()[:16]
 
 
-def _parts(org: str, tables: Mapping[str, Columns]) -> Iterator[tuple[str, dict[str, str]]]:
-    google = next((name for name in (GCP_STANDARD, GCP_DETAILED) if _usable(name, tables)), None)
-    if google is not None:
-        yield google, google_cloud.values(Row(tables[google]))
-    makers: dict[str, Callable[[Row, str], dict[str, str]]] = {OPENAI: ai_apis.openai, ANTHROPIC: ai_apis.anthropic}
-    for name, values in makers.items():
-        if _usable(name, tables):
-            yield name, values(Row(tables[name]), org)
-
-
-def _usable(table: str, tables: Mapping[str, Columns]) -> bool:
-    return table in tables and not lacking(table, tables[table])
+def _values(table: str, columns: Row, org: str) -> dict[str, str]:
+    if table == OPENAI:
+        return ai_apis.openai(columns, org)
+    if table == ANTHROPIC:
+        return ai_apis.anthropic(columns, org)
+    return google_cloud.values(columns)

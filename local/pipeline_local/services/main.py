@@ -16,8 +16,8 @@ from queue import SimpleQueue
 from pydantic import ValidationError
 
 from pipeline_local.errors import LocalError
-from pipeline_local.services import bigquery, postgres, postgres_cluster, simulators
-from pipeline_local.services.processes import end, server_identity
+from pipeline_local.services import bigquery, postgres, postgres_cluster, simulators, trouble
+from pipeline_local.services.processes import end, free_port, reached_at, server_identity
 from pipeline_local.services.settings import ServicesSettings
 
 _TERMINATION = (signal.SIGTERM, signal.SIGINT)
@@ -69,12 +69,15 @@ def is_ready(settings: ServicesSettings) -> bool:
 
 
 def _start(settings: ServicesSettings, work: Path) -> dict[str, subprocess.Popen[bytes]]:
+    behind = None if settings.bigquery_trouble_seed is None else free_port(settings.host)
     # The stand-in takes the longer to come up: it starts while the database is prepared.
-    command = bigquery.server_command(
-        settings.data, settings.bigquery_project, settings.host, settings.bigquery_port, settings.bigquery_grpc_port
-    )
-    services = {bigquery.NAME: bigquery.launch(command, work=work)}
+    services = {bigquery.NAME: bigquery.launch(_bigquery_command(settings, behind), work=work)}
     try:
+        if behind is not None and settings.bigquery_trouble_seed is not None:
+            upstream = f"http://{reached_at(settings.host)}:{behind}"
+            services[trouble.NAME] = trouble.launch(
+                settings.host, settings.bigquery_port, upstream, settings.bigquery_trouble_seed
+            )
         services[simulators.NAME] = simulators.launch(settings.host, settings.simulators_port, settings.simulators_seed)
         identity = server_identity()
         work.chmod(0o755)
@@ -87,6 +90,17 @@ def _start(settings: ServicesSettings, work: Path) -> dict[str, subprocess.Popen
         _stop(services)
         raise
     return services
+
+
+def _bigquery_command(settings: ServicesSettings, behind: int | None) -> list[str]:
+    """The stand-in's command: on its port, or on this one behind the proxy that makes trouble. gRPC meets none."""
+    return bigquery.server_command(
+        settings.data,
+        settings.bigquery_project,
+        settings.host,
+        behind or settings.bigquery_port,
+        settings.bigquery_grpc_port,
+    )
 
 
 def _watch(services: Mapping[str, subprocess.Popen[bytes]], signals: SimpleQueue[int]) -> int:
@@ -103,7 +117,7 @@ def _watch(services: Mapping[str, subprocess.Popen[bytes]], signals: SimpleQueue
 
 
 def _stop(services: Mapping[str, subprocess.Popen[bytes]]) -> None:
-    ways = {service.NAME: service.STOP_SIGNAL for service in (postgres, bigquery, simulators)}
+    ways = {service.NAME: service.STOP_SIGNAL for service in (postgres, trouble, bigquery, simulators)}
     for name, process in services.items():
         end(process, ways[name], seconds=9)  # all, within the 30 s that Kubernetes gives
 

@@ -22,6 +22,8 @@ class ServicesSettings(BaseSettings):
     simulators_port: int = Field(default=9070, gt=0, lt=65536)
     simulators_seed: int = 0
     """What the simulated providers' data is made from."""
+    bigquery_trouble_seed: int | None = None
+    """Where it is set, requests to BigQuery meet trouble that is made from it."""
     postgres_password: SecretStr = Field(min_length=1)
     data: Path = Path("/data")
     bigquery_project: str = Field(default=PROJECT, min_length=1)

@@ -7,7 +7,7 @@ from decimal import Decimal
 from functools import lru_cache
 from random import Random
 
-from pipeline_local.simulators.seeds import Line, Lines, Value, identifier, is_empty, randomness, traffic
+from pipeline_local.simulators.seeds import Line, Lines, Value, busy_hours, identifier, is_empty, randomness
 
 DIMENSIONS = ("api_key_id", "workspace_id", "model", "service_tier", "context_window", "inference_geo")
 MEASURES = (
@@ -62,11 +62,8 @@ def _lines_of(org: str, day: date, scale: int) -> Lines:
     costs: list[Line] = []
     for number, workload in enumerate(_workloads(org, scale)):
         random = randomness(org, day, number)
-        for hour in range(24):
-            share = traffic(day, hour) * random.uniform(0.4, 1.2)
-            if share < 0.05:
-                continue
-            measures = _measures(max(1, round(workload.requests * share)), random)
+        for hour, requests in busy_hours(day, workload.requests, random):
+            measures = _measures(requests, random)
             line = Line(hour * 60 + random.randrange(60), workload.dimensions, measures)
             usage.append(line)
             costs.extend(_costs(org, line))

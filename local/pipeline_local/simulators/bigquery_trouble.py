@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
 
+from pipeline_local.services.processes import LOOPBACK
 from pipeline_local.simulators.proxy import Call, Reply, forward, proxy
 from pipeline_local.simulators.seeds import randomness
 
@@ -78,8 +79,8 @@ class BigQueryTrouble:
         self._lock = threading.Lock()
 
     def handle(self, call: Call) -> Reply | None:
-        """What becomes of a request."""
-        kind = self._kind(call)
+        """What becomes of a request. BigQuery has no readiness; who asks for that means the stand-in."""
+        kind = None if call.path == "/readyz" else self._kind(call)
         if kind == "503":
             return refusal(503, "backendError", "The service is currently unavailable.")
         if kind == "rate-limit":
@@ -118,13 +119,15 @@ def trouble_before(
     shares: Mapping[Kind, float] = SHARES,
     in_a_row: int = 2,
     slow_seconds: float = 0.2,
+    host: str = LOOPBACK,
+    port: int = 0,
 ) -> Iterator[BigQueryTrouble]:
-    """A running proxy, on a free port of the loopback interface.
+    """A running proxy, on a free port of the loopback interface unless told otherwise.
 
     `shares` of requests meet each kind of trouble; requests of one shape fail at most `in_a_row` times running.
     """
     made = BigQueryTrouble(upstream, seed, shares, in_a_row, slow_seconds)
-    with proxy(upstream, made.handle) as made.url:
+    with proxy(upstream, made.handle, host=host, port=port) as made.url:
         yield made
 
 

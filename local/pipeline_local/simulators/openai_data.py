@@ -7,7 +7,7 @@ from decimal import Decimal
 from functools import lru_cache
 from random import Random
 
-from pipeline_local.simulators.seeds import Line, Lines, Value, identifier, is_empty, randomness, traffic
+from pipeline_local.simulators.seeds import Line, Lines, Value, busy_hours, identifier, is_empty, randomness
 
 # The dimensions of each usage endpoint, by which it can group, and its measures.
 _CALLER = ("project_id", "user_id", "api_key_id")
@@ -95,11 +95,7 @@ def _lines_of(org: str, day: date, scale: int) -> Lines:
     lines: dict[str, list[Line]] = {"costs": []}
     for number, workload in enumerate(_workloads(org, scale)):
         random = randomness(org, day, number)
-        for hour in range(24):
-            share = traffic(day, hour) * random.uniform(0.4, 1.2)
-            if share < 0.05:
-                continue
-            requests = max(1, round(workload.requests * share))
+        for hour, requests in busy_hours(day, workload.requests, random):
             measures = _measures(workload, requests, random)
             minute = hour * 60 + random.randrange(60)
             lines.setdefault(workload.endpoint, []).append(Line(minute, workload.dimensions, measures))

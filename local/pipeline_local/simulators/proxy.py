@@ -1,4 +1,4 @@
-"""An HTTP proxy before one server, on loopback, whose owner decides about each request: forward, answer, or break."""
+"""An HTTP proxy before one server, whose owner decides about each request: forward, answer, or break."""
 
 import socket
 import struct
@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.error import HTTPError
 from urllib.request import ProxyHandler, Request, build_opener
+
+from pipeline_local.services.processes import LOOPBACK, reached_at
 
 _TIMEOUT_SECONDS = 60
 _AT_ONCE = struct.pack("ii", 1, 0)  # linger for no time: closing sends a reset
@@ -63,8 +65,8 @@ def forward(upstream: str, call: Call) -> Reply:
 
 
 @contextmanager
-def proxy(upstream: str, decide: Decide) -> Iterator[str]:
-    """The address of a running proxy, on a free port; addresses of the server in an answer's headers become its own."""
+def proxy(upstream: str, decide: Decide, *, host: str = LOOPBACK, port: int = 0) -> Iterator[str]:
+    """The address of a running proxy, on a free port unless told; in an answer's headers it stands for the server's."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -75,10 +77,12 @@ def proxy(upstream: str, decide: Decide) -> Iterator[str]:
             if reply is None:
                 self.close_connection = True
                 return
+            # as whoever asks has reached it, which may be by another name than this machine's
+            asked_at = f"http://{self.headers['Host']}" if "Host" in self.headers else url
             self.send_response(reply.status)
             for name, value in reply.headers.items():
                 if name.lower() not in _OWN_HEADERS:
-                    self.send_header(name, value.replace(upstream, url))
+                    self.send_header(name, value.replace(upstream, asked_at))
             self.send_header("Content-Length", str(len(reply.body)))
             self.end_headers()
             if reply.is_cut:
@@ -95,9 +99,9 @@ def proxy(upstream: str, decide: Decide) -> Iterator[str]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer((host, port), Handler)
     server.daemon_threads = True
-    url = f"http://127.0.0.1:{server.server_address[1]}"
+    url = f"http://{reached_at(host)}:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:

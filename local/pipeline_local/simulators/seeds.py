@@ -2,7 +2,7 @@
 
 import hashlib
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -46,7 +46,15 @@ def organization(seed: int, provider: str, key: str) -> str:
     return identifier("org-", seed, provider, key)
 
 
-def traffic(day: date, hour: int) -> float:
+def busy_hours(day: date, requests: int, random: random.Random) -> Iterator[tuple[int, int]]:
+    """The hours of a day in which a workload makes requests, and how many; `requests` is for the busiest hour."""
+    for hour in range(24):
+        share = _traffic(day, hour) * random.uniform(0.4, 1.2)
+        if share >= 0.05:
+            yield hour, max(1, round(requests * share))
+
+
+def _traffic(day: date, hour: int) -> float:
     """The share of the busiest hour's traffic, from 0 to 1: lower at night and on weekends."""
     return _HOURS[hour] / 100 * (_WEEKEND if day.weekday() >= 5 else 1)
 

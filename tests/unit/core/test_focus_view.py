@@ -63,10 +63,20 @@ def test_what_a_table_lacks_is_told(table: str) -> None:
     assert lacking(table, whole - {"currency"}) == ["currency"]
 
 
-def test_the_standard_export_goes_before_the_detailed_one_if_it_can_be_used() -> None:
+def test_the_detailed_export_is_asked_only_for_what_the_standard_one_lacks() -> None:
     both = {"gcp_billing_costs": GOOGLE, "gcp_detailed_billing_costs": GOOGLE}
-    assert "gcp_detailed_billing_costs" not in str(focus_view("p", "acme_dev", both))
-    assert "gcp_detailed_billing_costs" in str(focus_view("p", "acme_dev", both | {"gcp_billing_costs": {"cost"}}))
+    standard, detailed = str(focus_view("p", "acme_dev", both)).split("UNION ALL")
+    assert "gcp_detailed_billing_costs" not in standard
+    assert "JOIN" not in standard
+    (other,) = sqlglot.parse_one(detailed, dialect="bigquery").find_all(exp.Join)
+    assert "gcp_billing_costs" in str(other)
+    # of the standard export's rows all partitions are read, and so nothing but these two columns may be
+    assert {column.name for column in other.this.find_all(exp.Column)} == {"billing_account_id", "usage_start_time"}
+
+
+def test_an_export_that_cannot_be_used_hides_nothing_of_the_other() -> None:
+    both = {"gcp_billing_costs": {"cost"}, "gcp_detailed_billing_costs": GOOGLE}
+    assert focus_view("p", "acme_dev", both) == focus_view("p", "acme_dev", {"gcp_detailed_billing_costs": GOOGLE})
 
 
 def test_the_digest_is_that_of_the_definition() -> None:
