@@ -1,11 +1,13 @@
 """The container's process: one run document in, one outcome in the termination message out."""
 
 import asyncio
+import gc
 import logging
 import os
 import signal
 import sys
 import threading
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
@@ -19,6 +21,8 @@ from pipeline_core.run_document import RunDocument
 from pipeline_runner.execution import execute, terminated
 from pipeline_runner.loading import load_processor
 from pipeline_runner.masking import masked
+from pipeline_runner.output import mask_output
+from pipeline_runner.processors.base import BaseProcessor
 from pipeline_runner.progress import HttpProgress, Progress
 from pipeline_runner.settings import PodSettings, RunnerSettings
 
@@ -33,6 +37,7 @@ def main() -> ExitCode:
     try:
         settings = RunnerSettings()
         configure_logging(settings.log_level, "runner", mask=masked)
+        mask_output()
     except ValueError as error:
         configure_logging("info", "runner")
         _log.exception("the settings are wrong")
@@ -56,7 +61,7 @@ async def _until_stopped(
     document: RunDocument, progress: Progress, settings: RunnerSettings
 ) -> tuple[Outcome, ExitCode]:
     loop = asyncio.get_running_loop()
-    load = partial(load_processor, packages=settings.processor_packages)
+    load = partial(_load, settings.processor_packages)
     task = asyncio.ensure_future(execute(document, progress, load=load))
 
     def stop(_signal: int, _frame: object) -> None:
@@ -80,6 +85,15 @@ async def _until_stopped(
         return await task
     finally:
         watchdog.cancel()
+
+
+def _load(packages: Collection[str], config: dict[str, object]) -> type[BaseProcessor]:
+    processor = load_processor(config, packages)
+    if not gc.isenabled():
+        # All that was imported stays to the end: no collection looks at it again.
+        gc.freeze()
+        gc.enable()
+    return processor
 
 
 def _progress(settings: RunnerSettings, document: RunDocument) -> Progress:

@@ -31,7 +31,7 @@ def customer(
     simulators.reset()
     (tmp_path / "api_key").write_text(ANTHROPIC_KEY)
     monkeypatch.setenv("PIPELINES_CREDENTIALS_DIRECTORY", str(tmp_path))
-    monkeypatch.setenv("PIPELINES_API_ALLOW_HTTP", "true")
+    monkeypatch.setenv("PIPELINES_API_HOSTS", "http://127.0.0.1:*")
     return Customer(bigquery_settings, "anthropic", simulators)
 
 

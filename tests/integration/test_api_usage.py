@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import pytest
 
@@ -60,7 +61,7 @@ def customer(
     simulators.reset()
     (tmp_path / "api_key").write_text(KEYS[provider] + "\n")
     monkeypatch.setenv("PIPELINES_CREDENTIALS_DIRECTORY", str(tmp_path))
-    monkeypatch.setenv("PIPELINES_API_ALLOW_HTTP", "true")
+    monkeypatch.setenv("PIPELINES_API_HOSTS", "http://127.0.0.1:*")
     return Customer(bigquery_settings, provider, simulators)
 
 
@@ -102,12 +103,16 @@ def check(customer: Customer, outcome: Outcome, first: date = FIRST, last: date 
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-async def test_rows_equal_the_truth_whatever_happens_and_a_second_time(customer: Customer, seed: int) -> None:
+async def test_rows_equal_the_truth_whatever_happens_and_a_second_time(
+    customer: Customer, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     chance = random.Random(f"{customer.provider}{seed}")
     first = date(2026, 7, 1) + timedelta(days=chance.randrange(60))
     last = first + timedelta(days=chance.choice([0, 1, 6, 30, 31, 40]))
     width = chance.choice(["1d", "1d", "1h"]) if (last - first).days < 10 else "1d"
     customer.simulators.plan(seed=seed, faults=FAULTS)
+    if seed % 4 == 3:
+        monkeypatch.setenv("PIPELINES_API_MAX_BODY_BYTES", "40000")  # less than many of the pages have
     days = {"start_date": first.isoformat(), "end_date": last.isoformat()}
     for _ in range(2):
         outcome = await succeeds(customer.document(source={"bucket_width": width}, **days))
@@ -140,6 +145,22 @@ async def test_late_figures_are_found_by_the_rescan(customer: Customer) -> None:
     customer.simulators.plan()
     # no days are named: the config's three, which end with yesterday
     check(customer, await succeeds(customer.document()), first, yesterday)
+
+
+async def test_days_that_were_missed_are_caught_up_by_a_run_that_names_none(customer: Customer) -> None:
+    last = datetime.now(UTC).date() - timedelta(days=1)
+    first = last - timedelta(days=40)
+    await succeeds(customer.document(date=first.isoformat()))
+    customer.simulators.reset()
+    check(customer, await succeeds(customer.document()), first, last)
+    usage = [each for each in customer.simulators.requests if "usage" in each.path]
+    # forty-one days are two pages of each usage endpoint
+    assert len(usage) == (20 if customer.provider == "openai" else 2)
+    customer.simulators.reset()
+    # nothing is missing any more, so that the next run covers its three days again
+    outcome = await succeeds(customer.document())
+    rows = customer.truth(last - timedelta(days=2), last).rows
+    assert outcome.records_processed == len(rows["costs"]) + len(rows["usage"])
 
 
 async def test_hours_are_rows_of_their_own_and_of_today_only_those_that_began(customer: Customer) -> None:
@@ -176,6 +197,20 @@ async def test_no_more_requests_than_pages_and_no_more_at_once_than_told(custome
     await succeeds(customer.document(source={"at_once": 2}, start_date="2026-08-01", end_date="2026-08-31"))
     assert customer.simulators.count(customer.provider) == reports  # type: ignore[arg-type]
     assert customer.simulators.max_concurrency(customer.provider) == 2  # type: ignore[arg-type]
+
+
+async def test_pages_that_are_too_large_come_as_smaller_ones(
+    customer: Customer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    days = {"start_date": "2026-08-01", "end_date": "2026-08-31"}
+    monkeypatch.setenv("PIPELINES_API_MAX_BODY_BYTES", "30000")
+    check(customer, await succeeds(customer.document(**days)), date(2026, 8, 1), date(2026, 8, 31))
+    asked = [parse_qs(each.query) for each in customer.simulators.requests]
+    assert {int(each["limit"][0]) for each in asked} > {31, 15}
+    monkeypatch.setenv("PIPELINES_API_MAX_BODY_BYTES", "300")
+    outcome, code = await execute(customer.document(**days), Progress())
+    assert code is ExitCode.DATA
+    assert "larger than 300 bytes, though it is about one bucket alone" in (outcome.error or "")
 
 
 async def test_fields_that_nobody_has_documented_are_kept(customer: Customer) -> None:

@@ -1,6 +1,7 @@
 """OpenAI's own traps, one by one, against the simulator and BigQuery's stand-in."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -33,7 +34,7 @@ def customer(
     simulators.reset()
     (tmp_path / "api_key").write_text(OPENAI_KEY)
     monkeypatch.setenv("PIPELINES_CREDENTIALS_DIRECTORY", str(tmp_path))
-    monkeypatch.setenv("PIPELINES_API_ALLOW_HTTP", "true")
+    monkeypatch.setenv("PIPELINES_API_HOSTS", "http://127.0.0.1:*")
     return Customer(bigquery_settings, "openai", simulators)
 
 
@@ -46,17 +47,27 @@ def page(*results: object) -> dict[str, Any]:
 
 def cost(value: object, **fields: object) -> dict[str, Any]:
     amount = {"value": value, "currency": "usd"}
-    return {"object": "organization.costs.result", "amount": amount, "project_id": "proj_1", "line_item": None} | fields
+    return {
+        "object": "organization.costs.result",
+        "amount": amount,
+        "project_id": "proj_1",
+        "line_item": "gpt-4o, input",
+    } | fields
 
 
 def answers_costs(monkeypatch: pytest.MonkeyPatch, answer: Mapping[str, Any]) -> None:
     """Have the API answer so about costs, which no simulator would: everything else is theirs."""
-    get = ApiClient.get
+    asked = ApiClient.answer
 
-    async def patched(self: ApiClient, path: str, query: Sequence[tuple[str, str]]) -> Mapping[str, Any]:
-        return answer if path == "/v1/organization/costs" else await get(self, path, query)
+    @asynccontextmanager
+    async def patched(self: ApiClient, path: str, query: Sequence[tuple[str, str]]) -> AsyncIterator[dict[str, Any]]:
+        if path == "/v1/organization/costs":
+            yield dict(answer)
+            return
+        async with asked(self, path, query) as found:
+            yield found
 
-    monkeypatch.setattr(ApiClient, "get", patched)
+    monkeypatch.setattr(ApiClient, "answer", patched)
 
 
 async def run(customer: Customer, **source: object) -> tuple[str | None, ExitCode]:
@@ -125,6 +136,18 @@ async def test_what_may_be_set_aside_is_set_aside(customer: Customer, monkeypatc
     outcome, code = await execute(document, Progress())
     assert (outcome.error, code) == (None, ExitCode.OK)
     assert [each["amount"] for each in customer.rows("costs")] == [Decimal("1.50")]
+
+
+async def test_costs_that_come_without_what_they_were_asked_by_are_not_published(
+    customer: Customer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (await run(customer))[1] is ExitCode.OK
+    before = customer.rows("costs")
+    answers_costs(monkeypatch, page(cost("3.25", project_id=None, line_item=None)))
+    error, code = await run(customer)
+    assert code is ExitCode.DATA
+    assert "not_null: expected no NULL in line_item, found 1 in 1 rows" in (error or "")
+    assert customer.rows("costs") == before
 
 
 async def test_a_check_of_the_config_stops_what_it_says(customer: Customer) -> None:

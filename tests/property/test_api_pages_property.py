@@ -15,10 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline_runner.api.dialect import Dialect
-from pipeline_runner.api.pages import Bucket, buckets
+from pipeline_runner.api.envelope import Bucket
+from pipeline_runner.api.pages import buckets
 from pipeline_runner.api.retries import asked_wait
 from pipeline_runner.api.spans import Span, spans
-from pipeline_runner.errors import ProcessorError
+from pipeline_runner.errors import DataError, ProcessorError
 from support.api_client import RFC, UNIX, api_client, entry, ok, page
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -88,6 +89,27 @@ class BreaksOneRule(Server):
         return entry(self.dialect, start + timedelta(seconds=60), self.span.width)
 
 
+class Heavy(Server):
+    """Its buckets have weights, so that some answers are too large."""
+
+    def __init__(self, dialect: Dialect, span: Span, sizes: list[int], weights: list[int]) -> None:
+        super().__init__(dialect, span, sizes, empty_end=False)
+        for number, each in enumerate(self.all):
+            each[dialect.results_field].append({"x": "x" * weights[number % len(weights)]})
+
+    @property
+    def heaviest(self) -> int:
+        """Bytes of the largest answer that has one bucket."""
+        return max(
+            len(
+                ok(
+                    page([each], more=after < len(self.all), cursor=f"from-{after}" if after < len(self.all) else None)
+                ).content
+            )
+            for after, each in enumerate(self.all, 1)
+        )
+
+
 RULES = ["lost cursor", "same cursor", "ends early", "drops the first", "twice", "descending", "shifted", "no results"]
 SPANS = st.builds(
     lambda intervals, width: Span(START, START + intervals * width, width),
@@ -98,9 +120,9 @@ DIALECTS = st.sampled_from([UNIX, RFC])
 SIZES = st.lists(st.integers(1, 12), min_size=1, max_size=6)
 
 
-def read(server: Server) -> list[Bucket]:
+def read(server: Server, **settings: object) -> list[Bucket]:
     async def all_of_them() -> list[Bucket]:
-        async with api_client(server.respond) as client:
+        async with api_client(server.respond, settings=settings) as client:
             return [each async for each in buckets(client, "/v1/x", [], server.span, server.dialect)]
 
     return asyncio.run(all_of_them())
@@ -116,6 +138,51 @@ def test_of_a_correct_server_every_bucket_comes_once(
     assert [each.results for each in found] == [[{"index": index}] for index in range(span.intervals)]
     # No page is asked for twice.
     assert server.answers <= span.intervals + 1
+
+
+@given(
+    span=SPANS,
+    dialect=DIALECTS,
+    sizes=SIZES,
+    weights=st.lists(st.integers(0, 1_500), min_size=1, max_size=8),
+    most=st.integers(700, 3_000),
+)
+def test_of_a_server_with_answers_too_large_every_bucket_comes_once_or_one_alone_is_too_large(
+    span: Span, dialect: Dialect, sizes: list[int], weights: list[int], most: int
+) -> None:
+    server = Heavy(dialect, span, sizes, weights)
+    if server.heaviest > most:
+        with pytest.raises(DataError, match="one bucket alone"):
+            read(server, max_body_bytes=most)
+        return
+    found = read(server, max_body_bytes=most)
+    assert [each.start for each in found] == [span.start + index * span.width for index in range(span.intervals)]
+    assert [each.results[0] for each in found] == [{"index": index} for index in range(span.intervals)]
+
+
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
+TIMES = st.one_of(
+    st.none(), st.booleans(), st.integers(), NUMBERS, st.text(max_size=30), st.lists(st.integers(), max_size=2),
+    st.datetimes().map(datetime.isoformat), st.datetimes(timezones=st.timezones()).map(datetime.isoformat),
+    st.dictionaries(st.text(max_size=3), st.none(), max_size=2),
+)  # fmt: skip
+
+
+@given(dialect=DIALECTS, field=st.sampled_from(["start_field", "end_field"]), time=TIMES)
+def test_a_time_that_cannot_be_read_is_told_and_never_taken_for_another(
+    dialect: Dialect, field: str, time: object
+) -> None:
+    span = Span(START, START + DAY, DAY)
+    server = Server(dialect, span, [1], empty_end=False)
+    right = server.all[0][getattr(dialect, field)]
+    server.all[0][getattr(dialect, field)] = time
+    try:
+        (found,) = read(server)
+    except DataError:
+        return
+    # it was another way to write the same moment
+    assert (found.start, found.end) == (span.start, span.end)
+    assert dialect.times.read(time) == dialect.times.read(right)
 
 
 @given(span=SPANS, dialect=DIALECTS, sizes=SIZES, rule=st.sampled_from(RULES), data=st.data())

@@ -15,6 +15,7 @@ from pipeline_runner.api.clock import Clock
 from pipeline_runner.api.dialect import RFC3339, UNIX_SECONDS, Dialect
 from pipeline_runner.settings import ApiSettings
 
+_HOSTS = ["http://api.example", "http://api.example.invalid", "http://127.0.0.1:*"]
 KEY = "sk-admin-0123456789abcdefSECRET"
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
@@ -69,7 +70,7 @@ def api_client(
         headers={},
         secret_headers={"Authorization": SecretStr(f"Bearer {key}")},
         limits=RateLimits(at_once=at_once),
-        settings=ApiSettings(**{"allow_http": True, **(settings or {})}),
+        settings=ApiSettings(**{"hosts": _HOSTS, **(settings or {})}),
         key_kind="an admin key (sk-admin-…)",
         clock=(clock or TestClock()).clock,
         transport=httpx2.MockTransport(respond) if respond else None,

@@ -23,7 +23,7 @@ def said(text: str) -> str:
     return line if len(line) <= _MAX_LENGTH else f"{line[:_MAX_LENGTH]} …"
 
 
-def read_object(body: bytes) -> dict[str, Any] | None:
+def read_object(body: bytes | bytearray) -> dict[str, Any] | None:
     """The JSON object of a body, numbers with a point as Decimal; None for what isn't JSON.
 
     Raises TypeError for JSON that isn't an object.
@@ -38,7 +38,7 @@ def read_object(body: bytes) -> dict[str, Any] | None:
     return value
 
 
-def error_text(headers: Mapping[str, str], body: bytes) -> str:
+def error_text(headers: Mapping[str, str], body: bytes | bytearray) -> str:
     """What the answer says about its error, in one line: message, kinds and the provider's id of the request."""
     try:
         answer = read_object(body) or {}

@@ -1,7 +1,8 @@
 """Asks a provider's JSON API: a few requests at once, each again where that helps and not sooner than allowed."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -11,12 +12,13 @@ import structlog
 from pydantic import SecretStr
 
 from pipeline_runner.api import retries
-from pipeline_runner.api.answers import error_text, read_object, said
 from pipeline_runner.api.clock import Clock
 from pipeline_runner.api.exchange import Answer, Exchange
 from pipeline_runner.api.gate import Gate
-from pipeline_runner.api.retries import Verdict, Wait
-from pipeline_runner.errors import ConfigError, DataError, TransientError
+from pipeline_runner.api.outcomes import Trouble, judged
+from pipeline_runner.api.patience import Patience
+from pipeline_runner.api.retries import Wait
+from pipeline_runner.errors import TransientError
 from pipeline_runner.settings import ApiSettings
 
 _log = structlog.get_logger(__name__)
@@ -27,15 +29,6 @@ class RateLimits:
     """What a provider puts up with: `at_once` requests on their way at the same time."""
 
     at_once: int = 4
-
-
-@dataclass(frozen=True)
-class _Trouble:
-    """Why an attempt failed, where another may not."""
-
-    text: str
-    throttled: bool = False
-    asked: Wait | None = None
 
 
 class ApiClient:
@@ -63,6 +56,9 @@ class ApiClient:
         self._clock = clock or Clock()
         self._gate = Gate(self._clock)
         self._slots = asyncio.Semaphore(limits.at_once)
+        # So all that are unpacked at a time are never more than two of the largest.
+        self._small_bytes = settings.max_body_bytes // limits.at_once
+        self._one_large = asyncio.Lock()
         self._requests_made = 0
         self._exchange = Exchange(
             base_url, headers, secret_headers, at_once=limits.at_once, settings=settings, transport=transport
@@ -85,88 +81,67 @@ class ApiClient:
     async def get(self, path: str, query: Sequence[tuple[str, str]]) -> dict[str, Any]:
         """The JSON object at `path` (from `base_url` on, with a leading slash); numbers with a point are Decimal.
 
-        Asks again for up to `retry_seconds`, waiting as long as the provider asks. Raises TransientError if that isn't
-        enough, ConfigError if the provider refuses the key or the request, DataError for an answer of another kind.
+        Asks again for up to `retry_seconds`, and waits as long as the provider asks, up to `max_wait_seconds`. Raises
+        TransientError if that isn't enough, ConfigError if the provider refuses the key or the request, OversizedError
+        for an answer that is too large, and DataError for one of another kind.
         """
-        what = f"{self.name}: GET {path}"
-        async with self._slots:
-            began, attempt = self._clock.monotonic(), 0
-            while True:
-                await self._pass_gate(what, began)
-                attempt += 1
-                self._requests_made += 1
-                outcome = self._judged(what, await self._exchange.get(path, query))
-                if not isinstance(outcome, _Trouble):
-                    return outcome
-                await self._wait(what, outcome, attempt, began)
+        async with self.answer(path, query) as found:
+            return found
+
+    @asynccontextmanager
+    async def answer(self, path: str, query: Sequence[tuple[str, str]]) -> AsyncIterator[dict[str, Any]]:
+        """As `get`, for an `async with` block that ends once the object is done with.
+
+        Large ones are unpacked one after the other, however many requests there are at once: as Python's objects they
+        take several times the memory of their bytes. So within the block nothing else is asked for.
+        """
+        async with AsyncExitStack() as held:
+            yield await self._asked(path, query, held)
 
     async def back_off(self, attempt: int) -> None:
         """Wait as before another attempt of a request, `attempt` of them done."""
         await self._clock.sleep(retries.backoff(attempt, self._clock.chance()))
 
-    async def _pass_gate(self, what: str, began: float) -> None:
-        while left := self._gate.seconds_left:
-            if self._too_long(left, began):
-                raise TransientError(f"{what}: all requests are to wait {left:.0f} s more, since {self._gate.reason}")
-            await self._clock.sleep(left)
+    async def _asked(self, path: str, query: Sequence[tuple[str, str]], held: AsyncExitStack) -> dict[str, Any]:
+        what = f"{self.name}: GET {path}"
+        async with self._slots:
+            patience = Patience(self._clock, self._settings)
+            while True:
+                await self._pass_gate(what, patience)
+                patience.attempts += 1
+                self._requests_made += 1
+                answer = await self._exchange.get(path, query)
+                if isinstance(answer, Answer) and len(answer.body) > self._small_bytes:
+                    await held.enter_async_context(self._one_large)
+                outcome = judged(what, answer, self._key_kind, self._settings.max_body_bytes, self._clock.now())
+                if not isinstance(outcome, Trouble):
+                    return outcome
+                await held.aclose()
+                await self._wait(what, outcome, patience)
 
-    async def _wait(self, what: str, trouble: _Trouble, attempt: int, began: float) -> None:
+    async def _pass_gate(self, what: str, patience: Patience) -> None:
+        while left := self._gate.seconds_left:
+            asked = self._gate.asked
+            if not patience.lasts(left, asked=asked):
+                raise TransientError(f"{what}: all requests are to wait {left:.0f} s more, since {self._gate.reason}")
+            await patience.wait(left, asked=asked)
+
+    async def _wait(self, what: str, trouble: Trouble, patience: Patience) -> None:
         # Never sooner than asked, nor than our own backoff: a provider that asks for 0 s each time isn't hammered.
-        asked = trouble.asked.seconds if trouble.asked else 0.0
-        seconds = max(asked, retries.backoff(attempt, self._clock.chance()))
+        seconds = retries.backoff(patience.attempts, self._clock.chance())
+        asked = trouble.asked is not None and trouble.asked.seconds > seconds
+        if trouble.asked is not None:
+            seconds = max(seconds, trouble.asked.seconds)
         if trouble.throttled:
             # Even where this request gives up: the others aren't to go on.
-            self._gate.close(seconds, trouble.text)
-        if self._too_long(seconds, began):
-            raise TransientError(f"{what}: {trouble.text}; {self._why(trouble, attempt, began)}")
+            self._gate.close(seconds, trouble.text, asked=asked)
+        if not patience.lasts(seconds, asked=asked):
+            raise TransientError(f"{what}: {trouble.text}; {patience}{_demand(trouble.asked)}")
+        attempt = patience.attempts
         _log.info("the API is asked again", api=what, trouble=trouble.text, attempt=attempt, wait=round(seconds, 3))
         if not trouble.throttled:
-            await self._clock.sleep(seconds)
+            await patience.wait(seconds, asked=asked)
 
-    def _too_long(self, seconds: float, began: float) -> bool:
-        elapsed = self._clock.monotonic() - began
-        return seconds > self._settings.max_wait_seconds or elapsed + seconds > self._settings.retry_seconds
 
-    def _why(self, trouble: _Trouble, attempt: int, began: float) -> str:
-        one, total = self._settings.max_wait_seconds, self._settings.retry_seconds
-        tried = f"tried {attempt} time{'s' * (attempt > 1)} in {self._clock.monotonic() - began:.0f} s"
-        if trouble.asked is None:
-            return f"{tried}, of at most {total:.0f} s"
-        asked, header = trouble.asked.seconds, trouble.asked.header
-        limits = f"of at most {one:.0f} s at a time and {total:.0f} s in all"
-        return f"{tried}; the provider asks to wait {asked:.1f} s ({header}), {limits}"
-
-    def _judged(self, what: str, answer: Answer | str) -> dict[str, Any] | _Trouble:
-        """What the attempt brought: an object or a trouble. Raises where another attempt would bring the same."""
-        if isinstance(answer, str):
-            return _Trouble(answer)
-        verdict = retries.verdict(answer.status)
-        if verdict is Verdict.DONE:
-            return self._object(what, answer)
-        if verdict is Verdict.MOVED:
-            where = said(answer.headers.get("location", "nowhere"))
-            raise ConfigError(
-                f"source.base_url: {what} answered {answer.status}, a redirect to {where!r}; expected the address of "
-                "the API itself: redirects aren't followed, since the key would travel with them"
-            )
-        reason = f"{answer.status}: {error_text(answer.headers, answer.body)}"
-        if verdict is Verdict.DENIED:
-            expected = f"; expected {self._key_kind}" if self._key_kind else ""
-            raise ConfigError(f"{what}: the key is refused: {reason}{expected}")
-        if verdict is Verdict.REFUSED:
-            raise ConfigError(f"{what}: the request is refused: {reason}")
-        throttled = verdict is Verdict.THROTTLED
-        return _Trouble(reason, throttled, retries.asked_wait(answer.headers, self._clock.now(), throttled=throttled))
-
-    def _object(self, what: str, answer: Answer) -> dict[str, Any] | _Trouble:
-        if answer.oversized:
-            raise DataError(f"{what}: the answer is larger than {self._settings.max_body_bytes} bytes")
-        try:
-            found = read_object(answer.body)
-        except TypeError as error:
-            raise DataError(f"{what}: {error}") from None
-        if found is not None:
-            return found
-        # Cut off on the way, or a page of somebody in between.
-        begins = said(answer.body[:4_000].decode("utf-8", "replace"))
-        return _Trouble(f"{answer.status}, but its {len(answer.body)} bytes aren't JSON; they begin {begins:.100}")
+def _demand(asked: Wait | None) -> str:
+    return "" if asked is None else f"; the provider asks to wait {asked.seconds:.1f} s ({asked.header})"

@@ -28,7 +28,7 @@ class Answer:
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
-    body: bytes = field(repr=False)
+    body: bytearray = field(repr=False)
     oversized: bool
 
 
@@ -45,7 +45,7 @@ class Exchange:
         settings: ApiSettings,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
-        address = base_address(base_url, allow_http=settings.allow_http)
+        address = base_address(base_url, settings.hosts)
         self._base = str(address).rstrip("/")
         self._settings = settings
         for name, secret in secret_headers.items():
@@ -91,14 +91,15 @@ class Exchange:
             return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-async def _read(response: httpx2.Response, limit: int) -> tuple[bytes, bool]:
+async def _read(response: httpx2.Response, limit: int) -> tuple[bytearray, bool]:
     """The unpacked body up to `limit` bytes, and whether there is more."""
     body = bytearray()
     async for chunk in response.aiter_bytes():
         body += chunk
         if len(body) > limit:
-            return bytes(body[:limit]), True
-    return bytes(body), False
+            del body[limit:]
+            return body, True
+    return body, False
 
 
 class _SecretHeaders(httpx2.Auth):

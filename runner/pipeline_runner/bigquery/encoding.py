@@ -4,6 +4,7 @@ Numbers go as strings, which BigQuery's loads read as they are: a JSON number ma
 https://cloud.google.com/bigquery/docs/loading-data-cloud-storage-json#details_of_loading_json_data
 """
 
+import functools
 import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
@@ -12,6 +13,8 @@ from typing import Any
 
 from pipeline_runner.bigquery.columns import Column, by_name
 
+# Made once: json.dumps makes one for each call that says how.
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _BILLIONTH = Decimal("0.000000001")
 _NUMERIC_LIMIT = Decimal("1e29")
 _INTEGERS = range(-(2**63), 2**63)
@@ -47,8 +50,8 @@ class RowEncoder:
 
     def encode(self, row: Mapping[str, object]) -> bytes:
         """One line, its end included. Raises UnfitRowError, with the sums as they were."""
-        if further := row.keys() - self._names:
-            raise UnfitRowError(f"{min(further)}: there is no such column")
+        if not row.keys() <= self._names:
+            raise UnfitRowError(f"{min(row.keys() - self._names)}: there is no such column")
         written = {}
         for column in self._columns:
             value = row.get(column.name)
@@ -57,7 +60,7 @@ class RowEncoder:
             elif column.name in self._required:
                 raise UnfitRowError(f"{column.name}: expected a value, got NULL")
         try:
-            line = json.dumps(written, ensure_ascii=False, separators=(",", ":")).encode()
+            line = _JSON.encode(written).encode()
         except UnicodeEncodeError as error:
             bad = ascii(error.object[error.start : error.start + 1])
             raise UnfitRowError(f"{_column_of(written, error)}: {bad} is no character") from None
@@ -174,9 +177,15 @@ def _timestamp(value: object) -> str:
     if not isinstance(value, datetime) or value.tzinfo is None:
         raise UnfitRowError(f"expected a time with its zone, got {value!r:.100}")
     try:
-        return value.astimezone(UTC).isoformat()
+        return _in_utc(value)
     except OverflowError:
         raise UnfitRowError(f"expected a time of the years 1 to 9999 in UTC, got {value!r:.100}") from None
+
+
+@functools.lru_cache(maxsize=256)
+def _in_utc(moment: datetime) -> str:
+    """Remembered, since all rows of an interval have its times."""
+    return moment.astimezone(UTC).isoformat()
 
 
 _WRITERS: Mapping[str, Callable[[object], Any]] = {

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_COMPANIONS = ("google.cloud.bigquery_storage_v1", "numpy", "pandas", "pyarrow")
+_COMPANIONS = ("google.cloud.bigquery_storage_v1", "numpy", "opentelemetry", "pandas", "pyarrow")
 
 
 @contextmanager

@@ -36,14 +36,17 @@ class Report:
         return [("bucket_width", self.bucket_width), *(("group_by[]", name) for name in self.group_by)]
 
 
+def check_begun(window: Window, now: datetime) -> None:
+    """Raise ConfigError for a window with a day that hasn't begun."""
+    if window.last > now.astimezone(UTC).date():
+        raise ConfigError(f"parameters: {window.last} hasn't begun yet in UTC; expected days until {now:%Y-%m-%d}")
+
+
 def asked_spans(reports: Sequence[Report], window: Window, now: datetime) -> list[tuple[Report, Span]]:
     """The requests that a window takes, each of a whole page, if the provider leaves none of them short.
 
-    Of a day that isn't over, hours are asked for up to the one that `now` is in: the rest isn't there yet. Raises
-    ConfigError for a window with a day that hasn't begun.
+    Of a day that isn't over, hours are asked for up to the one that `now` is in: the rest isn't there yet.
     """
-    if window.last > now.astimezone(UTC).date():
-        raise ConfigError(f"parameters: {window.last} hasn't begun yet in UTC; expected days until {now:%Y-%m-%d}")
     return [(report, span) for report in reports for span in _begun(report, window, now)]
 
 

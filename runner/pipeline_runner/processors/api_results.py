@@ -8,9 +8,13 @@ from typing import Any
 
 # What Decimal would take and no amount is: underscores, spaces, NaN, infinities, digits of other scripts.
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?")
+# Exponents of more than four digits are refused, in Decimal's own notation as well.
+_EXPONENTS = 10_000
 # Digits before the point that are worth writing out: more than INT64 and NUMERIC hold.
 _MOST_DIGITS = 60
 _SHOWN = 100
+# dict first: it is what JSON has, and asking for Mapping takes several times as long.
+_OBJECT = (dict, Mapping)
 
 Result = Mapping[str, Any]
 Row = dict[str, object]
@@ -39,6 +43,8 @@ def decimal(value: object) -> Decimal:
 
     Raises ValueError.
     """
+    if type(value) is Decimal and value.is_finite() and abs(value.adjusted()) < _EXPONENTS:
+        return value  # as it was read from the JSON
     # By its text in either case: a binary float never gets between the provider's digits and ours.
     written = str(value)
     if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal) or not _NUMBER.fullmatch(written):
@@ -48,6 +54,8 @@ def decimal(value: object) -> Decimal:
 
 def whole(value: object) -> int:
     """A count: a whole number, in whatever notation (12, 12.0, 1.2E+1, "12"). Raises ValueError."""
+    if type(value) is int and value.bit_length() < 64:
+        return value  # nearly all are
     try:
         number = decimal(value)
     except ValueError:
@@ -84,7 +92,7 @@ class Field:
         """The column's value, None where the result has none. Raises UnfitError."""
         found: object = result
         for number, name in enumerate(self.path):
-            if not isinstance(found, Mapping):
+            if not isinstance(found, _OBJECT):
                 raise _unfit(self.path[:number], found, "an object")
             found = found.get(name)
             if found is None:

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
+from pipeline_core.catalog.models import MAX_CATCH_UP_DAYS, CatchUpDays, RescanDays
 from pipeline_runner.errors import ConfigError
 
 # The key of the table that `target.table` names; a further one stands in `target.tables` by its own.
@@ -34,7 +35,9 @@ class ApiSource(BaseModel):
     base_url: _Address
     bucket_width: BucketWidth = "1d"
     at_once: Annotated[int, Field(ge=1, le=16)] = 4
-    rescan_days: Annotated[int, Field(ge=1, le=90)] = 1
+    rescan_days: RescanDays = 1
+    # How far back days that were missed are looked for; the base of the processors does so.
+    catch_up_days: CatchUpDays = MAX_CATCH_UP_DAYS
 
     @classmethod
     def read(cls, config: dict[str, Any]) -> Self:
@@ -82,5 +85,7 @@ def _read(model: type[_ModelT], config: dict[str, Any], section: str) -> _ModelT
 
 
 def _problem(section: str, error: ErrorDetails) -> str:
-    got = "" if error["type"] == "missing" else f", got {error['input']!r:.100}"
-    return f"{'.'.join((section, *map(str, error['loc'])))}: {error['msg']}{got}"
+    field = ".".join((section, *map(str, error["loc"])))
+    # An address may hold a password, however wrong it is.
+    is_told = error["type"] != "missing" and not field.endswith("base_url")
+    return f"{field}: {error['msg']}" + (f", got {error['input']!r:.100}" if is_told else "")

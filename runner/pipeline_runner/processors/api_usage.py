@@ -1,7 +1,9 @@
 """Reads a provider's usage and costs by its API, a few requests at a time: what all such processors share."""
 
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -12,12 +14,13 @@ from pydantic import SecretStr
 
 from pipeline_runner.api.client import ApiClient, RateLimits
 from pipeline_runner.api.dialect import Dialect
-from pipeline_runner.api.pages import Bucket, buckets
+from pipeline_runner.api.envelope import Bucket
+from pipeline_runner.api.pages import buckets
 from pipeline_runner.api.spans import Span, in_parallel
 from pipeline_runner.bigquery.rows import RowStaging, RowTable
 from pipeline_runner.bigquery.window import Window
 from pipeline_runner.errors import ConfigError
-from pipeline_runner.processors.api_reports import DAY, Report, asked_spans, row_tables
+from pipeline_runner.processors.api_reports import DAY, Report, asked_spans, check_begun, row_tables
 from pipeline_runner.processors.api_results import Row, UnfitError, paths
 from pipeline_runner.processors.api_source import ApiSource, ApiTarget
 from pipeline_runner.processors.row_processor import RowProcessor
@@ -52,42 +55,47 @@ class ApiUsageProcessor(RowProcessor, Generic[SourceT]):
         self._further: Counter[str] = Counter()
         self._spans_done = self._rows_read = 0
 
+    @abstractmethod
     def reports(self) -> Sequence[Report]:
         """What is asked for."""
-        raise NotImplementedError
 
+    @abstractmethod
     def secret_headers(self, key: SecretStr) -> dict[str, SecretStr]:
         """The headers that the key goes into."""
-        raise NotImplementedError
 
     def tables(self) -> Sequence[RowTable]:
         return row_tables(self.package, self.name, self._api_target)
 
     def describe(self) -> dict[str, str]:
-        return {"read": f"{self.source.base_url}, in {len(self._asked)} requests or more"}
+        return {"read": f"{self.source.base_url}, in {len(self._spans(self.window))} requests or more"}
 
     async def validate(self, parameters: dict[str, Any]) -> None:
         await super().validate(parameters)
-        self._asked = asked_spans(self.reports(), self.window, datetime.now(UTC))
+        check_begun(self.window, datetime.now(UTC))
         self._client = self._make_client()
 
     async def read(self, staging: RowStaging, window: Window) -> None:
+        spans = self._spans(window)
+        read_span = partial(self._read_span, staging, len(spans))
         async with self._client as client:
-            await in_parallel(
-                [partial(self._read_span, client, staging, report, span) for report, span in self._asked],
-                self.source.at_once,
-            )
+            await in_parallel([partial(read_span, client, *each) for each in spans], self.source.at_once)
             self.details["requests"] = client.requests_made
         if self._further:
             self.details["unknown_fields"] = dict(self._further)
             _log.warning("the provider reports fields that no column is for; they are kept in further",
                          fields=dict(self._further))  # fmt: skip
 
-    async def _read_span(self, client: ApiClient, staging: RowStaging, report: Report, span: Span) -> None:
-        async for bucket in buckets(client, report.path, report.query, span, self.dialect):
-            await staging.add(report.table, self._rows(staging, report, bucket))
+    def _spans(self, window: Window) -> list[tuple[Report, Span]]:
+        # Of the window as it is when it is read: days that were missed may have widened it since it was checked.
+        return asked_spans(self.reports(), window, datetime.now(UTC))
+
+    async def _read_span(self, staging: RowStaging, of: int, client: ApiClient, report: Report, span: Span) -> None:
+        async with aclosing(buckets(client, report.path, report.query, span, self.dialect)) as found:
+            async for bucket in found:
+                await staging.add(report.table, self._rows(staging, report, bucket))
+                del bucket  # it may be all of a page: not kept while the next is asked for
         self._spans_done += 1
-        self.progress.report(Stage.EXTRACT, self._spans_done / len(self._asked), self._rows_read)
+        self.progress.report(Stage.EXTRACT, self._spans_done / of, self._rows_read)
 
     def _rows(self, staging: RowStaging, report: Report, bucket: Bucket) -> Iterator[Row]:
         """The bucket's results as rows; those that don't fit are set aside."""

@@ -10,7 +10,8 @@ import httpx2
 import pytest
 
 from pipeline_runner.api.dialect import Dialect
-from pipeline_runner.api.pages import Bucket, buckets
+from pipeline_runner.api.envelope import Bucket
+from pipeline_runner.api.pages import buckets
 from pipeline_runner.api.spans import Span
 from pipeline_runner.errors import DataError, ProcessorError, TransientError
 from support.api_client import RFC, UNIX, TestClock, api_client, entry, ok, page, scripted
@@ -141,6 +142,17 @@ async def test_what_lacks_is_asked_for_again_from_there_on() -> None:
     assert clock.sleeps == [0.5]
 
 
+async def test_an_empty_page_that_promises_more_lacks_the_bucket_that_comes_next() -> None:
+    clock = TestClock()
+    empty = page([], more=True, cursor="b")
+    found, requests = await read(page([day(0)], more=True, cursor="a"), empty, page([day(1), day(2)]), clock=clock)
+    assert [bucket.start for bucket in found] == [START, START + DAY, START + 2 * DAY]
+    assert [request.url.params.get("page") for request in requests] == [None, "a", None]
+    assert clock.sleeps == [0.5]
+    with pytest.raises(TransientError, match=r"the answer lacks the bucket of 2026-03-02T00:00:00Z, asked 3 times"):
+        await read(page([day(0)], more=True, cursor="a"), empty)
+
+
 async def test_lacking_is_forgiven_as_long_as_each_answer_brings_something() -> None:
     span = Span(START, START + 6 * DAY, DAY)
     respond, requests = scripted(*(ok(page([day(index)])) for index in range(6)))
@@ -168,3 +180,71 @@ async def test_the_error_names_the_provider_the_path_and_the_span() -> None:
     with pytest.raises(ProcessorError) as caught:
         await read(page(WHOLE, more=True))
     assert str(caught.value).startswith("OpenAI: /v1/costs of 2026-03-01T00:00:00Z..2026-03-04T00:00:00Z: ")
+
+
+# Answers that are too large.
+
+
+class Heavy:
+    """A provider whose buckets have a weight; it pages as it should, and `requests` are how it was asked."""
+
+    def __init__(self, *weights: int, trailer: int = 0) -> None:
+        self._weights, self._trailer = weights, trailer
+        self.requests: list[tuple[int, int, str | None]] = []  # first bucket, limit, cursor
+
+    async def respond(self, request: httpx2.Request) -> httpx2.Response:
+        params = request.url.params
+        first = (int(params["start_time"]) - int(START.timestamp())) // 86_400
+        limit, cursor = int(params["limit"]), params.get("page")
+        self.requests.append((first, limit, cursor))
+        if cursor == "trailer":
+            return ok(page([], cursor="x" * self._trailer))
+        begin = first if cursor is None else int(cursor)
+        found = [
+            day(begin + number, [{"x": "x" * weight}]) for number, weight in enumerate(self._weights[begin:][:limit])
+        ]
+        after = begin + len(found)
+        if after < len(self._weights):
+            return ok(page(found, more=True, cursor=str(after)))
+        return ok(page(found, more=bool(self._trailer), cursor="trailer" if self._trailer else None))
+
+    async def read(self) -> list[Bucket]:
+        """All buckets, with answers of at most 2,000 bytes."""
+        span = Span(START, START + len(self._weights) * DAY, DAY)
+        async with api_client(self.respond, settings={"max_body_bytes": 2_000}) as client:
+            return [bucket async for bucket in buckets(client, "/v1/costs", [], span, UNIX)]
+
+
+async def test_of_what_is_too_large_half_as_much_is_asked_for() -> None:
+    provider = Heavy(*[700] * 7)
+    found = await provider.read()
+    assert [bucket.start for bucket in found] == [START + index * DAY for index in range(7)]
+    # 7 and 3 are too many for an answer; the cursors are those of pages of one
+    one_each = [(0, 1, None), *((0, 1, str(index)) for index in range(1, 7))]
+    assert provider.requests == [(0, 7, None), (0, 3, None), *one_each]
+
+
+async def test_what_was_read_before_the_answer_that_is_too_large_isnt_asked_for_again() -> None:
+    # the first page has one bucket, and the provider's cursor leads to four that are too large together
+    provider = Heavy(1_500, 900, 700, 700, 700)
+    found = await provider.read()
+    assert [len(bucket.results[0]["x"]) for bucket in found] == [1_500, 900, 700, 700, 700]
+    assert provider.requests[:4] == [(0, 5, None), (0, 2, None), (0, 1, None), (0, 1, "1")]
+    light_then_heavy = Heavy(10, 10, 10, 10, 1_000, 1_000, 10)
+    found = await light_then_heavy.read()
+    assert len(found) == 7
+    assert light_then_heavy.requests == [(0, 7, None), (0, 3, None), (0, 3, "3"), (3, 1, None), (3, 1, "4"),
+                                         (3, 1, "5"), (3, 1, "6")]  # fmt: skip
+
+
+async def test_one_bucket_that_is_too_large_is_an_error_that_says_what_to_do() -> None:
+    provider = Heavy(10, 3_000, 10)
+    said = r"larger than 2000 bytes, though it is about one bucket alone, that of 2026-03-02.*PIPELINES_API_MAX_BODY"
+    with pytest.raises(DataError, match=said):
+        await provider.read()
+    assert len(provider.requests) == 3
+
+
+async def test_a_last_page_that_is_too_large_and_has_nothing_more_to_bring_is_an_error() -> None:
+    with pytest.raises(DataError, match=r"the answer is larger than 2000 bytes$"):
+        await Heavy(10, 10, trailer=3_000).read()

@@ -11,7 +11,7 @@ from pipeline_runner.api.spans import Span
 from pipeline_runner.bigquery.window import Window
 from pipeline_runner.errors import ConfigError
 from pipeline_runner.processors.anthropic.usage_processor import AnthropicUsageProcessor
-from pipeline_runner.processors.api_reports import Report, asked_spans, row_tables
+from pipeline_runner.processors.api_reports import Report, asked_spans, check_begun, row_tables
 from pipeline_runner.processors.api_source import ApiTarget
 from pipeline_runner.processors.openai.usage_processor import OpenAIUsageProcessor
 
@@ -82,7 +82,8 @@ def test_a_span_that_has_not_begun_is_not_asked_for() -> None:
 def test_a_day_that_has_not_begun_is_refused() -> None:
     now = datetime(2026, 11, 22, 23, 59, tzinfo=UTC)
     with pytest.raises(ConfigError, match="2026-11-23 hasn't begun yet in UTC; expected days until 2026-11-22"):
-        asked("openai", date(2026, 11, 20), date(2026, 11, 23), now)
+        check_begun(Window(date(2026, 11, 20), date(2026, 11, 23)), now)
+    check_begun(Window(date(2026, 11, 20), date(2026, 11, 22)), now)
 
 
 def test_the_query_of_a_report() -> None:

@@ -53,8 +53,10 @@ def test_a_number_keeps_the_digits_it_was_written_with(given: object, expected: 
 
 
 @pytest.mark.parametrize(
-    "value", ["", "abc", "1,5", "1_000", " 1", "1 ", "NaN", "Infinity", "٣", "1e99999", True, [], {}, float("inf")]
-)
+    "value",
+    ["", "abc", "1,5", "1_000", " 1", "1 ", "NaN", "Infinity", "٣", "1e99999", True, [], {}, float("inf"),
+     Decimal("NaN"), Decimal("1e99999"), Decimal("1e-10000"), Decimal("0e10000")],
+)  # fmt: skip
 def test_what_is_no_number_is_refused(value: object) -> None:
     with pytest.raises(ValueError, match="a number"):
         decimal(value)

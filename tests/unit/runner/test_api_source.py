@@ -24,7 +24,7 @@ def anthropic(**fields: Any) -> AnthropicSource:
 
 def test_what_is_left_out_has_its_default() -> None:
     source = openai()
-    assert (source.bucket_width, source.at_once, source.rescan_days) == ("1d", 4, 1)
+    assert (source.bucket_width, source.at_once, source.rescan_days, source.catch_up_days) == ("1d", 4, 1, 90)
     assert source.endpoints == tuple(ENDPOINTS)
     assert anthropic().group_by == USAGE_GROUP_BY
 
@@ -49,14 +49,22 @@ def test_all_names_all(written: object) -> None:
         ({"bucket_width": "1m"}, "source.bucket_width: .*'1d' or '1h', got '1m'"),
         ({"at_once": 0}, "source.at_once: .*greater than or equal to 1, got 0"),
         ({"rescan_days": 91}, "source.rescan_days: .*less than or equal to 90, got 91"),
+        ({"catch_up_days": 91}, "source.catch_up_days: .*less than or equal to 90, got 91"),
         ({"base_url": ""}, "source.base_url: "),
-        ({"base_url": f"{URL}/v1/"}, "source.base_url: .*without /v1, got"),
+        ({"base_url": f"{URL}/v1/"}, "source.base_url: .*without /v1$"),
         ({"bucket_with": "1d"}, "source.bucket_with: "),
     ],
 )
 def test_a_wrong_field_is_named(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         openai(**fields)
+
+
+@pytest.mark.parametrize("address", ["https://u:hunter2222@api.openai.com/v1", "https://u:hunter2222@a" + "x" * 1_000])
+def test_a_wrong_address_is_not_repeated(address: str) -> None:
+    with pytest.raises(ConfigError, match=r"^source\.base_url: ") as caught:
+        openai(base_url=address)
+    assert "hunter2222" not in str(caught.value)
 
 
 def test_a_source_without_an_address_is_refused() -> None:

@@ -91,6 +91,20 @@ def test_success_is_0_with_records_and_stages(runner: Runner) -> None:
     assert not any({"request_id", "traceparent"} & line.keys() for line in lines)
 
 
+def test_a_processor_works_with_garbage_collection_that_passes_over_what_was_imported(runner: Runner) -> None:
+    whole = PROCESSOR.format(
+        extract="import gc; print(gc.isenabled(), gc.get_freeze_count() > 10_000, flush=True)",
+        load="return ProcessorResult(3)",
+    )
+    # by the module's own way in, where it is put off
+    program = whole.partition("from pipeline_runner.main")[0] + "import runpy; runpy.run_module('pipeline_runner', "
+    program += "run_name='__main__')"
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=runner.environment, text=True, capture_output=True, check=True, timeout=30
+    )
+    assert done.stdout == "True True\nclosed\n"
+
+
 def test_every_line_names_the_request_that_asked_for_the_run(runner: Runner) -> None:
     parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     runner.environment |= {"PIPELINES_REQUEST_ID": "req-1", "TRACEPARENT": parent}
