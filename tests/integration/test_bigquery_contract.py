@@ -277,16 +277,18 @@ def test_json_lines_bring_numbers_in_quotes_exactly(contract: Contract) -> None:
 
 
 def test_a_column_is_widened_and_may_be_widened_again(contract: Contract) -> None:
-    name = contract.table("widened")
-    contract.sql(f"CREATE TABLE `{name}` (i INT64, f INT64, r STRUCT<a INT64, b STRING>, l ARRAY<INT64>)")
-    contract.sql(f"INSERT INTO `{name}` (i, f, r, l) SELECT {2**63 - 1}, 2, STRUCT(3 AS a, 'x' AS b), [4]")
+    name, numeric = contract.table("widened"), "NUMERIC" if REAL else "NUMERIC(38, 9)"
+    contract.sql(f"CREATE TABLE `{name}` (i INT64, r STRUCT<a INT64, b STRING, n {numeric}>, l ARRAY<INT64>)")
+    number = "PARSE_NUMERIC('0.123456789')"
+    contract.sql(f"INSERT INTO `{name}` (i, r, l) SELECT {2**63 - 1}, STRUCT(3 AS a, 'x' AS b, {number} AS n), [4]")
     for _ in range(2):
-        for column, type_ in (("i", "NUMERIC(38, 9)"), ("f", "FLOAT64"), ("l", "ARRAY<NUMERIC(38, 9)>"),
-                              ("r", "STRUCT<`a` NUMERIC(38, 9), `b` STRING>")):  # fmt: skip
+        for column, type_ in (("i", numeric), ("l", f"ARRAY<{numeric}>"),
+                              ("r", f"STRUCT<`a` {numeric}, `b` STRING, `n` {numeric}>")):  # fmt: skip
             contract.sql(f"ALTER TABLE `{name}` ALTER COLUMN `{column}` SET DATA TYPE {type_}")
     contract.sql(f"UPDATE `{name}` SET i = i + PARSE_NUMERIC('0.123456789') WHERE TRUE")
-    assert contract.sql(f"SELECT i, f, r, l FROM `{name}`") == [
-        {"i": 2**63 - 1 + Decimal("0.123456789"), "f": 2.0, "r": {"a": Decimal(3), "b": "x"}, "l": [Decimal(4)]}
+    value = Decimal("0.123456789")
+    assert contract.sql(f"SELECT i, r, l FROM `{name}`") == [
+        {"i": 2**63 - 1 + value, "r": {"a": Decimal(3), "b": "x", "n": value}, "l": [Decimal(4)]}
     ]
 
 

@@ -218,6 +218,20 @@ async def test_rounding_takes_no_more_than_a_hundredth(loads: Loads) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(("days", "fits"), [(1, False), (2, True)])
+async def test_rounding_is_bounded_by_day(loads: Loads, monkeypatch: pytest.MonkeyPatch, days: int, fits: bool) -> None:
+    monkeypatch.setattr("pipeline_runner.bigquery.counted.ROUNDING_LIMIT", Decimal("0.000000001"))
+    rows = {"costs": [cost("0.0000000004") for _ in range(4)]}
+    windows = [Window(DAY, DAY + timedelta(days=days - 1))]
+    if fits:
+        assert await loads.load(rows, windows=windows) == 4
+        return
+    with pytest.raises(
+        DataError, match=r"amounts of more than nine decimals; rounding them would change their sum by -"
+    ):
+        await loads.load(rows, windows=windows)
+
+
 async def test_what_is_lost_on_the_way_is_seen(loads: Loads, monkeypatch: pytest.MonkeyPatch) -> None:
     async def lost(self: Warehouse, *_: object, **__: object) -> None:
         pass
@@ -252,6 +266,22 @@ async def test_another_type_is_refused(loads: Loads) -> None:
         await loads.load({"usage": [{"usage_date": DAY, "calls": 3}]})
     assert str(refused.value).endswith("""; such as 3 in the row {"usage_date":"2026-11-01","calls":3}""")
     assert loads.rows("usage", "calls") == []
+
+
+async def test_a_publisher_that_meets_others_goes_on_until_it_is_its_turn(loads: Loads, proxy: FaultProxy) -> None:
+    conflict = {
+        "reason": "invalidQuery",
+        "message": "Transaction is aborted due to concurrent update against table _pipelines_locks",
+    }
+    answer = {
+        "kind": "bigquery#job",
+        "jobReference": {"projectId": "local-dev", "jobId": "made-up", "location": "US"},
+        "configuration": {"query": {}},
+        "status": {"state": "DONE", "errorResult": conflict, "errors": [conflict]},
+    }
+    fault = proxy.add(r"POST .*/jobs", body="BEGIN TRANSACTION", status=200, answer=answer, times=7)
+    assert await loads.load({"costs": [cost("1")]}) == 1
+    assert fault.times == 0
 
 
 @pytest.mark.parametrize(

@@ -182,7 +182,7 @@ async def test_rounding_takes_no_more_than_a_hundredth(
     billing: Billing, read: str, rows: int, code: ExitCode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # 30 million rows would take minutes: the limit shrinks instead of the rows growing
-    monkeypatch.setattr("pipeline_runner.bigquery.staging.ROUNDING_LIMIT", Decimal("0.01") * 1_000 / rows)
+    monkeypatch.setattr("pipeline_runner.bigquery.counted.ROUNDING_LIMIT", Decimal("0.01") * 1_000 / rows)
     billing.make_source([row(DAY, "4e-10", credits="[STRUCT('c' AS name, 0.1 AS amount)]")] * 1_000)
     outcome, found = await execute(billing.document(read=read, date=DAY), Progress())
     assert found is code, outcome.error

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import sys
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -386,14 +388,202 @@ async def test_the_organizations_own_account_reads_by_the_storage_api(
     assert "sEcReT" not in str(outcome.error)
 
 
-async def test_checks_are_of_what_was_staged(billing: Billing) -> None:
+async def test_checks_are_of_each_day_by_itself(billing: Billing) -> None:
     run = document(billing)
-    run.config["checks"] = {"row_count": {"min": 9}, "sum": {"cost": {"max": "2.3"}}, "not_null": ["project"]}
+    run.config["checks"] = {
+        "row_count": {"min": 1},
+        "sum": {"cost": {"max": "0.3"}},
+        "not_null": ["billing_account_id"],
+    }
     outcome, code = await execute(run, Progress())
     assert code is ExitCode.DATA
-    for text in ("row_count: expected", "sum.cost: expected", "found 2.4", "not_null: expected no NULL in project"):
-        assert text in str(outcome.error)
+    # the days with rows can't hide those without, and three tenths a day aren't too much because there are many days
+    assert str(outcome.error).endswith(
+        f"their checks: checks.row_count: expected at least 1, found 0 on {DAYS[2]}; "
+        f"checks.row_count: expected at least 1, found 0 on {DAYS[3]}"
+    )
     assert "costs" not in billing.tables()
+    await rescan(billing)
+    billing.sql(f"UPDATE `{billing.source}` SET cost = 0.31, billing_account_id = NULL WHERE {at(DAYS[5])}")
+    billing.sql(f"DELETE FROM `{billing.source}` WHERE {at(DAYS[7])}")
+    outcome, code = await execute(run, Progress())
+    assert code is ExitCode.DATA
+    assert str(outcome.error).endswith(
+        f"not_null: expected no NULL in billing_account_id, found 1 in 1 rows on {DAYS[5]}; "
+        f"checks.sum.cost: expected at most 0.3, found 0.31 on {DAYS[5]}; "
+        f"checks.row_count: expected at least 1, found 0 on {DAYS[7]}"
+    )
+
+
+async def test_days_whose_rows_the_target_lost_are_copied_again(billing: Billing) -> None:
+    await rescan(billing)
+    billing.sql(f"DELETE FROM `{billing.target}` WHERE {at(DAYS[1])}")
+    billing.sql(
+        f"INSERT INTO `{billing.target}` (usage_start_time, cost) VALUES "
+        f"(TIMESTAMP '{DAYS[2]} 01:00:00+00', 5), (TIMESTAMP '{DAYS[6]} 01:00:00+00', 5)"
+    )
+    run = document(billing)
+    assert (await execute(run, Progress()))[1] is ExitCode.OK
+    assert copied_by(billing, run.run_id) == {DAYS[1], DAYS[2], DAYS[6]}
+    assert same_as_source(billing)
+    assert await rescan(billing) == 0
+
+
+async def test_missed_days_are_caught_up_and_unchanged_ones_among_them_are_not_copied(billing: Billing) -> None:
+    async def run_of(day: str, days: int, most: int | None = None) -> tuple[Outcome, ExitCode, str]:
+        made = billing.document(date=day)
+        made.config["source"] |= {"rescan_days": days} | ({} if most is None else {"catch_up_days": most})
+        return *await execute(made, Progress()), made.run_id
+
+    await run_of(DAYS[1], 2)
+    _, code, run_id = await run_of(DAYS[8], 2, 0)
+    assert (code, copied_by(billing, run_id)) == (ExitCode.OK, {DAYS[7], DAYS[8]})
+    made = billing.document(date=LAST)
+    made.config["source"] |= {"rescan_days": 2}
+    told = await ExternalBQExtractor(made.config, made.org_slug, made.run_id).preview(dict(made.parameters))
+    assert told["caught up"] == f"{DAYS[2]}..{DAYS[6]}, which had been missed"
+    assert told["days"] == f"{DAYS[2]}..{DAYS[6]}, {LAST} (UTC, by usage_start_time)"
+    outcome, code, run_id = await run_of(LAST, 2)
+    assert (outcome.error, code) == (None, ExitCode.OK)
+    assert copied_by(billing, run_id) == {*DAYS[2:7], LAST}
+    assert same_as_source(billing)
+    # days that are known to be empty weren't missed
+    assert await rescan(billing) == 0
+
+
+async def test_a_day_long_ago_makes_the_days_since_then_missed_ones_up_to_the_limit(billing: Billing) -> None:
+    await execute(billing.document(date="2026-01-01"), Progress())
+    made = billing.document(date=LAST)
+    made.config["source"] |= {"rescan_days": 1, "catch_up_days": 4}
+    assert (await execute(made, Progress()))[1] is ExitCode.OK
+    assert copied_by(billing, made.run_id) == set(DAYS[6:])
+
+
+async def test_the_cost_view_is_seen_to_even_where_nothing_has_changed(
+    billing: Billing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await rescan(billing)
+    seen: list[str] = []
+
+    async def ensured(_: Warehouse, dataset: str, location: str) -> bool:
+        seen.append(f"{dataset} ({location})")
+        return True
+
+    monkeypatch.setattr("pipeline_runner.processors.gcp.external_bq_extractor.ensure_focus_view", ensured)
+    assert await rescan(billing) == 0
+    assert seen == [f"{billing.dataset} (US)"]
+
+
+async def test_a_failure_while_days_are_caught_up_tells_the_way_out(billing: Billing) -> None:
+    await execute(billing.document(date=DAYS[0]), Progress())
+    made = billing.document(date=LAST)
+    made.config["checks"] = {"row_count": {"min": 1}}
+    made.config["source"] |= {"rescan_days": 1}
+    outcome, code = await execute(made, Progress())
+    assert code is ExitCode.DATA
+    assert str(outcome.error).endswith(
+        f"(days {DAYS[1]}..{DAYS[8]} had been missed and are caught up; source.catch_up_days: 0 leaves them)"
+    )
+    made.config["source"] |= {"catch_up_days": 0}
+    assert (await execute(made, Progress()))[1] is ExitCode.OK
+
+
+async def test_a_source_that_has_no_rows_any_more_empties_nothing_unasked(billing: Billing) -> None:
+    await rescan(billing)
+    billing.sql(f"DELETE FROM `{billing.source}` WHERE TRUE")
+    outcome, code = await execute(document(billing), Progress())
+    assert code is ExitCode.DATA
+    assert (
+        f"nothing was published: {billing.target} has 8 rows for {FIRST}..{LAST}, and the source now has none at all; "
+        "if that is right, a run that names the days"
+    ) in str(outcome.error)
+    assert len(billing.costs()) == 8
+    named = billing.document(start_date=FIRST, end_date=LAST)
+    assert (await execute(named, Progress()))[1] is ExitCode.OK
+    assert billing.costs() == []
+    # what is empty already stays so without a word
+    assert await rescan(billing) == 0
+
+
+@pytest.mark.parametrize("named", [False, True])
+async def test_rows_without_a_time_are_told(billing: Billing, named: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    billing.sql(f"INSERT INTO `{billing.source}` (billing_account_id, cost) VALUES ('account', 1.0), ('account', 2.0)")
+    run = billing.document(start_date=FIRST, end_date=LAST) if named else document(billing)
+    outcome, code = await execute(run, Progress())
+    assert (outcome.records_processed, code) == (8, ExitCode.OK)
+    assert "rows of the source have no time, and so belong to no day" in capsys.readouterr().out
+    assert await rescan(billing) == 0
+
+
+@pytest.mark.parametrize("read", ["query", "storage"])
+async def test_a_wider_target_gets_the_same_decimals(billing: Billing, read: str) -> None:
+    billing.sql(f"CREATE TABLE `{billing.target}` (usage_start_time TIMESTAMP, cost BIGNUMERIC)")
+    billing.add([row(LAST, "12345678901.1")])
+    assert await rescan(billing, read=read) == 9
+    assert billing.costs() == [*[Decimal("0.3")] * 8, Decimal("12345678901.1")]
+
+
+async def test_the_storage_api_reads_as_of_the_moment_of_the_look(
+    billing: Billing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions: list[Any] = []
+    create = BigQueryReadClient.create_read_session
+
+    def noted(self: BigQueryReadClient, **request: Any) -> Any:
+        sessions.append(request["read_session"])
+        return create(self, **request)
+
+    monkeypatch.setattr(BigQueryReadClient, "create_read_session", noted)
+    await rescan(billing, read="storage")
+    marker = billing.sql(f"SELECT read_at FROM `{billing.dataset}._pipelines_commits`")[0]
+    assert [each.table_modifiers.snapshot_time for each in sessions] == [marker["read_at"]]
+
+
+KILLED_AT = STEPS | {"making the tables": ""}
+
+
+@pytest.mark.parametrize(
+    "step", [pytest.param(step, marks=() if step in SMOKE else pytest.mark.full) for step in KILLED_AT]
+)
+@pytest.mark.parametrize("first", [pytest.param(True, marks=pytest.mark.full), False], ids=["first copy", "second"])
+async def test_killed_at_any_step_the_next_attempt_gives_the_same_rows(
+    billing: Billing, proxy: FaultProxy, tmp_path: Path, step: str, first: bool
+) -> None:
+    if not first:
+        await rescan(billing)
+        billing.add([row(DAYS[1], "2.5"), row(DAYS[6], "-1.5")])
+        billing.sql(f"DROP TABLE IF EXISTS `{billing.dataset}._pipelines_locks`")
+    path = r"POST .*/datasets/\w+/tables" if step == "making the tables" else r"POST .*/jobs"
+    fault = proxy.add(path, body=KILLED_AT[step], hold=True)
+    run = document(billing)
+    (tmp_path / "run.json").write_text(run.model_dump_json())
+    variables = {
+        "PIPELINES_RUN_DOCUMENT": str(tmp_path / "run.json"),
+        "PIPELINES_TERMINATION_LOG": str(tmp_path / "log"),
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "pipeline_runner", env=os.environ | variables, stderr=asyncio.subprocess.DEVNULL
+    )
+    waited = asyncio.ensure_future(asyncio.to_thread(fault.reached.wait, 60))
+    ended = asyncio.ensure_future(process.wait())
+    try:
+        await asyncio.wait({waited, ended}, return_when=asyncio.FIRST_COMPLETED)
+        reached = fault.reached.is_set()
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await ended
+    # what was on its way when the runner died is never sent
+    fault.swallow = True
+    fault.reached.set()
+    fault.released.set()
+    await waited
+    # at first there is no manifest to ask
+    assert reached or (first and step == "the manifest")
+    outcome, code = await execute(run, Progress())
+    assert (outcome.error, code) == (None, ExitCode.OK)
+    assert same_as_source(billing)
+    assert await rescan(billing) == 0
 
 
 def test_sums_reach_through_arrays_and_leave_out_what_is_no_amount(billing: Billing) -> None:

@@ -4,9 +4,9 @@ Unknown fields are refused everywhere but in a source whose type isn't `bigquery
 processor's to say.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag, model_validator
 
 from pipeline_core.catalog.checks import ChecksSection as ChecksSection
 from pipeline_core.catalog.fields import ClassName, Column, Cron, ModuleName, Name, SettingName, TargetDataset, Text
@@ -15,9 +15,12 @@ from pipeline_core.parameters import Parameter
 MAX_TIMEOUT_SECONDS = 86_400
 MAX_RETRIES = 10
 MAX_RESCAN_DAYS = 90
+MAX_CATCH_UP_DAYS = 90
 
 # The days that a run covers whose caller named none; they end with the run's date.
 RescanDays = Annotated[int, Field(ge=1, le=MAX_RESCAN_DAYS)]
+# How many days such a run looks back for one that was missed, its own included; None means the most, 0 that it doesn't.
+CatchUpDays = Annotated[int, Field(ge=0, le=MAX_CATCH_UP_DAYS)]
 
 
 class _Model(BaseModel):
@@ -52,6 +55,12 @@ class BigQuerySource(_Model):
     time_column: Column | None = None
     read: Literal["auto", "query", "storage"] | None = None
     rescan_days: RescanDays | None = None
+    catch_up_days: CatchUpDays | None = None
+
+    @model_validator(mode="after")
+    def _days_fit(self) -> Self:  # noqa: N804 - after validation it is the instance that is checked
+        _check_days(self.rescan_days, self.catch_up_days)
+        return self
 
 
 class OpenSource(_Model):
@@ -62,6 +71,17 @@ class OpenSource(_Model):
 
     type: Text
     rescan_days: RescanDays | None = None
+    catch_up_days: CatchUpDays | None = None
+
+    @model_validator(mode="after")
+    def _days_fit(self) -> Self:  # noqa: N804 - after validation it is the instance that is checked
+        _check_days(self.rescan_days, self.catch_up_days)
+        return self
+
+
+def _check_days(rescan_days: int | None, catch_up_days: int | None) -> None:
+    if catch_up_days is not None and rescan_days is None:
+        raise ValueError("catch_up_days counts only beside rescan_days, and there is none")
 
 
 def _source_tag(source: Any) -> str:

@@ -1,16 +1,20 @@
 """Checks staged rows against what a config's `checks` expect of them, before any of them is published."""
 # ruff: noqa: S608 - the columns are those of the table, compared by name
 
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date
 from decimal import Decimal
 
 from pipeline_core.catalog.checks import CountRange, SumRange, TableChecks
-from pipeline_runner.bigquery import sql
+from pipeline_runner.bigquery import daily, sql
 from pipeline_runner.bigquery.columns import Column, by_name
 from pipeline_runner.bigquery.warehouse import Row, Warehouse
 from pipeline_runner.errors import ConfigError
 
 _SUMMED = ("INTEGER", "NUMERIC", "BIGNUMERIC")
+# What a look at each day of a long range tells at the most.
+_MOST_TOLD = 10
 
 
 def check_columns(checks: TableChecks, columns: tuple[Column, ...], where: str = "checks") -> None:
@@ -36,14 +40,34 @@ async def violations(warehouse: Warehouse, step: str, staging: str, checks: Tabl
     return [f"{where}.{each}" for each in _violated(checks, row, quarantined)]
 
 
-def statement(staging: str, checks: TableChecks) -> str:
-    """SELECT of one row: `row_count`, and numbered the `nulls_` and `sum_` of the columns."""
+async def daily_violations(
+    warehouse: Warehouse, step: str, staging: str, checks: TableChecks, days: Iterable[date], time: Column,
+    *, location: str, where: str = "checks",
+) -> list[str]:  # fmt: skip
+    """The same for each day by itself, those without rows included; `time` is the staged column that tells the day."""
+    if not (checks.row_count or checks.not_null or checks.sum):
+        return []
+    what = "checking the staged rows, day by day"
+    rows = await warehouse.query(step, statement(staging, checks, time), location=location, what=what)
+    found = {daily.day_of(row["day"]): row for row in rows}
+    nothing: Row = defaultdict(int)
+    told = [f"{where}.{each} on {day}" for day in days for each in _violated(checks, found.get(day, nothing), 0)]
+    return told if len(told) <= _MOST_TOLD else [*told[:_MOST_TOLD], f"and {len(told) - _MOST_TOLD} more"]
+
+
+def statement(staging: str, checks: TableChecks, time: Column | None = None) -> str:
+    """SELECT of one row: `row_count`, and numbered the `nulls_` and `sum_` of the columns.
+
+    With the column of a row's `time`, a row for each `day`.
+    """
     values = ["COUNT(*) AS row_count"]
     for number, name in enumerate(checks.not_null or ()):
         values.append(f"COUNTIF({sql.quoted(name)} IS NULL) AS nulls_{number}")
     for number, name in enumerate(checks.sum or {}):
         values.append(f"SUM({sql.quoted(name)}) AS sum_{number}")
-    return f"SELECT {', '.join(values)} FROM {sql.quoted(staging)}"
+    if time is None:
+        return f"SELECT {', '.join(values)} FROM {sql.quoted(staging)}"
+    return f"SELECT {daily.number_of('s', time)} AS day, {', '.join(values)} FROM {sql.quoted(staging)} AS s GROUP BY 1"
 
 
 def _violated(checks: TableChecks, row: Mapping[str, object], quarantined: int) -> Iterator[str]:

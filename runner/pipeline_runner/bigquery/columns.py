@@ -16,11 +16,9 @@ _SCALARS = frozenset(
 )
 
 # An existing column's type, and the type of new values for which it is widened. BigQuery's ALTER COLUMN SET DATA TYPE
-# does these, and NUMERIC to FLOAT64 as well, which would make exact amounts inexact:
+# does these, and INTEGER and NUMERIC to FLOAT64 as well, which would make exact numbers inexact for good:
 # https://cloud.google.com/bigquery/docs/managing-table-schemas#change_a_columns_data_type
-WIDENED = frozenset(
-    {("INTEGER", "NUMERIC"), ("INTEGER", "BIGNUMERIC"), ("INTEGER", "FLOAT"), ("NUMERIC", "BIGNUMERIC")}
-)
+WIDENED = frozenset({("INTEGER", "NUMERIC"), ("INTEGER", "BIGNUMERIC"), ("NUMERIC", "BIGNUMERIC")})
 # The type of new values, and the existing column's that they are cast to; a DATE becomes its first instant in UTC:
 # https://cloud.google.com/bigquery/docs/reference/standard-sql/conversion_rules
 CAST = WIDENED | {("DATE", "DATETIME"), ("DATE", "TIMESTAMP")}
@@ -57,17 +55,11 @@ class Column:
             field["fields"] = [each.to_api() for each in self.fields]
         return field
 
-    def sql_type(self, *, defining: bool = False) -> str:
-        """The type in SQL, such as ARRAY<STRUCT<`name` STRING, `amount` NUMERIC>>.
-
-        `defining`: for the definition of a column, with NUMERIC's 38 digits and 9 decimals spelt out. That is the
-        same to BigQuery, but its stand-in would keep three decimals.
-        """
-        name = _SQL_NAMES.get(self.type, self.type)
+    def sql_type(self, spelt: Mapping[str, str] | None = None) -> str:
+        """The type in SQL, such as ARRAY<STRUCT<`name` STRING, `amount` NUMERIC>>; `spelt` spells types otherwise."""
+        name = (spelt or {}).get(self.type) or _SQL_NAMES.get(self.type, self.type)
         if self.type == "RECORD":
-            name += f"<{', '.join(f'`{each.name}` {each.sql_type(defining=defining)}' for each in self.fields)}>"
-        elif defining and self.type == "NUMERIC":
-            name = "NUMERIC(38, 9)"
+            name += f"<{', '.join(f'`{each.name}` {each.sql_type(spelt)}' for each in self.fields)}>"
         return f"ARRAY<{name}>" if self.repeated else name
 
     @property
@@ -104,6 +96,12 @@ def fields(columns: Iterable[Column]) -> list[bigquery.SchemaField]:
 def by_name(columns: Iterable[Column]) -> dict[str, Column]:
     """Columns by lower-case name: BigQuery's names ignore case."""
     return {column.name.lower(): column for column in columns}
+
+
+def parameters(field: Mapping[str, Any]) -> str:
+    """What a field of the REST interface has behind its type in SQL: (10, 2) of NUMERIC(10, 2), or nothing."""
+    given = [str(field[name]) for name in ("maxLength", "precision", "scale") if field.get(name)]
+    return f"({', '.join(given)})" if given else ""
 
 
 def leaves(columns: Iterable[Column], path: tuple[Column, ...] = ()) -> Iterator[tuple[Column, ...]]:

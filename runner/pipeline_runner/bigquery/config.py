@@ -21,7 +21,8 @@ class _Section(BaseModel):
 class SourceConfig(_Section):
     """The table to read. `read` says how: by a query, by the Storage Read API, or whichever the locations allow.
 
-    `rescan_days`: how many days a run looks at, of which it copies those that have changed; 1 copies its day as it is.
+    `rescan_days`: how many days a run looks at, of which it copies those that have changed; unset, it copies its day.
+    `catch_up_days`: how far back it looks for days that were missed.
     """
 
     type: Literal["bigquery"]
@@ -31,6 +32,7 @@ class SourceConfig(_Section):
     time_column: _Column | None = None
     read: Literal["auto", "query", "storage"] | None = None
     rescan_days: Annotated[int, Field(ge=1, le=90, strict=True)] | None = None
+    catch_up_days: Annotated[int, Field(ge=0, le=90, strict=True)] | None = None
 
     @property
     def name(self) -> str:

@@ -46,14 +46,14 @@ class Figures:
 
 
 def statement(columns: tuple[Column, ...], time: Column, money: tuple[str, ...], origin: str) -> str:
-    """SELECT of a row for each day that has rows: `day` (days since 1970), `row_count`, `newest`, and `sum_` numbered.
+    """SELECT of a row for each day that has rows: `day` (a number), `row_count`, `newest`, and `sum_` numbered.
 
     `origin` is what follows FROM, with the alias s for its rows; `money` are leaves of `columns`, dotted, FLOAT or
     NUMERIC. A FLOAT counts as its decimal; one that is no amount (NaN, infinite, too large) as nothing.
     """
     found = {dotted(path).lower(): path for path in leaves(columns)}
     paths = [(number, found[name.lower()]) for number, name in enumerate(money)]
-    values = [f"{_DAY_NUMBERS[time.type].format(f's.{sql.quoted(time.name)}')} AS day", f"{_newest(columns)} AS newest"]
+    values = [f"{number_of('s', time)} AS day", f"{_newest(columns)} AS newest"]
     aggregates = ["s.day", "COUNT(*) AS row_count", "MAX(s.newest) AS newest"]
     selected, joined = ["days.*"], []
     for number, path in paths:
@@ -74,13 +74,29 @@ def statement(columns: tuple[Column, ...], time: Column, money: tuple[str, ...],
 def read(rows: Iterable[Row], money: tuple[str, ...]) -> dict[date, Figures]:
     """The figures of the days that have rows, from the rows of `statement`."""
     return {
-        _EPOCH + timedelta(days=row["day"]): Figures(
+        day_of(row["day"]): Figures(
             row["row_count"],
             row["newest"],
             tuple(Decimal(row[f"sum_{number}"] or 0) for number in range(len(money))),
         )
         for row in rows
+        if row["day"] is not None
     }
+
+
+def undated(rows: Iterable[Row]) -> int:
+    """How many rows belong to no day, as their time is NULL, from the rows of `statement`."""
+    return sum(row["row_count"] for row in rows if row["day"] is None)
+
+
+def number_of(alias: str, time: Column) -> str:
+    """The number of a row's day, as SQL: days since 1970, in UTC."""
+    return _DAY_NUMBERS[time.type].format(f"{alias}.{sql.quoted(time.name)}")
+
+
+def day_of(number: int) -> date:
+    """The day of a number."""
+    return _EPOCH + timedelta(days=number)
 
 
 def total(days: Mapping[date, Figures], money: tuple[str, ...]) -> Figures:

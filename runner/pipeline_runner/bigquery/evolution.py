@@ -4,16 +4,20 @@ What is allowed of types is in columns.WIDENED and columns.CAST.
 """
 # ruff: noqa: S608 - all names in the statements come from schemas or have been checked by pattern
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from pipeline_runner.bigquery import sql
-from pipeline_runner.bigquery.columns import Column, ColumnConflictError, by_name, merge, of_table
+from pipeline_runner.bigquery.columns import Column, ColumnConflictError, by_name, merge, of_table, parameters
 from pipeline_runner.bigquery.library import bigquery
 from pipeline_runner.bigquery.warehouse import WRITE_RIGHT, Warehouse
 from pipeline_runner.errors import DataError
 
 _SHOWN = 300
+# The stand-in would keep three decimals of a plain NUMERIC in a definition. To BigQuery this has the same digits, but
+# counts as the narrower type, so that it may refuse to change a NUMERIC to it.
+_SPELT_FOR_STAND_IN = {"NUMERIC": "NUMERIC(38, 9)"}
 
 
 class Growth:
@@ -35,7 +39,9 @@ class Growth:
         if grown == existing:
             return
         # One job; a statement for each, since the stand-in takes no more than one column in a statement.
-        if script := "\n".join(f"ALTER TABLE {sql.quoted(name)} {each};" for each in _changes(existing, grown)):
+        spelt = _SPELT_FOR_STAND_IN if self._warehouse.is_stand_in else {}
+        changes = _changes(existing, grown, table.to_api_repr()["schema"]["fields"], spelt)
+        if script := "\n".join(f"ALTER TABLE {sql.quoted(name)} {each};" for each in changes):
             told = ", ".join(_changed(existing, grown))
             # crash here: a column that is there isn't added again, and one that is wide enough stays as it is
             await self._query(step, script, f"changing {told} of {name}")
@@ -83,16 +89,35 @@ def shortened(text: str) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]} …"
 
 
-def _changes(existing: tuple[Column, ...], grown: tuple[Column, ...]) -> Iterator[str]:
+def _changes(
+    existing: tuple[Column, ...],
+    grown: tuple[Column, ...],
+    fields: Sequence[Mapping[str, Any]],
+    spelt: Mapping[str, str],
+) -> Iterator[str]:
+    """The changes that SQL can make. `fields` are the existing columns as the REST interface writes them."""
     known = by_name(existing)
+    written = {field["name"].lower(): field for field in fields}
     for column in grown:
         old = known.get(column.name.lower())
-        kind = column.sql_type(defining=True)
         if old is None:
             described = f" OPTIONS (description = {sql.text(column.description)})" if column.description else ""
-            yield f"ADD COLUMN IF NOT EXISTS {sql.quoted(column.name)} {kind}{described}"
+            yield f"ADD COLUMN IF NOT EXISTS {sql.quoted(column.name)} {column.sql_type(spelt)}{described}"
         elif (wider := _widened(old, column)) != old:
-            yield f"ALTER COLUMN {sql.quoted(column.name)} SET DATA TYPE {wider.sql_type(defining=True)}"
+            kind = _definition(wider, old, written[column.name.lower()], spelt)
+            yield f"ALTER COLUMN {sql.quoted(column.name)} SET DATA TYPE {kind}"
+
+
+def _definition(wider: Column, old: Column, field: Mapping[str, Any], spelt: Mapping[str, str]) -> str:
+    """The type of a column that is widened. What isn't, within a record, has to be written as the table has it."""
+    if wider.type == "RECORD":
+        parts = zip(wider.fields, old.fields, field["fields"], strict=True)
+        inner = ", ".join(f"{sql.quoted(new.name)} {_definition(new, was, raw, spelt)}" for new, was, raw in parts)
+        return f"ARRAY<STRUCT<{inner}>>" if wider.repeated else f"STRUCT<{inner}>"
+    kept = parameters(field) if wider.type == old.type else ""
+    single = replace(wider, repeated=False)
+    name = f"{single.sql_type()}{kept}" if kept else single.sql_type(spelt)
+    return f"ARRAY<{name}>" if wider.repeated else name
 
 
 def _changed(existing: tuple[Column, ...], grown: tuple[Column, ...]) -> list[str]:

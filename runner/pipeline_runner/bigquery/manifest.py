@@ -2,17 +2,20 @@
 
 `_pipelines_manifest` has a row for each day of each target: what the day came to when it was copied. It is written in
 the transaction that publishes the day, so it never tells of rows that don't stand there, nor leaves out some that do.
-What somebody else changes in a target it can't know.
+What somebody else changes in a target it can't know: the target's rows are counted as well, by the same query.
 """
 # ruff: noqa: S608 - all names in the statements have been checked by pattern, all values are escaped by sql.text
 
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 
-from pipeline_runner.bigquery import sql
+import structlog
+
+from pipeline_runner.bigquery import daily, sql
 from pipeline_runner.bigquery.columns import Column, fields
 from pipeline_runner.bigquery.daily import Figures
 from pipeline_runner.bigquery.library import bigquery
@@ -20,6 +23,8 @@ from pipeline_runner.bigquery.publishing import LINEAGE, Target
 from pipeline_runner.bigquery.staging import Copy
 from pipeline_runner.bigquery.warehouse import WRITE_RIGHT, Row, Warehouse
 from pipeline_runner.bigquery.window import Window
+
+_log = structlog.get_logger(__name__)
 
 MANIFEST = "_pipelines_manifest"
 # Raised when the same source would be copied into other rows than before: all days are then copied once more.
@@ -38,6 +43,23 @@ _SCHEMA = (
 )
 
 
+@dataclass(frozen=True)
+class Known:
+    """What is known of a target's days.
+
+    `published` are those that were copied at all, as far back as was asked for, and the first one ever. `figures` are
+    what the days came to that were copied from this source, in this shape, and still have as many rows.
+    """
+
+    published: frozenset[date] = frozenset()
+    figures: Mapping[date, Figures] = field(default_factory=dict)
+
+
+async def has_manifest(warehouse: Warehouse, dataset: str) -> bool:
+    """Whether a dataset (project.dataset) has the table."""
+    return await warehouse.table(f"{dataset}.{MANIFEST}", what="table", right=WRITE_RIGHT) is not None
+
+
 class Manifest:
     """The manifest of one target, as far as it was copied from this source, in this shape."""
 
@@ -48,25 +70,52 @@ class Manifest:
         self._name = f"{target.dataset}.{MANIFEST}"
         self._shape = shape(copy)
 
-    async def known(self, window: Window, existing: bigquery.Table | None) -> dict[date, Figures]:
-        """What was copied of the window's days; nothing of what was copied into an earlier table of the target's name.
+    async def known(self, window: Window, reach: Window, existing: bigquery.Table) -> Known:
+        """What was copied of the days of `reach`, of which those of `window` are counted in the target as well.
 
-        `existing` is the target as it stands.
+        `existing` is the target as it stands: nothing counts that was copied into an earlier table of its name. One
+        query asks for everything.
         """
-        if existing is None or await self._warehouse.table(self._name, what="table", right=WRITE_RIGHT) is None:
-            return {}
-        mine = f"target = {sql.text(self._target.table)} AND {window.contains('day', 'DATE')}"
-        mine += f" AND source = {sql.text(self._copy.source.name)} AND shape = {sql.text(self._shape)}"
         rows = await self._warehouse.query(
             "manifest",
-            f"SELECT day, row_count, max_export_time, sums, copied_at FROM {sql.quoted(self._name)} WHERE {mine}",
+            "\nUNION ALL\n".join(self._selects(window, reach, existing)),
             location=self._target.location,
-            what=f"reading {self._name}",
+            what=f"reading {self._name}, and counting the rows of {self._target.name}",
             right=WRITE_RIGHT,
         )
-        made: datetime | None = existing.created
-        current = [row for row in rows if made is None or row["copied_at"] >= made]
-        return {row["day"]: found for row in current if (found := _read(row, self._copy.money)) is not None}
+        standing = {daily.day_of(row["day"]): row["row_count"] for row in rows if row["kind"] == "standing"}
+        copied = {daily.day_of(row["day"]): row for row in rows if row["kind"] == "copied"}
+        first = [daily.day_of(row["day"]) for row in rows if row["kind"] == "first" and row["day"] is not None]
+        figures = {
+            day: found
+            for day, row in copied.items()
+            if row["ours"] and (found := _read(row, self._copy.money)) is not None
+        }
+        lost = [day for day in window.days() if day in figures and figures[day].rows != standing.get(day, 0)]
+        if lost:
+            _log.warning("days of the target were changed by somebody else", days=_told(lost), table=self._target.name)
+        return Known(frozenset((*copied, *first)), {day: found for day, found in figures.items() if day not in lost})
+
+    def _selects(self, window: Window, reach: Window, existing: bigquery.Table) -> Iterator[str]:
+        name, target = sql.quoted(self._name), self._target
+        mine = f"target = {sql.text(target.table)}"
+        if existing.created is not None:
+            mine += f" AND copied_at >= {sql.moment(existing.created)}"
+        ours = f"source = {sql.text(self._copy.source.name)} AND shape = {sql.text(self._shape)}"
+        nothing = "CAST(NULL AS TIMESTAMP) AS max_export_time, CAST(NULL AS STRING) AS sums, FALSE AS ours"
+        yield (
+            f"SELECT 'copied' AS kind, UNIX_DATE(day) AS day, row_count, max_export_time, sums, {ours} AS ours "
+            f"FROM {name} WHERE {mine} AND {reach.contains('day', 'DATE')}"
+        )
+        yield (
+            f"SELECT 'first' AS kind, MIN(UNIX_DATE(day)) AS day, 0 AS row_count, {nothing} "
+            f"FROM {name} WHERE {mine} AND day < {Window.literal(reach.first, 'DATE')}"
+        )
+        days = (
+            f"SELECT {daily.number_of('t', target.time)} AS day, COUNT(*) AS row_count "
+            f"FROM {sql.quoted(target.name)} AS t WHERE {target.inside([window])} GROUP BY 1"
+        )
+        yield f"SELECT 'standing' AS kind, day, row_count, {nothing} FROM ({days})"
 
     async def prepare(self) -> None:
         """Make the table where it is missing."""
@@ -129,6 +178,10 @@ def _read(row: Row, money: tuple[str, ...]) -> Figures | None:
         return Figures(row["row_count"], row["max_export_time"], tuple(Decimal(sums[name]) for name in money))
     except (ValueError, KeyError, TypeError, InvalidOperation):
         return None
+
+
+def _told(days: Sequence[date]) -> str:
+    return ", ".join(map(str, Window.ranges(days)))
 
 
 def _plain(value: Decimal) -> str:

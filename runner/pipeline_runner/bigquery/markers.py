@@ -13,8 +13,8 @@ from pipeline_runner.bigquery.library import bigquery
 
 COMMITS = identifiers.COMMITS_TABLE
 LOCKS = "_pipelines_locks"
-# A marker is needed as long as its run may be tried again, and is of use to people somewhat longer.
-_COMMITS_KEPT = timedelta(days=90)
+# A marker is needed as long as its run may be tried again, and to know which days were published before a long pause.
+_COMMITS_KEPT = timedelta(days=400)
 COMMITS_SCHEMA = (
     Column("run_id", "STRING", description="The run that published."),
     Column("target", "STRING", description="The table that it published into."),

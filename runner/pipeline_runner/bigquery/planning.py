@@ -28,7 +28,8 @@ _NOT_BY_FILE = frozenset({"GEOGRAPHY", "INTERVAL", "JSON"})
 class Plan:
     """What a run will do; `existing` is the target as it stands, None if it is to be made.
 
-    `narrowing` is a further condition on the source than the `windows` that are copied, or empty.
+    `window` is what the run looks at, `windows` what of it is copied. `narrowed` yields a further condition on the
+    source, or nothing; it is asked about the whole window, so that a look and a copy after it see the same rows.
     """
 
     source: Source
@@ -36,29 +37,45 @@ class Plan:
     existing: bigquery.Table | None
     copy: Copy
     by_query: bool
+    window: Window
     windows: tuple[Window, ...]
-    narrowing: str = ""
+    narrowed: Callable[[Source, Window], str]
 
     def only(self, days: Iterable[date]) -> Self:
         """The same for these days, some of its own."""
         windows = Window.ranges(days)
-        return replace(
-            self,
-            windows=windows,
-            copy=replace(self.copy, condition=_condition(self.source, windows, self.narrowing)),
-        )
+        condition = _all(self.source.condition(*windows), self.narrowed(self.source, self.window))
+        covered = sum(1 for window in windows for _ in window.days())
+        return replace(self, windows=windows, copy=replace(self.copy, condition=condition, days=covered))
+
+    def over(self, window: Window) -> Self:
+        """The same for another window, whole."""
+        return replace(self, window=window).only(window.days())
+
+    @property
+    def undated(self) -> str:
+        """An SQL condition: a row of the source has no time, and so belongs to no day."""
+        return _all(f"{sql.quoted(self.source.time.name)} IS NULL", self.narrowed(self.source, self.window))
+
+    @property
+    def surveyed(self) -> str:
+        """An SQL condition: a row of the source belongs to the window, or to no day."""
+        inside = f"({self.source.condition(self.window)} OR {sql.quoted(self.source.time.name)} IS NULL)"
+        return _all(inside, self.narrowed(self.source, self.window))
+
+    @property
+    def has_days(self) -> bool:
+        """Whether there is a target that tells the days of its rows."""
+        return self.target.time.name.lower() in by_name(_columns(self.existing))
 
     @property
     def published(self) -> sql.Values:
         """The target's columns that the source fills, and their values from the staging table, whose alias is s.
 
-        A query stages rows in the target's shape. What is loaded has the source's: the target's records may have
-        other fields, or the same in another order.
+        What is staged has the source's shape: the target's records may have other fields, or the same in another
+        order.
         """
-        shape = self.copy.columns if self.by_query else self.copy.wanted
-        filled = by_name(self.source.columns)
-        columns = tuple(column for column in self.copy.columns if column.name.lower() in filled)
-        return sql.copied_columns(shape, columns)
+        return sql.copied_columns(self.copy.wanted, self.copy.columns)
 
 
 async def make_plan(
@@ -95,8 +112,7 @@ async def make_plan(
     refuse_lineage(source.columns, f"source table {source.name}")
     wanted = exact(source.columns, config.target.numeric or ())
     clustered = tuple(column.name for column in wanted if column.name in cluster_by)
-    narrowing = narrowed(source, window)
-    condition = _condition(source, (window,), narrowing)
+    condition = _all(source.condition(window), narrowed(source, window))
     try:
         columns = merge(_columns(existing), wanted)
     except ColumnConflictError as conflict:
@@ -105,7 +121,7 @@ async def make_plan(
     time = by_name(columns)[source.time.name.lower()]
     copy = Copy(source, condition, wanted, columns, location)
     target = Target(name, time, location, clustered)
-    return Plan(source, target, existing, copy, by_query, (window,), narrowing)
+    return Plan(source, target, existing, copy, by_query, window, (window,), narrowed).over(window)
 
 
 async def describe(warehouse: Warehouse, plan: Plan, reader: Warehouse | None = None) -> dict[str, str]:
@@ -139,8 +155,18 @@ async def describe(warehouse: Warehouse, plan: Plan, reader: Warehouse | None = 
     }
 
 
-def _condition(source: Source, windows: tuple[Window, ...], narrowing: str) -> str:
-    return " AND ".join(filter(None, (source.condition(*windows), narrowing)))
+async def count_undated(warehouse: Warehouse, plan: Plan) -> int:
+    """How many rows of the source belong to no day, as their time is NULL. `warehouse` reads the source."""
+    source = plan.source
+    statement = f"SELECT COUNT(*) AS n FROM {sql.quoted(source.name)} AS s WHERE {plan.undated}"  # noqa: S608
+    what = f"looking for rows without a {source.time.name} in source table {source.name}"
+    (row,) = await warehouse.query("undated", statement, location=source.location, what=what, right=READ_RIGHT)
+    found: int = row["n"]
+    return found
+
+
+def _all(*conditions: str) -> str:
+    return " AND ".join(filter(None, conditions))
 
 
 def _converted(source: tuple[Column, ...], wanted: tuple[Column, ...]) -> list[str]:

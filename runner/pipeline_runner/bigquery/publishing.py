@@ -55,6 +55,10 @@ class Publisher:
         commits = self._targets[0].commits
         if await self._warehouse.table(commits, what="table", right=WRITE_RIGHT) is None:
             return None
+        return await self._marker(step)
+
+    async def _marker(self, step: str) -> int | None:
+        commits = self._targets[0].commits
         mine = f"run_id = {sql.text(self._run_id)}"
         statement = f"SELECT SUM(row_count) AS published FROM {sql.quoted(commits)} WHERE {mine}"
         rows = await self._query(step, statement, f"reading {commits}")
@@ -66,14 +70,19 @@ class Publisher:
             self._warehouse.create_table(commits_table(self._targets[0].commits), exists_ok=True),
             self._warehouse.create_table(locks_table(self._targets[0].locks), exists_ok=True),
         )
-        await self._growth.grow("grow_commits", commits, COMMITS_SCHEMA)
-        await self._query("lock", self._lock_rows(), f"writing {self._targets[0].locks}")
-        for target, existing, columns in prepared:
-            wanted = merge(columns, LINEAGE)
-            if existing is None:
-                # Another run may have made it since we looked, with other columns.
-                existing = await self._warehouse.create_table(_new_table(target, wanted), exists_ok=True)
-            await self._growth.grow(f"grow_target_{target.table}", existing, wanted)
+        await together(
+            self._growth.grow("grow_commits", commits, COMMITS_SCHEMA),
+            self._query("lock", self._lock_rows(), f"writing {self._targets[0].locks}"),
+            together(*(self._prepare(each) for each in prepared)),
+        )
+
+    async def _prepare(self, prepared: Prepared) -> None:
+        target, existing, columns = prepared
+        wanted = merge(columns, LINEAGE)
+        if existing is None:
+            # Another run may have made it since we looked, with other columns.
+            existing = await self._warehouse.create_table(_new_table(target, wanted), exists_ok=True)
+        await self._growth.grow(f"grow_target_{target.table}", existing, wanted)
 
     async def publish(self, publications: Sequence[Publication]) -> None:
         """Replace the days of all targets by what is staged; once for each run, however often it is called.
@@ -91,7 +100,7 @@ class Publisher:
         async def publish() -> int | None:
             await self.publish(publications)
             # crash here: the marker is committed, so the next attempt finds it and publishes nothing
-            return await self.committed_rows("marker_after")
+            return await self._marker("marker_after")
 
         publishing = asyncio.ensure_future(publish())
         try:
@@ -103,7 +112,7 @@ class Publisher:
             else:
                 publishing.cancel()
                 await self._warehouse.stop()
-                rows = await self.committed_rows("marker_stopped")
+                rows = await self._marker("marker_stopped")
             if rows is None:
                 raise
         if rows is None:

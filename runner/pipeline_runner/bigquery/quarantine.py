@@ -69,16 +69,12 @@ class Quarantine:
         self._parts.write(json.dumps(line).encode() + b"\n")
 
     async def write(self) -> None:
-        """Bring the rows into the table; a second attempt at the run replaces those of the first."""
-        if not self.counts:
+        """Bring the rows into the table; those of an earlier attempt at the run go, even where there are none now."""
+        if self.counts:
+            _log.warning("rows were set aside", rows=self.counts.total(), table=self._table)
+            await self._warehouse.create_table(_table(self._table), exists_ok=True)
+        elif await self._warehouse.table(self._table, what="table", right=WRITE_RIGHT) is None:
             return
-        _log.warning("rows were set aside", rows=self.counts.total(), table=self._table)
-        table = bigquery.Table(self._table, fields(SCHEMA))
-        kept = _KEPT // timedelta(milliseconds=1)
-        table.time_partitioning = bigquery.TimePartitioning(
-            bigquery.TimePartitioningType.DAY, field="quarantined_at", expiration_ms=kept
-        )
-        await self._warehouse.create_table(table, exists_ok=True)
         run = sql.text(self._warehouse.identity.run_id)
         earlier = f"run_id = {run} AND quarantined_at > TIMESTAMP_SUB(CURRENT_TIMESTAMP(), {_ATTEMPTS})"
         statement = f"DELETE FROM {sql.quoted(self._table)} WHERE {earlier}"
@@ -91,6 +87,15 @@ class Quarantine:
     def close(self) -> None:
         """Give up what wasn't written."""
         self._parts.close()
+
+
+def _table(name: str) -> bigquery.Table:
+    table = bigquery.Table(name, fields(SCHEMA))
+    kept = _KEPT // timedelta(milliseconds=1)
+    table.time_partitioning = bigquery.TimePartitioning(
+        bigquery.TimePartitioningType.DAY, field="quarantined_at", expiration_ms=kept
+    )
+    return table
 
 
 def _shown(row: Mapping[str, object]) -> object:

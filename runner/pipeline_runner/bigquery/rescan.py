@@ -1,35 +1,38 @@
 """Finds the days of a window that have changed at the source since they were copied: one query over both sides each."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from functools import partial
 
 from pipeline_runner.bigquery import daily
-from pipeline_runner.bigquery.manifest import Manifest, changed
+from pipeline_runner.bigquery.emptying import refuse_emptying
+from pipeline_runner.bigquery.manifest import Known, changed
 from pipeline_runner.bigquery.planning import Plan
 from pipeline_runner.bigquery.source import READ_RIGHT
-from pipeline_runner.bigquery.staging import now, origin
+from pipeline_runner.bigquery.staging import origin
 from pipeline_runner.bigquery.tenancy import check_references
-from pipeline_runner.bigquery.threads import together
 from pipeline_runner.bigquery.warehouse import Warehouse
-from pipeline_runner.bigquery.window import Window
 
 
 @dataclass(frozen=True)
 class Rescan:
-    """The days to copy, as the source stood at `read_at`, and how many needn't be."""
+    """The days to copy, as the source stood at `read_at`, and how many needn't be.
+
+    `empty`: the source has no rows for any day of the window. `undated` rows of it belong to no day.
+    """
 
     read_at: datetime
     days: tuple[date, ...]
     unchanged: int
+    empty: bool
+    undated: int
 
 
-async def rescan(warehouse: Warehouse, plan: Plan, window: Window, reader: Warehouse | None = None) -> Rescan:
-    """Compare the source with the manifest, day by day. `reader` reads the source, if not the installation."""
-    copy, source = plan.copy, plan.source
-    read_at, known = await together(
-        now(warehouse, copy.location), Manifest(warehouse, plan.target, copy).known(window, plan.existing)
-    )
+async def rescan(
+    warehouse: Warehouse, plan: Plan, known: Known, read_at: datetime, reader: Warehouse | None = None
+) -> Rescan:
+    """Compare the source with what is known, for each day of the plan. `reader` reads it, if not the installation."""
+    copy, source = replace(plan.copy, condition=plan.surveyed), plan.source
     own = warehouse.settings.project, plan.target.dataset.rpartition(".")[2]
     rows = await (reader or warehouse).query(
         "survey",
@@ -39,5 +42,13 @@ async def rescan(warehouse: Warehouse, plan: Plan, window: Window, reader: Wareh
         right=READ_RIGHT,
         inspect=None if source.is_table else partial(check_references, *own, source.name),
     )
-    days = changed(window, daily.read(rows, copy.money), known, copy)
-    return Rescan(read_at, tuple(days), sum(1 for _ in window.days()) - len(days))
+    found = daily.read(rows, copy.money)
+    days = changed(plan.window, found, known.figures, copy)
+    unchanged = sum(1 for _ in plan.window.days()) - len(days)
+    return Rescan(read_at, tuple(days), unchanged, not found, daily.undated(rows))
+
+
+async def refuse_emptied(warehouse: Warehouse, plan: Plan, found: Rescan) -> None:
+    """Raise DataError where the target has rows for the plan's days, and the source suddenly has none for any."""
+    if found.empty and found.days and plan.has_days:
+        await refuse_emptying(warehouse, plan.target, [plan.window])

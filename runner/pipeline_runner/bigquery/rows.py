@@ -11,14 +11,16 @@ from pipeline_core.catalog.checks import TableChecks
 from pipeline_runner.bigquery import sql
 from pipeline_runner.bigquery.checks import check_columns, violations
 from pipeline_runner.bigquery.columns import Column, fields
+from pipeline_runner.bigquery.counted import Counted
 from pipeline_runner.bigquery.encoding import RowEncoder, UnfitRowError
 from pipeline_runner.bigquery.library import bigquery
 from pipeline_runner.bigquery.parts import Parts
 from pipeline_runner.bigquery.quarantine import Quarantine
-from pipeline_runner.bigquery.staging import STAGING_LIFETIME, Counted
+from pipeline_runner.bigquery.staging import STAGING_LIFETIME, now
+from pipeline_runner.bigquery.threads import together
 from pipeline_runner.bigquery.warehouse import Warehouse
 from pipeline_runner.bigquery.window import Window
-from pipeline_runner.errors import DataError, ProcessorError, TransientError
+from pipeline_runner.errors import DataError, ProcessorError
 
 _log = structlog.get_logger(__name__)
 
@@ -82,15 +84,9 @@ class RowStaging:
 
     async def open(self) -> None:
         """Make the staging tables, and ask for BigQuery's time: the rows are read after that."""
-        statement = "SELECT CURRENT_TIMESTAMP() AS read_at"
-        asked = await self._warehouse.query("clock", statement, location=self._location, what="asking for the time")
-        self._read_at = asked[0]["read_at"]
-        for key, table in self._tables.items():
-            made = bigquery.Table(self._names[key], fields(table.columns))
-            made.expires = datetime.now(UTC) + STAGING_LIFETIME
-            self._made.append(self._names[key])
-            # crash here: the table expires by itself, and the next attempt's has another name
-            await self._warehouse.create_table(made, exists_ok=True)
+        self._read_at, _ = await together(
+            now(self._warehouse, self._location), together(*(self._create(key) for key in self._tables))
+        )
 
     async def add(self, key: str, rows: Iterable[Mapping[str, object]]) -> None:
         """Write rows; a part that is large enough is loaded.
@@ -121,15 +117,18 @@ class RowStaging:
 
         Raises TransientError where they differ, and DataError, with all that is violated, where the checks fail.
         """
-        for parts in self._parts.values():
-            await parts.load()
+        await together(*(parts.load() for parts in self._parts.values()))
         # Shown before the checks decide: they may be why the run fails.
-        await self._quarantine.write()
-        counted = {key: await self._compared(key) for key in self._tables}
-        found = [each for key in self._tables for each in await self._violations(key)]
-        if found:
+        _, counted = await together(self._quarantine.write(), together(*(self._compared(key) for key in self._tables)))
+        violated = await together(*(self._violations(key) for key in self._tables))
+        if found := [each for table in violated for each in table]:
             raise DataError(f"nothing was published, as the rows don't pass their checks: {'; '.join(found)}")
-        return counted
+        return dict(zip(self._tables, counted, strict=True))
+
+    @property
+    def rejected(self) -> Mapping[str, int]:
+        """How many rows were set aside, by the name of the table; none of a table that isn't here."""
+        return {table.name: count for key, table in self._tables.items() if (count := self._quarantine.counts[key])}
 
     async def drop(self) -> None:
         """Drop what was made; called at the end, whatever happened."""
@@ -143,25 +142,26 @@ class RowStaging:
             except ProcessorError as error:
                 _log.warning("a staging table is left to expire", table=name, error=str(error))
 
+    async def _create(self, key: str) -> None:
+        made = bigquery.Table(self._names[key], fields(self._tables[key].columns))
+        made.expires = datetime.now(UTC) + STAGING_LIFETIME
+        self._made.append(self._names[key])
+        # crash here: the table expires by itself, and the next attempt's has another name
+        await self._warehouse.create_table(made, exists_ok=True)
+
     async def _compared(self, key: str) -> Counted:
         """What is staged of a table, compared with what was written: rows, and sums to the last digit."""
         table, encoder, name = self._tables[key], self._encoders[key], self._names[key]
         if self._read_at is None:
             raise RuntimeError("rows are staged after open()")
-        written = Counted.read(encoder.statistics(), encoder.money, f"the rows of {table.name}", self._read_at)
+        days = sum(1 for _ in self._window.days()) if self._window else 1
+        rows = f"the rows of {table.name}"
+        written = Counted.read(encoder.statistics(), encoder.money, rows, self._read_at, days=days)
         statement = sql.statistics(table.columns, encoder.money, f"{sql.quoted(name)} AS s")
         what = f"counting the staged rows of {table.name}"
         (row,) = await self._warehouse.query(f"check_{key}", statement, location=self._location, what=what)
         staged = Counted.read(row, encoder.money, f"the staged rows of {table.name}", self._read_at)
-        differing = [
-            f"sum of {column} {there} written, {here} staged"
-            for column, there, here in zip(encoder.money, written.sums, staged.sums, strict=True)
-            if there != here
-        ]
-        if staged.rows != written.rows:
-            differing.insert(0, f"{written.rows} rows written, {staged.rows} staged")
-        if differing:
-            raise TransientError(f"staging differs from the rows of {table.name}: {'; '.join(differing)}")
+        written.compare(staged, encoder.money, rows, "written")
         _log.info("staged", table=table.name, rows=staged.rows)
         return staged
 

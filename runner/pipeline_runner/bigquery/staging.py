@@ -6,11 +6,10 @@ that are loaded. Both ways make the same decimals of the same floats, so they gi
 """
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +17,15 @@ import structlog
 
 from pipeline_runner.bigquery import daily, sql
 from pipeline_runner.bigquery.columns import Column, by_name, dotted, leaves
+from pipeline_runner.bigquery.counted import Counted
 from pipeline_runner.bigquery.failures import explained
 from pipeline_runner.bigquery.library import bigquery
+from pipeline_runner.bigquery.money import is_money
 from pipeline_runner.bigquery.source import READ_RIGHT, Source
 from pipeline_runner.bigquery.tenancy import check_references
 from pipeline_runner.bigquery.threads import in_thread, together
 from pipeline_runner.bigquery.warehouse import Row, Warehouse
-from pipeline_runner.errors import DataError, ProcessorError, TransientError
+from pipeline_runner.errors import ProcessorError
 
 if TYPE_CHECKING:
     from pipeline_runner.bigquery.storage_read import Part
@@ -33,15 +34,14 @@ _log = structlog.get_logger(__name__)
 
 # Staging tables are dropped at the end of a run; one whose runner was killed goes by itself.
 STAGING_LIFETIME = timedelta(hours=24)
-# Amounts finer than nine decimals are rounded; their sum may change by no more than this, in the column's currency.
-ROUNDING_LIMIT = Decimal("0.01")
 
 
 @dataclass(frozen=True)
 class Copy:
     """What is to be copied: rows of `source` that meet `condition`, in the shape of `columns`.
 
-    `location` is the target's. `wanted` are the source's columns with their money made exact.
+    `location` is the target's. `wanted` are the source's columns with their money made exact: the shape in which rows
+    are staged, whichever way they come. `days` is how many days the condition covers.
     """
 
     source: Source
@@ -49,45 +49,21 @@ class Copy:
     wanted: tuple[Column, ...]
     columns: tuple[Column, ...]
     location: str
+    days: int = 1
 
     @property
     def money(self) -> tuple[str, ...]:
         """The leaves that are compared by sum: NUMERIC in the target, FLOAT or NUMERIC in the source."""
         return tuple(dotted(path) for path in leaves(self.wanted) if path[-1].type == "NUMERIC")
 
+    @property
+    def quantities(self) -> frozenset[str]:
+        """Those of `money` that are none by their name: quantities and prices that a config wants exact."""
+        return frozenset(dotted(path) for path in leaves(self.wanted) if not is_money(path))
 
-@dataclass(frozen=True)
-class Counted:
-    """Rows and sums of one side; `read_at` is BigQuery's time at which the source was read, or a moment before.
-
-    `days` are the same for each day that has rows, where they were counted by day.
-    """
-
-    read_at: datetime
-    rows: int
-    sums: tuple[Decimal, ...]
-    days: Mapping[date, daily.Figures] = field(default_factory=dict)
-
-    @classmethod
-    def read(cls, row: Row, money: tuple[str, ...], what: str, read_at: datetime) -> "Counted":
-        """Read a row of sql.statistics. Raises DataError for amounts that no NUMERIC can hold, or not well enough."""
-        for number, name in enumerate(money):
-            if bad := row.get(f"bad_{number}"):
-                raise DataError(f"{what}: column {name} has {bad} values that are no amounts (NaN, infinite or ≥ 1e29)")
-            _check_rounding(Decimal(str(row.get(f"lost_{number}") or 0)), name, what)
-        sums = tuple(Decimal(row[f"sum_{number}"] or 0) for number in range(len(money)))
-        return cls(read_at, row["row_count"], sums)
-
-
-def _check_rounding(lost: Decimal, name: str, what: str) -> None:
-    if not lost:
-        return
-    _log.info("amounts were rounded at nine decimals", column=name, of=what)
-    if abs(lost) > ROUNDING_LIMIT:
-        raise DataError(
-            f"{what}: column {name} has amounts of more than nine decimals; rounding them would change their sum by "
-            f"{-lost}, and at most {ROUNDING_LIMIT} is allowed"
-        )
+    def counted(self, row: Row, what: str, read_at: datetime) -> Counted:
+        """Read a row of sql.statistics over these days."""
+        return Counted.read(row, self.money, what, read_at, unlimited=self.quantities, days=self.days)
 
 
 class Staging:
@@ -113,28 +89,26 @@ class Staging:
         expected, _ = await together(
             self._count("count", copy, source.columns, rows, what, read_at), self._convert(copy, rows)
         )
-        sources = by_name(source.columns)
-        return await self._checked(copy, expected, tuple(each for each in copy.columns if each.name.lower() in sources))
+        return await self._checked(copy, expected)
 
     async def by_storage(self, copy: Copy, read_at: datetime, on_rows: Callable[[int], None]) -> Counted:
         """Read by the Storage Read API, convert and count on the way, and load; `on_rows` hears the rows so far.
 
-        What is read is a snapshot of its own, taken after `read_at`.
+        What is read is what stood there at `read_at`.
         """
         # These import pyarrow and grpc: only where they are needed.
         from pipeline_runner.bigquery import storage_read
         from pipeline_runner.bigquery.conversion import Conversion
 
         source = copy.source
-        await self._create(copy.wanted)
         right = f"{READ_RIGHT}, and bigquery.readsessions.create on {self._reader.settings.project}"
         conversion = Conversion(source.columns, copy.wanted, copy.money)
         parts = storage_read.read_parts(
             self._reader.settings, source.path, source.columns, copy.condition, self._stop, conversion.convert,
-            identity=self._reader.credentials,
+            identity=self._reader.credentials, read_at=read_at,
         )  # fmt: skip
         rows, number = 0, 0
-        loading = self._load(copy, None, number)
+        loading = self._create(copy.wanted)
         with ExitStack() as files:
             while True:
                 # A part is loaded while the next one is read.
@@ -144,8 +118,8 @@ class Staging:
                 rows, number = rows + part.rows, number + 1
                 on_rows(rows)
                 loading = self._load(copy, part, number)
-        expected = Counted.read(conversion.statistics(), copy.money, f"source table {source.name}", read_at)
-        return await self._checked(copy, expected, copy.wanted)
+        expected = copy.counted(conversion.statistics(), f"source table {source.name}", read_at)
+        return await self._checked(copy, expected)
 
     async def drop(self) -> None:
         """Drop what was made; called at the end, whatever happened."""
@@ -164,27 +138,26 @@ class Staging:
         # crash here: the table expires by itself, and the next attempt's has another name
         await self._warehouse.create_table(table, exists_ok=True)
 
-    async def _checked(self, copy: Copy, expected: Counted, columns: tuple[Column, ...]) -> Counted:
-        """What is staged in these columns, compared with what is expected: rows, and sums to the last digit."""
-        time = by_name(columns)[copy.source.time.name.lower()]
-        statement = daily.statement(columns, time, copy.money, f"{sql.quoted(self.table)} AS s")
+    async def _checked(self, copy: Copy, expected: Counted) -> Counted:
+        """What is staged, compared with what is expected: rows, and sums to the last digit."""
+        time = by_name(copy.wanted)[copy.source.time.name.lower()]
+        statement = daily.statement(copy.wanted, time, copy.money, f"{sql.quoted(self.table)} AS s")
         what = "counting the rows of the staging table"
         rows = await self._warehouse.query("check", statement, location=copy.location, what=what)
         days = daily.read(rows, copy.money)
         whole = daily.total(days, copy.money)
         staged = Counted(expected.read_at, whole.rows, whole.sums, days)
-        _compare(copy, expected, staged)
+        expected.compare(staged, copy.money, copy.source.name, "at the source")
+        _log.info("staged", rows=staged.rows)
         return staged
 
-    async def _load(self, copy: Copy, part: "Part | None", number: int) -> None:
-        if part is None:
-            return
+    async def _load(self, copy: Copy, part: "Part", number: int) -> None:
         with part.file as file:
             await self._warehouse.load_parquet(f"load{number}", file, self.table, copy.wanted, location=copy.location)
 
     async def _convert(self, copy: Copy, origin: str) -> None:
         """Make the staging table of the rows, converted, in one statement: the table is there whole or not at all."""
-        values = sql.copied_columns(copy.source.columns, copy.columns)
+        values = sql.copied_columns(copy.source.columns, copy.wanted)
         statement = sql.create(self.table, values, origin, datetime.now(UTC) + STAGING_LIFETIME)
         self._made.append(self.table)
         # crash here: the table expires by itself, and the next attempt's has another name
@@ -206,7 +179,7 @@ class Staging:
         rows: list[Any] = await self._warehouse.query(
             step, statement, location=copy.location, what=f"counting the rows of {what}", right=READ_RIGHT
         )
-        return Counted.read(rows[0], copy.money, what, read_at)
+        return copy.counted(rows[0], what, read_at)
 
 
 async def now(warehouse: Warehouse, location: str) -> datetime:
@@ -237,18 +210,3 @@ async def _next_part(parts: "Iterator[Part]", files: ExitStack, source: str, rig
     if part is not None:
         files.enter_context(part.file)
     return part
-
-
-def _compare(copy: Copy, expected: Counted, staged: Counted) -> None:
-    differing = [
-        f"sum of {name} {there} at the source, {here} staged"
-        for name, there, here in zip(copy.money, expected.sums, staged.sums, strict=True)
-        if there != here
-    ]
-    if staged.rows != expected.rows:
-        differing.insert(0, f"{expected.rows} rows at the source, {staged.rows} staged")
-    if differing:
-        raise TransientError(f"staging differs from {copy.source.name}: {'; '.join(differing)}")
-    _log.info("staged", rows=staged.rows)
-    # A customer's amounts are nobody's business who reads logs.
-    _log.debug("sums", **{name: str(value) for name, value in zip(copy.money, staged.sums, strict=True)})

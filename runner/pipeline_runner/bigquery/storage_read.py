@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import IO
 from urllib.parse import urlsplit
 
@@ -55,8 +56,9 @@ class Part:
 def read_parts(
     settings: BigQuerySettings, path: str, columns: tuple[Column, ...], condition: str, stop: threading.Event,
     convert: Convert, *, part_bytes: int = PART_BYTES, identity: Credentials | None = None,
+    read_at: datetime | None = None,
 ) -> Iterator[Part]:  # fmt: skip
-    """The rows of one snapshot, taken now, that meet the condition, as Parquet files of about `part_bytes`.
+    """The rows of one snapshot, that of `read_at` or now, that meet the condition, as Parquet files of `part_bytes`.
 
     `identity` reads, or whom the settings name. Rows are written as `convert` returns them; it is also asked about
     none, for their schema.
@@ -71,6 +73,7 @@ def read_parts(
             read_session=types.ReadSession(
                 table=path,
                 data_format=types.DataFormat.ARROW,
+                table_modifiers=types.ReadSession.TableModifiers(snapshot_time=read_at),
                 read_options=types.ReadSession.TableReadOptions(
                     selected_fields=[column.name for column in columns], row_restriction=condition
                 ),

@@ -1,4 +1,4 @@
-"""BigQuery for one run: tables and jobs, awaited without blocking, with names that a repeated step finds again."""
+"""BigQuery for one run: its jobs, awaited without blocking, with names that a repeated step finds again."""
 
 import asyncio
 import random
@@ -13,23 +13,18 @@ from google.api_core.exceptions import Conflict, NotFound
 from google.auth.credentials import Credentials
 
 from pipeline_core.settings import BigQuerySettings
-from pipeline_runner.bigquery.columns import Column, fields, grown
-from pipeline_runner.bigquery.failures import explained, is_stale, job_error
-from pipeline_runner.bigquery.library import bigquery, bigquery_client
+from pipeline_runner.bigquery.attempts import Attempts
+from pipeline_runner.bigquery.columns import Column, fields
+from pipeline_runner.bigquery.failures import explained, job_error
+from pipeline_runner.bigquery.library import bigquery
+from pipeline_runner.bigquery.tables import BRIEF_RETRY, BRIEF_SECONDS, RETRY_SECONDS, Tables
+from pipeline_runner.bigquery.tables import REQUEST_SECONDS as REQUEST_SECONDS
 from pipeline_runner.bigquery.threads import in_thread
 from pipeline_runner.errors import TransientError
 
 _log = structlog.get_logger(__name__)
 
-REQUEST_SECONDS = 30.0
 _UPLOAD_SECONDS = 120.0
-# How long one call is tried again by Google's client, unless a setting says otherwise.
-_RETRY_SECONDS = 240.0
-# How often we try a failed job again before the Job does.
-_ATTEMPTS = 4
-# What tidies up is tried for a moment only: the run is over, and staging tables expire.
-_BRIEF_RETRY = bigquery.DEFAULT_RETRY.with_timeout(3.0)
-_BRIEF_SECONDS = 5.0
 _POLL_SECONDS = (0.05, 2.0)
 _LABEL = re.compile(r"[^a-z0-9_-]")
 
@@ -58,7 +53,7 @@ class Identity:
         return {key: _LABEL.sub("_", value.lower())[:63] for key, value in values.items()}
 
 
-class Warehouse:
+class Warehouse(Tables):
     """Tables and jobs in the installation's project. Methods raise TransientError, ConfigError or DataError."""
 
     def __init__(
@@ -67,59 +62,14 @@ class Warehouse:
         identity: Identity,
         *,
         max_bytes_billed: int | None = None,
-        retry_seconds: float = _RETRY_SECONDS,
+        retry_seconds: float = RETRY_SECONDS,
         credentials: Credentials | None = None,
     ) -> None:
-        with explained("connecting to BigQuery"):
-            self.client = bigquery_client(settings, identity=credentials)
-        self.settings = settings
-        # Whose these are, where it isn't the installation that works here.
-        self.credentials = credentials
+        super().__init__(settings, retry_seconds=retry_seconds, credentials=credentials)
         self.identity = identity
         self._max_bytes_billed = max_bytes_billed
-        self._retry = bigquery.DEFAULT_RETRY.with_timeout(retry_seconds)
         self._running: dict[str, tuple[str, str]] = {}
         self._steps: set[str] = set()
-
-    async def dataset_location(self, dataset: str) -> str:
-        """Where a dataset is."""
-        with explained(f"dataset {dataset}", right=f"bigquery.datasets.get on {dataset}"):
-            found = await in_thread(
-                lambda: self.client.get_dataset(dataset, retry=self._retry, timeout=REQUEST_SECONDS)
-            )
-        return found.location or self.settings.location
-
-    async def table(self, name: str, *, what: str, right: str) -> bigquery.Table | None:
-        """A table's description, None if there is no such table."""
-        with explained(f"{what} {name}", right=right):
-            try:
-                return await in_thread(lambda: self.client.get_table(name, retry=self._retry, timeout=REQUEST_SECONDS))
-            except NotFound:
-                return None
-
-    async def create_table(self, table: bigquery.Table, *, exists_ok: bool = False) -> bigquery.Table:
-        """Make a table; the one that is there, made now or (if `exists_ok`) before."""
-        right = f"bigquery.tables.create on {table.project}.{table.dataset_id}"
-        with explained(f"making table {table.full_table_id or table.reference}", right=right):
-            return await in_thread(
-                lambda: self.client.create_table(table, exists_ok, retry=self._retry, timeout=REQUEST_SECONDS)
-            )
-
-    async def update_schema(self, table: bigquery.Table, columns: tuple[Column, ...]) -> None:
-        """Add what is new in `columns` to a table; refused (transient) if somebody changed it since it was read."""
-        fields = grown(table.to_api_repr()["schema"]["fields"], columns)
-        table.schema = [bigquery.SchemaField.from_api_repr(field) for field in fields]
-        with explained(f"adding columns to {table.reference}", right="bigquery.tables.update"):
-            await in_thread(
-                lambda: self.client.update_table(table, ["schema"], retry=self._retry, timeout=REQUEST_SECONDS)
-            )
-
-    async def drop_table(self, name: str) -> None:
-        """Drop a table; harmless if it isn't there."""
-        with explained(f"dropping {name}", right="bigquery.tables.delete"):
-            await in_thread(
-                lambda: self.client.delete_table(name, not_found_ok=True, retry=_BRIEF_RETRY, timeout=_BRIEF_SECONDS)
-            )
 
     async def query(
         self, step: str, sql: str, *, location: str, what: str, right: str = "",
@@ -199,9 +149,7 @@ class Warehouse:
         with explained("cancelling a job"):
             try:
                 job = await in_thread(
-                    lambda: self.client.cancel_job(
-                        job_id, location=location, retry=_BRIEF_RETRY, timeout=_BRIEF_SECONDS
-                    )
+                    lambda: self.client.cancel_job(job_id, location=location, retry=BRIEF_RETRY, timeout=BRIEF_SECONDS)
                 )
                 await self._finished(job)
             except NotFound:
@@ -215,8 +163,8 @@ class Warehouse:
             # The id of its job would be the first one's: BigQuery would give us that one's answer.
             raise RuntimeError(f"a run has one step named {step}, and this is the second")
         self._steps.add(step)
-        number = 1
-        for attempt in range(1, _ATTEMPTS + 1):
+        number, attempts = 1, Attempts()
+        while True:
             job_id = self.identity.job_id(step, number)
             self._running[step] = (job_id, location)
             try:
@@ -231,11 +179,9 @@ class Warehouse:
                 del self._running[step]
                 raise job_error(what, job.error_result)
             except TransientError as error:
-                if attempt == _ATTEMPTS or is_stale(str(error)):
-                    raise
-                _log.warning("a job failed, trying again", step=step, attempt=attempt, error=str(error))
-                await asyncio.sleep(random.uniform(0.5, 1.0) * 2**attempt)  # noqa: S311
-        raise AssertionError("unreachable")
+                wait = attempts.wait_after(error)
+                _log.warning("a job failed, trying again", step=step, error=str(error))
+                await asyncio.sleep(random.uniform(0.5, 1.0) * wait)  # noqa: S311
 
     def _start(self, start: Callable[[str], bigquery.job._AsyncJob], job_id: str, location: str) -> Any:
         try:

@@ -53,17 +53,26 @@ class Window:
                 ends.append((day, day))
         return tuple(cls(first, last) for first, last in ends)
 
-    def reaching_back(self, known: Collection[date], most_days: int) -> Self:
-        """These days, begun with the earliest one before them that was missed: not `known`, though one before it is.
+    def back_to(self, most_days: int) -> Self:
+        """The `most_days` days that end with the last one; these days where they are as many or more."""
+        first = max(self.last - timedelta(days=most_days - 1), _FIRST_DAY)
+        return type(self)(min(first, self.first), self.last)
 
-        No more than `most_days` days in all; where nothing before them is known, nothing was missed.
+    def reaching_back(self, known: Collection[date], most_days: int, rescan_days: int = 1) -> Self:
+        """These days, and those before them since the first that was missed: not `known`, though one before it is.
+
+        Of the days before that one, those whose rescans fell into the gap are taken along. No more than `most_days`
+        days in all; where nothing before these days is known, nothing was missed. `known` are all known days.
         """
         begun = min(known, default=self.first)
-        earliest = max(begun, self.last - timedelta(days=most_days - 1))
+        earliest = max(begun, self.back_to(most_days).first)
         if earliest >= self.first:
             return self
         before = Window(earliest, self.first - timedelta(days=1))
-        return type(self)(next((day for day in before.days() if day not in known), self.first), self.last)
+        missed = next((day for day in before.days() if day not in known), None)
+        if missed is None:
+            return self
+        return type(self)(max(earliest, missed - timedelta(days=rescan_days - 1)), self.last)
 
     def days(self) -> Iterator[date]:
         """Its days, in order."""

@@ -1,28 +1,30 @@
 """The base of processors that make rows of their own, such as from an API: staged, checked, published at once."""
 
 import asyncio
-import uuid
+from abc import abstractmethod
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from typing import Any
 
 import structlog
-from pydantic import ValidationError
 
-from pipeline_core.catalog.checks import ChecksSection, TableChecks
 from pipeline_runner.bigquery import sql
+from pipeline_runner.bigquery.catch_up import published_days
 from pipeline_runner.bigquery.columns import by_name
+from pipeline_runner.bigquery.counted import Counted
+from pipeline_runner.bigquery.emptying import refuse_emptying
 from pipeline_runner.bigquery.evolution import fitted
 from pipeline_runner.bigquery.focus_view import ensure_focus_view
 from pipeline_runner.bigquery.publishing import WRITE_RIGHT, Publication, Publisher, Target, refuse_lineage
 from pipeline_runner.bigquery.rows import RowStaging, RowTable
-from pipeline_runner.bigquery.staging import Counted
-from pipeline_runner.bigquery.warehouse import Identity, Warehouse
+from pipeline_runner.bigquery.threads import together
 from pipeline_runner.bigquery.window import Window
-from pipeline_runner.errors import ConfigError
-from pipeline_runner.processors.base import BaseProcessor, ProcessorResult
+from pipeline_runner.processors.base import ProcessorResult
+from pipeline_runner.processors.row_config import table_checks
+from pipeline_runner.processors.row_config import target_table as target_table
+from pipeline_runner.processors.warehouse_processor import WarehouseProcessor
 from pipeline_runner.progress import Stage
-from pipeline_runner.settings import PodSettings, QueryLimits, bigquery_settings
 
 _log = structlog.get_logger(__name__)
 
@@ -38,63 +40,56 @@ class Staged:
     rows: int = 0
 
 
-class RowProcessor(BaseProcessor):
+class RowProcessor(WarehouseProcessor):
     """Fills tables with rows of its own, and replaces the days of the run's window in one transaction.
 
-    A subclass says which `tables` it fills, and `read` brings their rows. The window is `self.window`, of the
-    parameters `date`, or `start_date` and `end_date`; running a day again gives the same rows, an empty day empties.
-    What is put into `self.details` is told in the run's log.
+    A subclass says which `tables` it fills, and `read` brings their rows. The window is of the parameters `date`, or
+    `start_date` and `end_date`; running a day again gives the same rows. Days that the caller named are emptied where
+    there are no rows; without that, `source.rescan_days` says how many are covered, those that were missed before them
+    are caught up, and a table that has rows isn't left without any.
     """
 
-    def __init__(self, config: dict[str, Any], org_slug: str, run_id: str) -> None:
-        super().__init__(config, org_slug, run_id)
-        self.details: dict[str, object] = {}
-        self._staging: RowStaging | None = None
+    _staging: RowStaging | None = None
 
+    @abstractmethod
     def tables(self) -> Sequence[RowTable]:
         """The tables that the run fills."""
-        raise NotImplementedError(f"{type(self).__name__} has no tables()")
 
+    @abstractmethod
     async def read(self, staging: RowStaging, window: Window) -> None:
         """Bring the window's rows: `staging.add` takes them, `staging.reject` those that don't fit.
 
         Progress is its own to report: `self.progress.report(Stage.EXTRACT, fraction, rows)`.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no read()")
 
     def describe(self) -> dict[str, str]:
         """What `preview` says beside the days and the tables, such as what is read."""
         return {}
 
     async def validate(self, parameters: dict[str, Any]) -> None:
-        source = self.config.get("source") or {}
-        self.window = Window.from_parameters(parameters, source.get("rescan_days") or 1)
+        await super().validate(parameters)
         self._tables = {table.key: table for table in self.tables()}
-        self._checks = _checks(self.config, self._tables)
+        self._checks = table_checks(self.config, self._tables)
         for table in self._tables.values():
             refuse_lineage(table.columns, f"the table {table.name}")
-        settings = bigquery_settings()
-        attempt = (PodSettings().uid or uuid.uuid4().hex).replace("-", "")
-        identity = Identity(self.org_slug, self.run_id, attempt)
-        self.warehouse = Warehouse(settings, identity, **QueryLimits().model_dump())
-        self._dataset = f"{settings.project}.{self.config['target']['dataset']}"
-        self._suffix = f"{self.run_id}_{attempt}"
 
     async def preview(self, parameters: dict[str, Any]) -> dict[str, str]:
         await self.validate(parameters)
-        location = await self.warehouse.dataset_location(self._dataset)
-        written = {f"write {key}": f"{self._dataset}.{each.name} ({location})" for key, each in self._tables.items()}
-        return {**self.describe(), "days": f"{self.window} (UTC)", **written}
+        await self._open()
+        self.catch_up(await self._published_days())
+        days = f"{self.window} (UTC)" + (f", of which {self._missed} had been missed" if self._missed else "")
+        written = {f"write {key}": f"{each.name} ({each.location})" for key, each in self._targets.items()}
+        return {**self.describe(), "days": days, **written}
 
     async def extract(self, parameters: dict[str, Any]) -> Staged:
         self.progress.report(Stage.EXTRACT, 0.0)
-        self._location = await self.warehouse.dataset_location(self._dataset)
-        self._targets = {key: self._target(table) for key, table in self._tables.items()}
+        await self._open()
         self._publisher = Publisher(self.warehouse, list(self._targets.values()), self.run_id)
-        before = await self._publisher.committed_rows("marker_before")
+        before, published = await together(self._publisher.committed_rows("marker_before"), self._published_days())
         if before is not None:
             _log.info("this run has published before", rows=before)
             return Staged(None, before)
+        self.catch_up(published)
         _log.info("extracting", window=str(self.window), **self.describe())
         self._staging = RowStaging(
             self.warehouse,
@@ -114,6 +109,8 @@ class RowProcessor(BaseProcessor):
             self.progress.report(Stage.TRANSFORM, 1.0, data.rows)
             return data
         counted = await self._staging.finish()
+        if rejected := self._staging.rejected:
+            self.details["quarantined"] = rejected
         rows = sum(each.rows for each in counted.values())
         self.progress.report(Stage.TRANSFORM, 1.0, rows)
         return Staged(counted, rows)
@@ -128,20 +125,32 @@ class RowProcessor(BaseProcessor):
         targets = [each.name for each in self._targets.values()]
         return ProcessorResult(rows, {"targets": targets, "window": str(self.window), **self.details})
 
-    async def close(self) -> None:
-        if self._staging is not None:
-            await self.warehouse.stop()
-            await self._staging.drop()
+    async def _open(self) -> None:
+        self._location = await self.warehouse.dataset_location(self._dataset)
+        self._targets = {key: self._target(table) for key, table in self._tables.items()}
+
+    async def _published_days(self) -> frozenset[date]:
+        """The days before the window that needn't be caught up."""
+        if not self.catches_up:
+            return frozenset()
+        return await published_days(self.warehouse, list(self._targets.values()), self.window.first)
 
     async def _published(self, counted: Mapping[str, Counted], staging: RowStaging, rows: int) -> int:
         prepared = []
         publications = []
-        for key, target in self._targets.items():
-            existing = await self.warehouse.table(target.name, what="target table", right=WRITE_RIGHT)
+        standing = await together(
+            *(
+                self.warehouse.table(each.name, what="target table", right=WRITE_RIGHT)
+                for each in self._targets.values()
+            )
+        )
+        for (key, target), existing in zip(self._targets.items(), standing, strict=True):
             table, staged = self._tables[key], staging.table(key)
             grown = await fitted(self.warehouse, existing, table.columns, f"{sql.quoted(staged)} AS s", self._location)
             # by the type that the table has, which may have been made by somebody else
             target = replace(target, time=by_name(grown)[table.day.lower()])
+            if existing is not None and not counted[key].rows and not self.days_named:
+                await refuse_emptying(self.warehouse, target, [self.window])
             values = sql.copied_columns(table.columns, grown)
             prepared.append((target, existing, table.columns))
             publications.append(
@@ -166,28 +175,3 @@ async def _let_finish(opening: Coroutine[Any, Any, None]) -> None:
         await asyncio.wait({task}, timeout=_OPEN_SECONDS)
         task.cancel()
         raise
-
-
-def target_table(config: Mapping[str, Any], key: str | None = None) -> str:
-    """The name of the table that `target.table` of a resolved config gives, or with a key `target.tables.<key>`.
-
-    Raises ConfigError where there is none.
-    """
-    target = config.get("target") or {}
-    field, found = "target.table", target.get("table")
-    if key is not None:
-        field, found = f"target.tables.{key}", (target.get("tables") or {}).get(key)
-    if not isinstance(found, str) or not found:
-        raise ConfigError(f"{field}: expected the name of a table, got {found!r:.100}")
-    return found
-
-
-def _checks(config: Mapping[str, Any], tables: Mapping[str, RowTable]) -> dict[str, TableChecks]:
-    """The checks of each table, by its key: those of `target.table` stand at the top of the section."""
-    main = target_table(config)
-    try:
-        checks = ChecksSection.model_validate(config.get("checks") or {})
-        return {key: checks.of(None if table.name == main else key) for key, table in tables.items()}
-    except ValidationError as error:
-        problems = (f"checks.{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
-        raise ConfigError("; ".join(problems)) from None

@@ -15,11 +15,9 @@ TYPES = ("STRING", "BYTES", "INTEGER", "FLOAT", "NUMERIC", "BIGNUMERIC", "BOOLEA
 TABLE = {
     ("INTEGER", "NUMERIC"): "NUMERIC",
     ("INTEGER", "BIGNUMERIC"): "BIGNUMERIC",
-    ("INTEGER", "FLOAT"): "FLOAT",
     ("NUMERIC", "BIGNUMERIC"): "BIGNUMERIC",
     ("NUMERIC", "INTEGER"): "NUMERIC",
     ("BIGNUMERIC", "INTEGER"): "BIGNUMERIC",
-    ("FLOAT", "INTEGER"): "FLOAT",
     ("BIGNUMERIC", "NUMERIC"): "BIGNUMERIC",
     ("DATETIME", "DATE"): "DATETIME",
     ("TIMESTAMP", "DATE"): "TIMESTAMP",
@@ -52,8 +50,9 @@ def test_values_are_cast_to_the_type_that_the_column_has_then(existing: str, wan
 class Warehouse:
     """Records what it is asked; a query answers with `rows`."""
 
-    def __init__(self, *rows: dict[str, Any]) -> None:
+    def __init__(self, *rows: dict[str, Any], is_stand_in: bool = False) -> None:
         self.rows = rows
+        self.is_stand_in = is_stand_in
         self.scripts: list[str] = []
 
     async def query(self, step: str, script: str, **_: str) -> list[dict[str, Any]]:
@@ -61,9 +60,12 @@ class Warehouse:
         return list(self.rows)
 
 
-async def grow(existing: tuple[Column, ...], wanted: tuple[Column, ...]) -> list[str]:
-    warehouse = Warehouse()
-    table = bigquery.Table("p.d.t", fields(existing))
+async def grow(
+    existing: tuple[Column, ...] | list[bigquery.SchemaField], wanted: tuple[Column, ...], *, is_stand_in: bool = False
+) -> list[str]:
+    warehouse = Warehouse(is_stand_in=is_stand_in)
+    schema = existing if isinstance(existing, list) else fields(existing)
+    table = bigquery.Table("p.d.t", schema)
     await Growth(warehouse, "US").grow("grow", table, wanted)  # type: ignore[arg-type]
     return warehouse.scripts
 
@@ -77,11 +79,39 @@ async def test_columns_are_widened_and_added_by_one_job() -> None:
     )  # fmt: skip
     (script,) = await grow((Column("n", "INTEGER"), Column("list", "NUMERIC", repeated=True), record), wanted)
     assert script.splitlines() == [
-        "ALTER TABLE `p.d.t` ALTER COLUMN `n` SET DATA TYPE NUMERIC(38, 9);",
+        "ALTER TABLE `p.d.t` ALTER COLUMN `n` SET DATA TYPE NUMERIC;",
         "ALTER TABLE `p.d.t` ALTER COLUMN `list` SET DATA TYPE ARRAY<BIGNUMERIC>;",
-        "ALTER TABLE `p.d.t` ALTER COLUMN `r` SET DATA TYPE STRUCT<`a` NUMERIC(38, 9), `b` STRING>;",
+        "ALTER TABLE `p.d.t` ALTER COLUMN `r` SET DATA TYPE STRUCT<`a` NUMERIC, `b` STRING>;",
         "ALTER TABLE `p.d.t` ADD COLUMN IF NOT EXISTS `new` STRING OPTIONS (description = 'it\\'s new');",
     ]
+
+
+async def test_the_stand_in_has_decimals_spelt_out() -> None:
+    existing = (Column("n", "INTEGER"), Column("r", "RECORD", fields=(Column("a", "INTEGER"), Column("b", "NUMERIC"))))
+    wanted = (Column("n", "NUMERIC"), Column("r", "RECORD", fields=(Column("a", "NUMERIC"),)), Column("new", "NUMERIC"))
+    (script,) = await grow(existing, wanted, is_stand_in=True)
+    assert [line.partition("DATA TYPE ")[2] for line in script.splitlines()[:2]] == [
+        "NUMERIC(38, 9);", "STRUCT<`a` NUMERIC(38, 9), `b` NUMERIC(38, 9)>;",
+    ]  # fmt: skip
+    assert script.endswith("`new` NUMERIC(38, 9);")
+
+
+async def test_what_stands_beside_a_field_that_is_widened_stays_as_the_table_has_it() -> None:
+    plain = bigquery.SchemaField
+    inner = plain("inner", "RECORD", "REPEATED", fields=[plain("a", "INTEGER"), plain("code", "STRING", max_length=5)])
+    record = plain(
+        "r", "RECORD",
+        fields=[
+            inner, plain("n", "NUMERIC"), plain("short", "NUMERIC", precision=10, scale=2),
+            plain("whole", "BIGNUMERIC", precision=40), plain("list", "BYTES", "REPEATED", max_length=9),
+        ],
+    )  # fmt: skip
+    wider = Column("r", "RECORD", fields=(Column("inner", "RECORD", True, (Column("a", "NUMERIC"),)),))
+    (script,) = await grow([plain("first", "STRING"), record], (wider,))
+    assert script == (
+        "ALTER TABLE `p.d.t` ALTER COLUMN `r` SET DATA TYPE STRUCT<`inner` ARRAY<STRUCT<`a` NUMERIC, "
+        "`code` STRING(5)>>, `n` NUMERIC, `short` NUMERIC(10, 2), `whole` BIGNUMERIC(40), `list` ARRAY<BYTES(9)>>;"
+    )
 
 
 async def test_what_is_wide_enough_stays() -> None:

@@ -16,9 +16,13 @@ class Warehouse:
 
     identity = Identity("acme", "run_1", "a")
 
-    def __init__(self) -> None:
+    def __init__(self, *, exists: bool = False) -> None:
+        self.exists = exists
         self.lines: list[dict[str, Any]] = []
         self.steps: list[str] = []
+
+    async def table(self, name: str, **_: object) -> object:
+        return object() if self.exists else None
 
     async def create_table(self, table: Any, **_: object) -> None:
         self.steps.append(f"create {table.table_id}")
@@ -33,8 +37,8 @@ class Warehouse:
         self.lines += map(json.loads, part.read().splitlines())
 
 
-async def kept(*rows: dict[str, object]) -> tuple[Warehouse, Quarantine]:
-    warehouse = Warehouse()
+async def kept(*rows: dict[str, object], exists: bool = False) -> tuple[Warehouse, Quarantine]:
+    warehouse = Warehouse(exists=exists)
     made = Quarantine(warehouse, "p.d", location="US")  # type: ignore[arg-type]
     for row in rows:
         made.add("costs", "api_costs", row, "v: no", date(2026, 11, 1))
@@ -53,6 +57,11 @@ async def test_those_of_an_earlier_attempt_go_first() -> None:
 async def test_without_rows_there_is_nothing_to_do() -> None:
     warehouse, _ = await kept()
     assert warehouse.steps == []
+
+
+async def test_those_of_an_earlier_attempt_go_though_this_one_has_none() -> None:
+    warehouse, _ = await kept(exists=True)
+    assert warehouse.steps == ["DELETE"]
 
 
 async def test_a_run_keeps_so_many_and_counts_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:

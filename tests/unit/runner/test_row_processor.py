@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from datetime import UTC, date, datetime
+from typing import Any, ClassVar
 
 import pytest
 
 from pipeline_runner.bigquery.columns import Column
+from pipeline_runner.bigquery.counted import Counted
 from pipeline_runner.bigquery.rows import RowStaging, RowTable
 from pipeline_runner.bigquery.window import Window
 from pipeline_runner.errors import ConfigError
@@ -71,6 +73,59 @@ async def test_the_window_is_widened_by_the_rescan_of_the_config() -> None:
     assert str(processor.window) == "2026-11-01"
 
 
+@pytest.mark.parametrize(
+    ("source", "parameters", "first"),
+    [
+        ({"rescan_days": 3}, DATE, "2026-08-04"),
+        ({"rescan_days": 3, "catch_up_days": 5}, DATE, "2026-10-28"),
+        ({"rescan_days": 3, "catch_up_days": 3}, DATE, None),
+        ({"rescan_days": 3, "catch_up_days": 0}, DATE, None),
+        # days that were named are covered, and no others
+        ({}, DATE, None),
+        ({"catch_up_days": 90}, DATE, None),
+        ({"rescan_days": 3}, {"start_date": "2026-11-01", "end_date": "2026-11-01"}, None),
+    ],
+)
+async def test_missed_days_are_looked_for_where_the_caller_named_none(
+    source: dict[str, int], parameters: dict[str, str], first: str | None
+) -> None:
+    processor = bills(source={"type": "bills", **source})
+    await processor.validate(parameters)
+    assert processor.catches_up is (first is not None)
+    before = processor.window
+    processor.catch_up({date(2026, 8, 1)})
+    assert processor.window == (Window(date.fromisoformat(first), before.last) if first else before)
+
+
+async def test_days_that_are_caught_up_are_told_exactly() -> None:
+    processor = bills(source={"type": "bills", "rescan_days": 2})
+    await processor.validate({"date": "2026-11-10"})
+    processor.catch_up({date(2026, 11, day) for day in (1, 2, 5)})
+    assert str(processor.window) == "2026-11-02..2026-11-10"
+    assert processor.details == {"caught_up": "2026-11-03..2026-11-04, 2026-11-06..2026-11-08"}
+
+
+async def test_a_failure_says_that_days_were_caught_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    processor = bills(source={"type": "bills", "rescan_days": 1})
+
+    async def refused(_: dict[str, Any]) -> Staged:
+        processor.catch_up({date(2026, 10, 30)})
+        raise ConfigError("start_time: too long ago")
+
+    monkeypatch.setattr(processor, "extract", refused)
+    with pytest.raises(ConfigError) as failed:
+        await processor.execute(DATE)
+    assert str(failed.value) == (
+        "start_time: too long ago (days 2026-10-31 had been missed and are caught up; source.catch_up_days: 0 leaves "
+        "them)"
+    )
+
+
+def test_a_processor_without_tables_or_rows_is_none() -> None:
+    with pytest.raises(TypeError, match="abstract methods read, tables"):
+        RowProcessor(CONFIG, "acme", "run_1")  # type: ignore[abstract]
+
+
 async def test_checks_at_the_top_are_those_of_the_targets_table() -> None:
     checks = {"row_count": {"min": 1}, "tables": {"usage": {"not_null": ["amount"]}}}
     processor = bills(checks=checks)
@@ -98,6 +153,19 @@ async def test_a_run_that_has_published_stages_nothing() -> None:
     await processor.validate(DATE)
     staged = await processor.transform(Staged(None, 42))
     assert (staged.counted, staged.rows) == (None, 42)
+
+
+async def test_rows_that_were_set_aside_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Finished:
+        rejected: ClassVar = {"costs": 2}
+
+        async def finish(self) -> dict[str, Counted]:
+            return {"money": Counted(datetime.now(UTC), 5, ())}
+
+    processor = bills()
+    monkeypatch.setattr(processor, "_staging", Finished())
+    assert (await processor.transform(Staged({}))).rows == 5
+    assert processor.details == {"quarantined": {"costs": 2}}
 
 
 async def test_stopped_while_the_staging_tables_are_made_it_lets_them_be_made() -> None:

@@ -86,3 +86,21 @@ def test_a_staging_table_is_made_whole_by_one_statement_and_expires() -> None:
         "OPTIONS (expiration_timestamp = TIMESTAMP '2026-11-02 00:00:00+00:00') AS\n"
         "SELECT\n  s.`t` AS `t`\nFROM `p.d.t` AS s"
     )
+
+
+async def test_a_query_stages_exact_decimals_also_for_a_wider_target() -> None:
+    """A cast of a FLOAT to BIGNUMERIC would take its binary digits, which the stand-in's cast doesn't show."""
+    cost, exact, wider = (Column("cost", kind) for kind in ("FLOAT", "NUMERIC", "BIGNUMERIC"))
+    source = Source("p.d.t", "p", "US", (TIME, cost), TIME, is_table=True, by_ingestion=False)
+    copy = Copy(source, "TRUE", (TIME, exact), (TIME, wider), "US")
+    statements: dict[str, str] = {}
+
+    class Noting(Warehouse):
+        async def query(self, step: str, *rest: object, **__: object) -> list[dict[str, Any]]:
+            statements[step] = str(rest[0])
+            return [{"row_count": 0, "sum_0": None}] if step == "count" else []
+
+    await Staging(Noting(), "p.d", "x").by_query(copy, READ_AT)  # type: ignore[arg-type]
+    assert f"{sql.decimal('s.`cost`')} AS `cost`" in statements["stage"]
+    assert "BIGNUMERIC" not in statements["stage"]
+    assert ("cost", "CAST(s.`cost` AS BIGNUMERIC)") in sql.copied_columns(copy.wanted, copy.columns)

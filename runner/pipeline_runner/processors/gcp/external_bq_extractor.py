@@ -1,31 +1,30 @@
 """Copies days of a BigQuery table, such as Google Cloud's billing export, into the organization's dataset."""
 
-import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
 
-from pipeline_core.dates import END_DATE, START_DATE
 from pipeline_runner.bigquery import service_account
-from pipeline_runner.bigquery.checks import check_columns, violations
+from pipeline_runner.bigquery.checks import check_columns, daily_violations
 from pipeline_runner.bigquery.columns import by_name
 from pipeline_runner.bigquery.config import CopyConfig
+from pipeline_runner.bigquery.counted import Counted
 from pipeline_runner.bigquery.focus_view import ensure_focus_view
-from pipeline_runner.bigquery.manifest import Manifest
-from pipeline_runner.bigquery.planning import Plan, describe, make_plan
+from pipeline_runner.bigquery.manifest import Known, Manifest, has_manifest
+from pipeline_runner.bigquery.planning import Plan, count_undated, describe, make_plan
 from pipeline_runner.bigquery.publishing import Publication, Publisher
-from pipeline_runner.bigquery.rescan import Rescan, rescan
+from pipeline_runner.bigquery.rescan import Rescan, refuse_emptied, rescan
 from pipeline_runner.bigquery.source import Source
-from pipeline_runner.bigquery.staging import Counted, Staging, now
+from pipeline_runner.bigquery.staging import Staging, now
 from pipeline_runner.bigquery.threads import together
-from pipeline_runner.bigquery.warehouse import Identity, Warehouse
+from pipeline_runner.bigquery.warehouse import Warehouse
 from pipeline_runner.bigquery.window import Window
 from pipeline_runner.errors import DataError
-from pipeline_runner.processors.base import BaseProcessor, ProcessorResult
+from pipeline_runner.processors.base import ProcessorResult
+from pipeline_runner.processors.warehouse_processor import WarehouseProcessor
 from pipeline_runner.progress import Stage
-from pipeline_runner.settings import PodSettings, QueryLimits, bigquery_settings
 
 _log = structlog.get_logger(__name__)
 
@@ -33,7 +32,7 @@ _TIME_COLUMN = "usage_start_time"
 _CLUSTER_BY = frozenset({"billing_account_id"})
 # Columns by which a Cloud Billing export is known, and how long before the day of their usage its rows may be written.
 _BILLING_EXPORT = frozenset({"billing_account_id", "usage_start_time", "export_time"})
-_INGESTION_SLACK = timedelta(days=10)
+_INGESTION_SLACK = timedelta(days=35)
 
 
 @dataclass(frozen=True)
@@ -47,59 +46,58 @@ class Staged:
     counted: Counted | None
     published_before: int = 0
     unchanged: int = 0
+    undated: int = 0
 
 
-class ExternalBQExtractor(BaseProcessor):
+class ExternalBQExtractor(WarehouseProcessor):
     """Stage, check, publish: the target's days are replaced whole, in one transaction, or stay as they were.
 
     Parameters: `date`, or `start_date` and `end_date`. Running a day again gives the same rows; an empty day empties.
-    With `source.rescan_days` the days before `date` are looked at as well, and only those that have changed since they
-    were copied are copied again. Where the organization's credentials hold the key of a service account, it reads.
+    With `source.rescan_days` the days before `date` are looked at as well, and those that were missed before them; only
+    those that have changed since they were copied are copied again. Where the organization's credentials hold the key
+    of a service account, it reads.
     """
+
+    _staging: Staging | None = None
 
     def __init__(self, config: dict[str, Any], org_slug: str, run_id: str) -> None:
         super().__init__(config, org_slug, run_id)
         self._settings = CopyConfig.read(config)
-        self._staging: Staging | None = None
         self._reader: Warehouse | None = None
 
     async def validate(self, parameters: dict[str, Any]) -> None:
-        days = self._settings.source.rescan_days or 1
-        self.window = Window.from_parameters(parameters, days)
-        # Days that are named by a range are copied whatever is known of them.
-        self._rescans = days > 1 and not parameters.keys() & {START_DATE, END_DATE}
-        settings = bigquery_settings()
-        attempt = (PodSettings().uid or uuid.uuid4().hex).replace("-", "")
-        identity, limits = Identity(self.org_slug, self.run_id, attempt), QueryLimits().model_dump()
-        self.warehouse = Warehouse(settings, identity, **limits)
-        if key := self.credentials and self.credentials.optional(service_account.FIELD):
-            self._reader = service_account.ServiceAccount.read(key).warehouse(settings, identity, **limits)
-        self._dataset = f"{settings.project}.{self._settings.target.dataset}"
-        self._suffix = f"{self.run_id}_{attempt}"
+        await super().validate(parameters)
+        if key := self.credentials and self.credentials.secret_if_named(service_account.FIELD):
+            self._reader = service_account.ServiceAccount.read(key).warehouse(
+                self._bigquery, self._identity, **self._limits
+            )
 
     async def preview(self, parameters: dict[str, Any]) -> dict[str, str]:
         await self.validate(parameters)
-        plan = await self._plan()
-        if not self._rescans:
+        plan, with_manifest = await self._plan()
+        if self.days_named:
             return await describe(self.warehouse, plan, self._reader)
-        found = await rescan(self.warehouse, plan, self.window, self._reader)
-        unchanged = {"unchanged": f"{found.unchanged} of the days {self.window}, which stay as they are"}
-        return (
-            await describe(self.warehouse, plan.only(found.days), self._reader) | unchanged if found.days else unchanged
-        )
+        plan, found = await self._look(plan, with_manifest=with_manifest)
+        await refuse_emptied(self.warehouse, plan, found)
+        told = {"unchanged": f"{found.unchanged} of the days {self.window}, which stay as they are"}
+        if self._missed:
+            told["caught up"] = f"{self._missed}, which had been missed"
+        return await describe(self.warehouse, plan.only(found.days), self._reader) | told if found.days else told
 
     async def extract(self, parameters: dict[str, Any]) -> Staged:
         self.progress.report(Stage.EXTRACT, 0.0)
-        plan = await self._plan()
+        plan, with_manifest = await self._plan()
         check_columns(self._settings.checks, plan.copy.wanted)
-        before, found = await together(
-            Publisher(self.warehouse, [plan.target], self.run_id).committed_rows("marker_before"), self._look(plan)
+        before, (plan, found) = await together(
+            Publisher(self.warehouse, [plan.target], self.run_id).committed_rows("marker_before"),
+            self._look(plan, with_manifest=with_manifest),
         )
         if before is not None:
             _log.info("this run has published before", rows=before)
             return Staged(plan, None, before)
+        await refuse_emptied(self.warehouse, plan, found)
         if not found.days:
-            return Staged(plan, None, unchanged=found.unchanged)
+            return Staged(plan, None, unchanged=found.unchanged, undated=found.undated)
         plan = plan.only(found.days)
         _log.info(
             "extracting",
@@ -108,15 +106,18 @@ class ExternalBQExtractor(BaseProcessor):
             days=_told(plan),
             unchanged_days=found.unchanged,
         )
-        return Staged(plan, await self._staged(plan, found.read_at), unchanged=found.unchanged)
+        counted, undated = await together(self._staged(plan, found.read_at), self._undated(plan, found))
+        return Staged(plan, counted, unchanged=found.unchanged, undated=undated)
 
     async def transform(self, data: Staged) -> Staged:
         # The rows were converted where they lie, on their way into the staging table.
         if data.counted is not None and self._staging is not None:
-            location = data.plan.copy.location
-            found = await violations(
-                self.warehouse, "checks", self._staging.table, self._settings.checks, location=location
-            )
+            plan = data.plan
+            days = [day for window in plan.windows for day in window.days()]
+            found = await daily_violations(
+                self.warehouse, "checks", self._staging.table, self._settings.checks, days, plan.source.time,
+                location=plan.copy.location,
+            )  # fmt: skip
             if found:
                 raise DataError(f"nothing was published, as the rows don't pass their checks: {'; '.join(found)}")
         self.progress.report(Stage.TRANSFORM, 1.0, data.counted.rows if data.counted else data.published_before)
@@ -127,24 +128,37 @@ class ExternalBQExtractor(BaseProcessor):
         if data.counted is not None and self._staging is not None:
             rows = await self._published(plan, data.counted, self._staging.table)
         # crash here: the next attempt has published before, and makes the view
-        if data.counted is not None or data.published_before:
-            await ensure_focus_view(self.warehouse, self._dataset, plan.copy.location)
+        await ensure_focus_view(self.warehouse, self._dataset, plan.copy.location)
         self.progress.report(Stage.LOAD, 1.0, rows)
-        details: dict[str, object] = {"target": plan.target.name, "window": str(self.window)}
-        if self._rescans:
+        details: dict[str, object] = {"target": plan.target.name, "window": str(self.window), **self.details}
+        if not self.days_named:
             details |= {"unchanged_days": data.unchanged, "copied_days": _told(plan) if data.counted else ""}
+        if data.undated:
+            _log.warning("rows of the source have no time, and so belong to no day", rows=data.undated)
+            details["undated_rows"] = data.undated
         return ProcessorResult(rows, details)
 
-    async def close(self) -> None:
-        if self._staging is not None:
-            await self.warehouse.stop()
-            await self._staging.drop()
+    async def _look(self, plan: Plan, *, with_manifest: bool) -> tuple[Plan, Rescan]:
+        """Which days to copy, and as of when; the plan is then that of all days that were looked at."""
+        if self.days_named:
+            # They are copied whatever is known of them.
+            read_at = await now(self.warehouse, plan.copy.location)
+            return plan, Rescan(read_at, tuple(self.window.days()), 0, empty=False, undated=0)
+        read_at, known = await together(
+            now(self.warehouse, plan.copy.location), self._known(plan, with_manifest=with_manifest)
+        )
+        self.catch_up(known.published)
+        plan = plan.over(self.window)
+        return plan, await rescan(self.warehouse, plan, known, read_at, self._reader)
 
-    async def _look(self, plan: Plan) -> Rescan:
-        """Which days to copy, and as of when."""
-        if self._rescans:
-            return await rescan(self.warehouse, plan, self.window, self._reader)
-        return Rescan(await now(self.warehouse, plan.copy.location), tuple(self.window.days()), 0)
+    async def _known(self, plan: Plan, *, with_manifest: bool) -> Known:
+        if plan.existing is None or not with_manifest or not plan.has_days:
+            return Known()
+        reach = self.window.back_to(self._catch_up_days)
+        return await Manifest(self.warehouse, plan.target, plan.copy).known(self.window, reach, plan.existing)
+
+    async def _undated(self, plan: Plan, found: Rescan) -> int:
+        return await count_undated(self._reader or self.warehouse, plan) if self.days_named else found.undated
 
     async def _staged(self, plan: Plan, read_at: datetime) -> Counted:
         self._staging = Staging(self.warehouse, self._dataset, self._suffix, self._reader)
@@ -157,8 +171,7 @@ class ExternalBQExtractor(BaseProcessor):
     async def _published(self, plan: Plan, counted: Counted, staging: str) -> int:
         publisher = Publisher(self.warehouse, [plan.target], self.run_id)
         manifest = Manifest(self.warehouse, plan.target, plan.copy)
-        await publisher.prepare([(plan.target, plan.existing, plan.copy.columns)])
-        await manifest.prepare()
+        await together(publisher.prepare([(plan.target, plan.existing, plan.copy.columns)]), manifest.prepare())
         self.progress.report(Stage.LOAD, 0.2, counted.rows)
         return await publisher.commit(
             [
@@ -174,15 +187,19 @@ class ExternalBQExtractor(BaseProcessor):
             ]
         )
 
-    async def _plan(self) -> Plan:
-        return await make_plan(
-            self.warehouse,
-            self._settings,
-            self.window,
-            time_column=_TIME_COLUMN,
-            cluster_by=_CLUSTER_BY,
-            narrowed=_ingested_since,
-            reader=self._reader,
+    async def _plan(self) -> tuple[Plan, bool]:
+        """What to do with the window, and whether the dataset has a manifest."""
+        return await together(
+            make_plan(
+                self.warehouse,
+                self._settings,
+                self.window,
+                time_column=_TIME_COLUMN,
+                cluster_by=_CLUSTER_BY,
+                narrowed=_ingested_since,
+                reader=self._reader,
+            ),
+            has_manifest(self.warehouse, self._dataset),
         )
 
 
@@ -194,9 +211,10 @@ def _ingested_since(source: Source, window: Window) -> str:
     """For a billing export: leaves out partitions that can't hold the window's rows.
 
     The export is partitioned by the day that Google wrote a row, which comes after its usage: without this every run
-    would scan the whole export. It is assumed that no row is written more than ten days before the day that its
-    `usage_start_time` names; the slack is for charges that are dated ahead. Rows that come late are always found, and
-    those that were written just now have no partition yet.
+    would scan the whole export. It is assumed that no row is written more than 35 days before the day that its
+    `usage_start_time` names: charges are dated ahead within their month. The slack is counted from the first day that
+    the run looks at, so that such a row is seen wherever its day stands in a window. Rows that come late are always
+    found, and those that were written just now have no partition yet.
     """
     if (
         not source.by_ingestion

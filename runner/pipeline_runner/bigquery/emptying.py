@@ -1,0 +1,26 @@
+"""Refuses to empty a table's days where nobody has asked for it: a source that suddenly has none is rather at fault."""
+# ruff: noqa: S608 - all names in the statement have been checked by pattern
+
+from collections.abc import Sequence
+
+from pipeline_runner.bigquery import sql
+from pipeline_runner.bigquery.transaction import Target
+from pipeline_runner.bigquery.warehouse import Warehouse
+from pipeline_runner.bigquery.window import Window
+from pipeline_runner.errors import DataError
+
+
+async def refuse_emptying(warehouse: Warehouse, target: Target, windows: Sequence[Window]) -> None:
+    """For a target that exists and would be left without rows in `windows`, by a run whose caller named no days.
+
+    Raises DataError where rows stand there now.
+    """
+    statement = f"SELECT COUNT(*) AS n FROM {sql.quoted(target.name)} WHERE {target.inside(windows)}"
+    what = f"counting the rows of {target.name}"
+    (row,) = await warehouse.query(f"emptying_{target.table}", statement, location=target.location, what=what)
+    if row["n"]:
+        days = ", ".join(map(str, windows))
+        raise DataError(
+            f"nothing was published: {target.name} has {row['n']} rows for {days}, and the source now has none at all; "
+            "if that is right, a run that names the days (date, or start_date and end_date) empties them"
+        )

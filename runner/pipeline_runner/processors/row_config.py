@@ -1,0 +1,38 @@
+"""What a processor of its own rows reads from its resolved config: the names of its tables, and their checks."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from pipeline_core.catalog.checks import ChecksSection, TableChecks
+from pipeline_runner.bigquery.rows import RowTable
+from pipeline_runner.errors import ConfigError
+
+
+def target_table(config: Mapping[str, Any], key: str | None = None) -> str:
+    """The name of the table that `target.table` of a resolved config gives, or with a key `target.tables.<key>`.
+
+    Raises ConfigError where there is none.
+    """
+    target = config.get("target") or {}
+    field, found = "target.table", target.get("table")
+    if key is not None:
+        field, found = f"target.tables.{key}", (target.get("tables") or {}).get(key)
+    if not isinstance(found, str) or not found:
+        raise ConfigError(f"{field}: expected the name of a table, got {found!r:.100}")
+    return found
+
+
+def table_checks(config: Mapping[str, Any], tables: Mapping[str, RowTable]) -> dict[str, TableChecks]:
+    """The checks of each table, by its key: those of `target.table` stand at the top of the section.
+
+    Raises ConfigError naming the fields that are wrong.
+    """
+    main = target_table(config)
+    try:
+        checks = ChecksSection.model_validate(config.get("checks") or {})
+        return {key: checks.of(None if table.name == main else key) for key, table in tables.items()}
+    except ValidationError as error:
+        problems = (f"checks.{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        raise ConfigError("; ".join(problems)) from None
