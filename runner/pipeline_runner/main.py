@@ -5,7 +5,6 @@ import gc
 import logging
 import os
 import signal
-import sys
 import threading
 from collections.abc import Collection
 from functools import partial
@@ -21,7 +20,7 @@ from pipeline_core.run_document import RunDocument
 from pipeline_runner.execution import execute, terminated
 from pipeline_runner.loading import load_processor
 from pipeline_runner.masking import masked
-from pipeline_runner.output import mask_output
+from pipeline_runner.output import flush_output, mask_output
 from pipeline_runner.processors.base import BaseProcessor
 from pipeline_runner.progress import HttpProgress, Progress
 from pipeline_runner.settings import PodSettings, RunnerSettings
@@ -73,7 +72,9 @@ async def _until_stopped(
 
     def give_up() -> None:
         name = str(document.config.get("processor", {}).get("class", "processor"))
-        os._exit(_end(settings.termination_log, *terminated(name)))
+        code = _end(settings.termination_log, *terminated(name))
+        flush_output()
+        os._exit(code)
 
     stopping = threading.Event()
     watchdog = threading.Timer(_LAST_RESORT_SECONDS, give_up)
@@ -134,5 +135,5 @@ def run_and_exit() -> NoReturn:
     """
     code = main()
     logging.shutdown()
-    sys.stdout.flush()
+    flush_output()
     os._exit(code)

@@ -7,6 +7,7 @@ base64 write it, and pieces of it, as messages are cut.
 import base64
 import json
 import re
+import threading
 from urllib.parse import quote, quote_plus
 
 MASK = "[redacted]"
@@ -22,8 +23,10 @@ _SECRET_MEMBER = re.compile(r"(?i)(private_key|secret|token|password|api[_-]?key
 _BITS = 2**23
 
 _whole: set[str] = set()
-_in_pieces: set[str] = set()
+# Replaced, never changed: one thread may write a line of the log while another reads the next secret.
+_in_pieces: tuple[str, ...] = ()
 _seen = bytearray(_BITS // 8)
+_adding = threading.Lock()
 
 
 def protect(secret: str) -> None:
@@ -32,12 +35,13 @@ def protect(secret: str) -> None:
     Of a JSON object only the members that are secret, and the object as a whole.
     """
     members = _secret_members(secret)
-    if members is None:
-        _add(secret, in_pieces=True)
-        return
-    _add(secret, in_pieces=False)
-    for member in members:
-        _add(member, in_pieces=True)
+    with _adding:
+        if members is None:
+            _add(secret, in_pieces=True)
+            return
+        _add(secret, in_pieces=False)
+        for member in members:
+            _add(member, in_pieces=True)
 
 
 def masked(text: str) -> str:
@@ -59,9 +63,11 @@ def masked(text: str) -> str:
 
 def forget() -> None:
     """Forget all secrets: a process that goes on after its run, as tests do."""
-    _whole.clear()
-    _in_pieces.clear()
-    _seen[:] = bytes(len(_seen))
+    global _in_pieces
+    with _adding:
+        _whole.clear()
+        _in_pieces = ()
+        _seen[:] = bytes(len(_seen))
 
 
 def _next_piece(text: str, start: int) -> int | None:
@@ -78,6 +84,7 @@ def _is_piece(text: str) -> bool:
 
 
 def _add(secret: str, *, in_pieces: bool) -> None:
+    global _in_pieces
     # A line of a longer secret, such as a key in PEM, is as good as a piece of it.
     parts = {secret, *(line for line in secret.splitlines() if not line.startswith("-----"))} if in_pieces else {secret}
     for part in parts:
@@ -86,7 +93,7 @@ def _add(secret: str, *, in_pieces: bool) -> None:
         for form in _forms(part):
             _whole.add(form)
             if in_pieces and form not in _in_pieces:
-                _in_pieces.add(form)
+                _in_pieces = (*_in_pieces, form)
                 for start in range(len(form) - _PIECE + 1):
                     bit = hash(form[start : start + _PIECE]) % _BITS
                     _seen[bit >> 3] |= 1 << (bit & 7)

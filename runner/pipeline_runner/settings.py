@@ -19,11 +19,16 @@ _THIS_MACHINE = re.compile(r"(127(\.[0-9]{1,3}){3}|localhost|\[::1\])(:[0-9]{1,5
 
 
 def _check_origins(given: list[str]) -> list[str]:
+    # Imported here: only processors that ask APIs come by, and it is a part of a runner's start.
+    import httpx2
+
     for each in given:
         try:
-            # which knows what numbers of ports there are, and addresses in brackets
-            urlsplit(f"//{each.rpartition('://')[2].removesuffix(':*')}").port  # noqa: B018
-        except ValueError:
+            # The one knows what numbers of ports there are, the other what addresses are.
+            host = each.rpartition("://")[2].removesuffix(":*")
+            urlsplit(f"//{host}").port  # noqa: B018
+            httpx2.URL(f"https://{host}")
+        except (ValueError, httpx2.InvalidURL):
             well_formed = False
         else:
             well_formed = _ORIGIN.fullmatch(each) is not None

@@ -160,7 +160,7 @@ readOnly: true
 {{/* Where keys of providers' APIs may be sent: the listed hosts, and with the dev services their simulators, which speak
      no TLS; under the name of their Service, too, as pods of their own namespace know it. */}}
 {{- define "pipelines.apiHosts" -}}
-{{- $hosts := .Values.credentials.hosts -}}
+{{- $hosts := .Values.credentials.hosts | default list -}}
 {{- if .Values.devServices.enabled -}}
 {{- $full := include "pipelines.host" (dict "root" . "component" "dev-services") -}}
 {{- $known := list $full (ternary $full (printf "%s-dev-services" (include "pipelines.fullname" .)) .Values.hostNetwork) | uniq -}}

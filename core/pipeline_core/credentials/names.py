@@ -14,6 +14,8 @@ MAX_FILE_BYTES = 64 * 1024
 FIELD = re.compile(r"[a-z][a-z0-9_]{0,62}(\.json)?")
 
 DEFAULT_KEYSET_SECRET = "pipelines-keyset-{org}"  # noqa: S105 - a name, not a secret
+# Of the installation's own Secrets in a shared namespace: keysets, the database's, the pepper.
+INSTALLATION_PREFIX = "pipelines-"
 KMS_SCHEME = "gcp-kms://"
 
 _ORG = "{org}"
@@ -43,10 +45,16 @@ def default_secret_name(org_slug: str, provider: str) -> str:
 def is_secret_of(name: str, org_slug: str) -> bool:
     """Whether a Secret of that name is the organization's own where namespaces are shared: `acme-…` is acme's.
 
-    One hyphen and then a letter or digit: `acme--eu-openai` is acme_eu's, so no name is two organizations'.
+    One hyphen and then a letter or digit: `acme--eu-openai` is acme_eu's, so no name is two organizations'. Nor is one
+    the installation's own, such as a keyset's: an organization may be called as the installation is.
     """
     prefix = f"{dns_name(org_slug)}-"
-    return is_secret_name(name) and name.startswith(prefix) and name[len(prefix)].isalnum()
+    return (
+        is_secret_name(name)
+        and not name.startswith(INSTALLATION_PREFIX)
+        and name.startswith(prefix)
+        and name[len(prefix)].isalnum()
+    )
 
 
 def keyset_secret_name(template: str, org_slug: str) -> str:

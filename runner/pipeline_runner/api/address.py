@@ -46,8 +46,11 @@ def _covers(allowed: str, url: httpx2.URL) -> bool:
     origin = httpx2.URL(allowed.removesuffix(":*"))
     if (origin.scheme, origin.host) != (url.scheme, url.host):
         return False
-    usual = _PORTS[url.scheme]
-    return allowed.endswith(":*") or (origin.port or usual) == (url.port or usual)
+    return allowed.endswith(":*") or _port(origin) == _port(url)
+
+
+def _port(url: httpx2.URL) -> int:
+    return _PORTS[url.scheme] if url.port is None else url.port
 
 
 def is_loopback(url: httpx2.URL) -> bool:

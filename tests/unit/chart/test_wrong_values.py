@@ -29,6 +29,7 @@ pytestmark = pytest.mark.e2e
         ({"credentials": {"keysetSecret": "Keys-{org}"}}, ["'/credentials/keysetSecret'"]),
         ({"credentials": {"hosts": []}}, ["'/credentials/hosts'"]),
         ({"credentials": {"hosts": ["http://gateway.example.com"]}}, ["'/credentials/hosts/0'"]),
+        ({"credentials": {"hosts": ["gateway.example.com:65536"]}}, ["'/credentials/hosts/0'"]),
         ({"credentials": {"hosts": ["*.example.com"]}}, ["'/credentials/hosts/0'"]),
         ({"credentials": {"kms": {"endpoint": "http://kms.example.com"}}}, ["'/credentials/kms/endpoint'"]),
         ({"credentials": {"sealedOnly": "yes"}}, ["'/credentials/sealedOnly'", "want boolean"]),

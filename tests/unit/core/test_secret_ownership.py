@@ -39,6 +39,10 @@ def test_anothers_secret_is_refused_where_namespaces_are_shared(name: str) -> No
     assert caught.value.title == "openai integration not active"
 
 
+def test_an_organization_called_as_the_installation_doesnt_own_its_secrets() -> None:
+    assert secret_problem("pipelines-keyset-globex", "pipelines", "openai", SHARED)
+
+
 @pytest.mark.parametrize(
     ("name", "tenancy"),
     [("acme-openai", SHARED), ("acme-openai", OWN), ("globex-openai", OWN), ("openai", OWN), (None, SHARED)],

@@ -116,3 +116,15 @@ def test_a_wrong_list_is_named(monkeypatch: pytest.MonkeyPatch, wrong: str) -> N
     monkeypatch.setenv("PIPELINES_API_HOSTS", wrong)
     with pytest.raises(ConfigError, match=r"PIPELINES_API_HOSTS: .*expected HOST, HOST:PORT"):
         api_settings()
+
+
+@pytest.mark.parametrize("entry", ["gateway.example:65536", "1.2.3.999", "https://", "Gateway.example", "a.example/v1"])
+def test_an_entry_that_is_no_host_is_refused_before_any_run_asks(monkeypatch: pytest.MonkeyPatch, entry: str) -> None:
+    monkeypatch.setenv("PIPELINES_API_HOSTS", entry)
+    with pytest.raises(ConfigError, match="HOST:PORT"):
+        api_settings()
+
+
+def test_port_0_isnt_the_usual_one() -> None:
+    with pytest.raises(ConfigError, match="no key is sent to"):
+        base_address("https://api.openai.com:0", OFFICIAL)

@@ -21,7 +21,7 @@ from pipeline_runner.bigquery.staging import Staging, now
 from pipeline_runner.bigquery.threads import together
 from pipeline_runner.bigquery.warehouse import Warehouse
 from pipeline_runner.bigquery.window import Window
-from pipeline_runner.errors import DataError
+from pipeline_runner.errors import DataError, ProcessorError
 from pipeline_runner.processors.base import ProcessorResult
 from pipeline_runner.processors.warehouse_processor import WarehouseProcessor
 from pipeline_runner.progress import Stage
@@ -158,7 +158,14 @@ class ExternalBQExtractor(WarehouseProcessor):
         return await Manifest(self.warehouse, plan.target, plan.copy).known(self.window, reach, plan.existing)
 
     async def _undated(self, plan: Plan, found: Rescan) -> int:
-        return await count_undated(self._reader or self.warehouse, plan) if self.days_named else found.undated
+        if not self.days_named:
+            return found.undated
+        try:
+            return await count_undated(self._reader or self.warehouse, plan)
+        except ProcessorError as error:
+            # It is only told: a limit of bytes that the copy keeps to may be too small for this one.
+            _log.warning("rows without a time couldn't be counted", error=str(error))
+            return 0
 
     async def _staged(self, plan: Plan, read_at: datetime) -> Counted:
         self._staging = Staging(self.warehouse, self._dataset, self._suffix, self._reader)
