@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 from rich.console import Console
 from xdist.remote import Producer
@@ -47,6 +48,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneClus
 
 def _is_end_to_end(item: pytest.Item) -> bool:
     return item.get_closest_marker("e2e") is not None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def loggers_are_not_kept() -> Iterator[None]:
+    """A logger that is kept as it was when a test configured logging would write past `capture_logs` for good."""
+    configure = structlog.configure
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            structlog, "configure", lambda **given: configure(**{**given, "cache_logger_on_first_use": False})
+        )
+        yield
 
 
 @pytest.fixture(scope="session")
