@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any, ClassVar
 
 import pytest
@@ -14,10 +15,12 @@ from pipeline_core.run_document import RunDocument
 from pipeline_core.settings import BigQuerySettings
 from pipeline_core.store.bigquery.client import bigquery_client
 from pipeline_runner.bigquery.columns import Column
+from pipeline_runner.bigquery.due_days import due_days
 from pipeline_runner.bigquery.rows import RowStaging, RowTable
 from pipeline_runner.bigquery.window import Window
 from pipeline_runner.errors import ConfigError
 from pipeline_runner.execution import execute
+from pipeline_runner.processors import warehouse_processor
 from pipeline_runner.processors.row_processor import RowProcessor
 from pipeline_runner.progress import Progress
 
@@ -36,14 +39,15 @@ class Bills(RowProcessor):
         return [RowTable(key, key, columns, "day") for key in ("costs", "usage")]
 
     def describe(self) -> dict[str, str]:
-        return {"read": str(self.window)}
+        return {"read": str(self.due)}
 
-    async def read(self, staging: RowStaging, window: Window) -> None:
-        Bills.asked.append(str(window))
-        if self.refused & set(window.days()):
+    async def read(self, staging: RowStaging, windows: Sequence[Window]) -> None:
+        Bills.asked.append(", ".join(map(str, windows)))
+        days = [day for window in windows for day in window.days()]
+        if self.refused & set(days):
             raise ConfigError("the provider gives no such old days")
         for key in ("costs", "usage"):
-            await staging.add(key, [{"day": day, "amount": Decimal(1)} for day in window.days() if day in self.source])
+            await staging.add(key, [{"day": day, "amount": Decimal(1)} for day in days if day in self.source])
 
 
 class Organization:
@@ -119,6 +123,28 @@ async def test_a_pause_longer_than_the_rescan_leaves_no_hole(organization: Organ
     assert organization.days() == organization.days("usage") == list(range(1, 11))
 
 
+async def test_a_pause_that_leaves_no_day_out_loses_no_correction(organization: Organization) -> None:
+    for number in (1, 2, 3, 6):
+        await organization.run(day(number), rescan_days=3)
+    # there was no run of the fourth and the fifth, which would have read the second and the third for the last time
+    assert Bills.asked[-1] == "2026-11-02..2026-11-06"
+    await organization.run(day(6), rescan_days=3)
+    assert Bills.asked[-1] == "2026-11-04..2026-11-06"
+
+
+async def test_a_long_pause_is_caught_up_in_parts(organization: Organization, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warehouse_processor, "due_days", partial(due_days, at_once=5))
+    await organization.run_named(day(1), day(2))
+    for number in (14, 14, 14, 15):
+        _, code = await organization.run(day(number))
+        assert code is ExitCode.OK
+    assert Bills.asked[1:] == [
+        "2026-11-08..2026-11-14", "2026-11-02..2026-11-07, 2026-11-13..2026-11-14", "2026-11-13..2026-11-14",
+        "2026-11-14..2026-11-15",
+    ]  # fmt: skip
+    assert organization.days() == organization.days("usage") == list(range(1, 16))
+
+
 async def test_empty_days_were_not_missed(organization: Organization) -> None:
     Bills.source = november([1, 9])
     await organization.run_named(day(1), day(8))
@@ -137,7 +163,7 @@ async def test_a_day_counts_as_published_when_every_table_has_it(organization: O
         "('run_other', 'usage', DATE '2026-11-05', DATE '2026-11-05')"
     )
     await organization.run(day(7), rescan_days=1)
-    assert Bills.asked[-1] == "2026-11-03..2026-11-07"
+    assert Bills.asked[-1] == "2026-11-03..2026-11-04, 2026-11-06..2026-11-07"
 
 
 @pytest.mark.parametrize(("most", "first"), [(4, "2026-11-06"), (0, "2026-11-08")])
@@ -157,8 +183,8 @@ async def test_a_provider_that_refuses_old_days_does_not_block_the_new_ones_for_
     outcome, code = await organization.run(day(9))
     assert code is ExitCode.CONFIG
     assert (outcome.error or "").endswith(
-        "the provider gives no such old days (days 2026-11-03..2026-11-07 had been missed and are caught up; "
-        "source.catch_up_days: 0 leaves them)"
+        "the provider gives no such old days (days 2026-11-03..2026-11-07 had been missed and are caught up and "
+        "2026-11-02 are read again, as corrections of them fell into a pause; source.catch_up_days: 0 leaves them)"
     )
     _, code = await organization.run(day(9), catch_up_days=0)
     assert (code, organization.days()) == (ExitCode.OK, [1, 2, 8, 9])
@@ -171,7 +197,8 @@ async def test_a_preview_tells_the_missed_days(organization: Organization) -> No
     told = await processor.preview(document.parameters)
     assert told == {
         "read": "2026-11-02..2026-11-09",
-        "days": "2026-11-02..2026-11-09 (UTC), of which 2026-11-03..2026-11-07 had been missed",
+        "days": "2026-11-02..2026-11-09 (UTC), of which 2026-11-03..2026-11-07 had been missed and are caught up "
+        "and 2026-11-02 are read again, as corrections of them fell into a pause",
         "write costs": f"{organization.dataset}.costs (US)",
         "write usage": f"{organization.dataset}.usage (US)",
     }

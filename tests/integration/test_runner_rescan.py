@@ -441,7 +441,10 @@ async def test_missed_days_are_caught_up_and_unchanged_ones_among_them_are_not_c
     made = billing.document(date=LAST)
     made.config["source"] |= {"rescan_days": 2}
     told = await ExternalBQExtractor(made.config, made.org_slug, made.run_id).preview(dict(made.parameters))
-    assert told["caught up"] == f"{DAYS[2]}..{DAYS[6]}, which had been missed"
+    assert told["days before"] == (
+        f"{DAYS[2]}..{DAYS[6]} had been missed and are caught up and {DAYS[1]} are read again, as corrections of them "
+        "fell into a pause"
+    )
     assert told["days"] == f"{DAYS[2]}..{DAYS[6]}, {LAST} (UTC, by usage_start_time)"
     outcome, code, run_id = await run_of(LAST, 2)
     assert (outcome.error, code) == (None, ExitCode.OK)

@@ -70,9 +70,9 @@ class Loads:
         if before is not None:
             return before
         days = [day for each in windows for day in (each.first, each.last)]
-        window = Window(min(days), max(days)) if days else None
+        whole = [Window(min(days), max(days))] if days else []
         staging = RowStaging(
-            warehouse, self.dataset, f"{run_id}_{attempt}", list(self.tables.values()), location="US", window=window,
+            warehouse, self.dataset, f"{run_id}_{attempt}", list(self.tables.values()), location="US", windows=whole,
             checks=checks,
         )  # fmt: skip
         try:

@@ -10,8 +10,8 @@ from pipeline_runner.bigquery.warehouse import WRITE_RIGHT, Warehouse
 from pipeline_runner.bigquery.window import Window
 
 
-async def published_days(warehouse: Warehouse, targets: Sequence[Target], before: date) -> frozenset[date]:
-    """The days before `before` that have been published in every one of the targets, be it without rows.
+async def published_days(warehouse: Warehouse, targets: Sequence[Target], last: date) -> frozenset[date]:
+    """The days until `last` that have been published in every one of the targets, be it without rows.
 
     The targets are of one dataset. What was published longer ago than markers are kept isn't known.
     """
@@ -19,10 +19,10 @@ async def published_days(warehouse: Warehouse, targets: Sequence[Target], before
     if await warehouse.table(commits, what="table", right=WRITE_RIGHT) is None:
         return frozenset()
     names = ", ".join(sql.text(each.table) for each in targets)
-    # A marker without days has NULLs there, which are before nothing.
+    # A marker without days has NULLs there, which no comparison lets through.
     statement = (
         f"SELECT DISTINCT target, window_start, window_end FROM {sql.quoted(commits)} "
-        f"WHERE target IN ({names}) AND window_start < {Window.literal(before, 'DATE')}"
+        f"WHERE target IN ({names}) AND window_start <= {Window.literal(last, 'DATE')}"
     )
     rows = await warehouse.query(
         "published", statement, location=targets[0].location, what=f"reading {commits}", right=WRITE_RIGHT

@@ -8,7 +8,7 @@ What somebody else changes in a target it can't know: the target's rows are coun
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
@@ -148,10 +148,12 @@ class Manifest:
         return f"{figures.rows}, {newest}, {sql.text(sums)}"
 
 
-def changed(window: Window, found: Mapping[date, Figures], known: Mapping[date, Figures], copy: Copy) -> list[date]:
-    """The window's days that aren't at the source as they were copied, or of which nothing is known."""
+def changed(
+    days: Iterable[date], found: Mapping[date, Figures], known: Mapping[date, Figures], copy: Copy
+) -> list[date]:
+    """Those of the days that aren't at the source as they were copied, or of which nothing is known."""
     empty = Figures.empty(copy.money)
-    return [day for day in window.days() if known.get(day) != found.get(day, empty)]
+    return [day for day in days if known.get(day) != found.get(day, empty)]
 
 
 def shape(copy: Copy) -> str:

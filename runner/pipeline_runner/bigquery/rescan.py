@@ -5,6 +5,7 @@ from datetime import date, datetime
 from functools import partial
 
 from pipeline_runner.bigquery import daily
+from pipeline_runner.bigquery.due_days import DueDays
 from pipeline_runner.bigquery.emptying import refuse_emptying
 from pipeline_runner.bigquery.manifest import Known, changed
 from pipeline_runner.bigquery.planning import Plan
@@ -29,9 +30,12 @@ class Rescan:
 
 
 async def rescan(
-    warehouse: Warehouse, plan: Plan, known: Known, read_at: datetime, reader: Warehouse | None = None
+    warehouse: Warehouse, plan: Plan, due: DueDays, known: Known, read_at: datetime, reader: Warehouse | None = None
 ) -> Rescan:
-    """Compare the source with what is known, for each day of the plan. `reader` reads it, if not the installation."""
+    """Compare the source with what is known, for each of the days that are due; the plan is that of their hull.
+
+    `reader` reads the source, if not the installation.
+    """
     copy, source = replace(plan.copy, condition=plan.surveyed), plan.source
     own = warehouse.settings.project, plan.target.dataset.rpartition(".")[2]
     rows = await (reader or warehouse).query(
@@ -43,9 +47,9 @@ async def rescan(
         inspect=None if source.is_table else partial(check_references, *own, source.name),
     )
     found = daily.read(rows, copy.money)
-    days = changed(plan.window, found, known.figures, copy)
-    unchanged = sum(1 for _ in plan.window.days()) - len(days)
-    return Rescan(read_at, tuple(days), unchanged, not found, daily.undated(rows))
+    looked_at = [day for window in due.windows for day in window.days()]
+    days = changed(looked_at, found, known.figures, copy)
+    return Rescan(read_at, tuple(days), len(looked_at) - len(days), not found, daily.undated(rows))
 
 
 async def refuse_emptied(warehouse: Warehouse, plan: Plan, found: Rescan) -> None:

@@ -49,17 +49,18 @@ class RowTable:
 class RowStaging:
     """The staging tables of one attempt at one run; `dataset` is project.dataset, `suffix` names run and attempt.
 
-    With a `window`, rows of other days are rejected. `checks` are those of each table, by its key; without any, no row
+    With `windows`, rows of other days are rejected. `checks` are those of each table, by its key; without any, no row
     may be rejected.
     """
 
     def __init__(
         self, warehouse: Warehouse, dataset: str, suffix: str, tables: Sequence[RowTable], *, location: str,
-        window: Window | None = None, checks: Mapping[str, TableChecks] | None = None,
+        windows: Sequence[Window] = (), checks: Mapping[str, TableChecks] | None = None,
     ) -> None:  # fmt: skip
         self._warehouse = warehouse
         self._location = location
-        self._window = window
+        self._windows = tuple(windows)
+        self._days = frozenset(day for window in windows for day in window.days())
         self._tables = {table.key: table for table in tables}
         self._checks = {key: (checks or {}).get(key, TableChecks()) for key in self._tables}
         for key, table in self._tables.items():
@@ -154,7 +155,7 @@ class RowStaging:
         table, encoder, name = self._tables[key], self._encoders[key], self._names[key]
         if self._read_at is None:
             raise RuntimeError("rows are staged after open()")
-        days = sum(1 for _ in self._window.days()) if self._window else 1
+        days = len(self._days) or 1
         rows = f"the rows of {table.name}"
         written = Counted.read(encoder.statistics(), encoder.money, rows, self._read_at, days=days)
         statement = sql.statistics(table.columns, encoder.money, f"{sql.quoted(name)} AS s")
@@ -186,6 +187,7 @@ class RowStaging:
         return value if isinstance(value, date) else None
 
     def _check_day(self, key: str, row: Mapping[str, object]) -> None:
-        day, window = self._day(key, row), self._window
-        if day is not None and window is not None and not window.first <= day <= window.last:
-            raise UnfitRowError(f"{self._tables[key].day}: {day} isn't one of the run's days, {window}")
+        day = self._day(key, row)
+        if day is not None and self._days and day not in self._days:
+            days = ", ".join(map(str, self._windows))
+            raise UnfitRowError(f"{self._tables[key].day}: {day} isn't one of the run's days, {days}")

@@ -1,6 +1,6 @@
 """The days that a run covers, and the constants that select them in SQL."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Self
@@ -57,22 +57,6 @@ class Window:
         """The `most_days` days that end with the last one; these days where they are as many or more."""
         first = max(self.last - timedelta(days=most_days - 1), _FIRST_DAY)
         return type(self)(min(first, self.first), self.last)
-
-    def reaching_back(self, known: Collection[date], most_days: int, rescan_days: int = 1) -> Self:
-        """These days, and those before them since the first that was missed: not `known`, though one before it is.
-
-        Of the days before that one, those whose rescans fell into the gap are taken along. No more than `most_days`
-        days in all; where nothing before these days is known, nothing was missed. `known` are all known days.
-        """
-        begun = min(known, default=self.first)
-        earliest = max(begun, self.back_to(most_days).first)
-        if earliest >= self.first:
-            return self
-        before = Window(earliest, self.first - timedelta(days=1))
-        missed = next((day for day in before.days() if day not in known), None)
-        if missed is None:
-            return self
-        return type(self)(max(earliest, missed - timedelta(days=rescan_days - 1)), self.last)
 
     def days(self) -> Iterator[date]:
         """Its days, in order."""

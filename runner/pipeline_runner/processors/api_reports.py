@@ -42,12 +42,12 @@ def check_begun(window: Window, now: datetime) -> None:
         raise ConfigError(f"parameters: {window.last} hasn't begun yet in UTC; expected days until {now:%Y-%m-%d}")
 
 
-def asked_spans(reports: Sequence[Report], window: Window, now: datetime) -> list[tuple[Report, Span]]:
-    """The requests that a window takes, each of a whole page, if the provider leaves none of them short.
+def asked_spans(reports: Sequence[Report], windows: Sequence[Window], now: datetime) -> list[tuple[Report, Span]]:
+    """The requests that windows take, each of a whole page, if the provider leaves none of them short.
 
     Of a day that isn't over, hours are asked for up to the one that `now` is in: the rest isn't there yet.
     """
-    return [(report, span) for report in reports for span in _begun(report, window, now)]
+    return [(report, span) for report in reports for window in windows for span in _begun(report, window, now)]
 
 
 def _begun(report: Report, window: Window, now: datetime) -> Iterator[Span]:

@@ -67,15 +67,15 @@ class ApiUsageProcessor(RowProcessor, Generic[SourceT]):
         return row_tables(self.package, self.name, self._api_target)
 
     def describe(self) -> dict[str, str]:
-        return {"read": f"{self.source.base_url}, in {len(self._spans(self.window))} requests or more"}
+        return {"read": f"{self.source.base_url}, in {len(self._spans(self.due.windows))} requests or more"}
 
     async def validate(self, parameters: dict[str, Any]) -> None:
         await super().validate(parameters)
         check_begun(self.window, datetime.now(UTC))
         self._client = self._make_client()
 
-    async def read(self, staging: RowStaging, window: Window) -> None:
-        spans = self._spans(window)
+    async def read(self, staging: RowStaging, windows: Sequence[Window]) -> None:
+        spans = self._spans(windows)
         read_span = partial(self._read_span, staging, len(spans))
         async with self._client as client:
             await in_parallel([partial(read_span, client, *each) for each in spans], self.source.at_once)
@@ -85,9 +85,8 @@ class ApiUsageProcessor(RowProcessor, Generic[SourceT]):
             _log.warning("the provider reports fields that no column is for; they are kept in further",
                          fields=dict(self._further))  # fmt: skip
 
-    def _spans(self, window: Window) -> list[tuple[Report, Span]]:
-        # Of the window as it is when it is read: days that were missed may have widened it since it was checked.
-        return asked_spans(self.reports(), window, datetime.now(UTC))
+    def _spans(self, windows: Sequence[Window]) -> list[tuple[Report, Span]]:
+        return asked_spans(self.reports(), windows, datetime.now(UTC))
 
     async def _read_span(self, staging: RowStaging, of: int, client: ApiClient, report: Report, span: Span) -> None:
         async with aclosing(buckets(client, report.path, report.query, span, self.dialect)) as found:

@@ -56,10 +56,11 @@ class RowProcessor(WarehouseProcessor):
         """The tables that the run fills."""
 
     @abstractmethod
-    async def read(self, staging: RowStaging, window: Window) -> None:
-        """Bring the window's rows: `staging.add` takes them, `staging.reject` those that don't fit.
+    async def read(self, staging: RowStaging, windows: Sequence[Window]) -> None:
+        """Bring the rows of all windows: `staging.add` takes them, `staging.reject` those that don't fit.
 
-        Progress is its own to report: `self.progress.report(Stage.EXTRACT, fraction, rows)`.
+        There is one window, unless days that were missed lie apart from the run's own. Progress is its own to report:
+        `self.progress.report(Stage.EXTRACT, fraction, rows)`.
         """
 
     def describe(self) -> dict[str, str]:
@@ -77,7 +78,7 @@ class RowProcessor(WarehouseProcessor):
         await self.validate(parameters)
         await self._open()
         self.catch_up(await self._published_days())
-        days = f"{self.window} (UTC)" + (f", of which {self._missed} had been missed" if self._missed else "")
+        days = f"{self.due} (UTC)" + (f", of which {reason}" if (reason := self.due.reason) else "")
         written = {f"write {key}": f"{each.name} ({each.location})" for key, each in self._targets.items()}
         return {**self.describe(), "days": days, **written}
 
@@ -90,18 +91,18 @@ class RowProcessor(WarehouseProcessor):
             _log.info("this run has published before", rows=before)
             return Staged(None, before)
         self.catch_up(published)
-        _log.info("extracting", window=str(self.window), **self.describe())
+        _log.info("extracting", windows=str(self.due), **self.describe())
         self._staging = RowStaging(
             self.warehouse,
             self._dataset,
             self._suffix,
             list(self._tables.values()),
             location=self._location,
-            window=self.window,
+            windows=self.due.windows,
             checks=self._checks,
         )
         await _let_finish(self._staging.open())
-        await self.read(self._staging, self.window)
+        await self.read(self._staging, self.due.windows)
         return Staged({})
 
     async def transform(self, data: Staged) -> Staged:
@@ -123,17 +124,17 @@ class RowProcessor(WarehouseProcessor):
         await ensure_focus_view(self.warehouse, self._dataset, self._location)
         self.progress.report(Stage.LOAD, 1.0, rows)
         targets = [each.name for each in self._targets.values()]
-        return ProcessorResult(rows, {"targets": targets, "window": str(self.window), **self.details})
+        return ProcessorResult(rows, {"targets": targets, "window": str(self.due), **self.details})
 
     async def _open(self) -> None:
         self._location = await self.warehouse.dataset_location(self._dataset)
         self._targets = {key: self._target(table) for key, table in self._tables.items()}
 
     async def _published_days(self) -> frozenset[date]:
-        """The days before the window that needn't be caught up."""
+        """The days that have been published, as far as that matters."""
         if not self.catches_up:
             return frozenset()
-        return await published_days(self.warehouse, list(self._targets.values()), self.window.first)
+        return await published_days(self.warehouse, list(self._targets.values()), self.window.last)
 
     async def _published(self, counted: Mapping[str, Counted], staging: RowStaging, rows: int) -> int:
         prepared = []
@@ -150,11 +151,11 @@ class RowProcessor(WarehouseProcessor):
             # by the type that the table has, which may have been made by somebody else
             target = replace(target, time=by_name(grown)[table.day.lower()])
             if existing is not None and not counted[key].rows and not self.days_named:
-                await refuse_emptying(self.warehouse, target, [self.window])
+                await refuse_emptying(self.warehouse, target, self.due.windows)
             values = sql.copied_columns(table.columns, grown)
             prepared.append((target, existing, table.columns))
             publications.append(
-                Publication(target, staged, values, (self.window,), counted[key].rows, counted[key].read_at)
+                Publication(target, staged, values, self.due.windows, counted[key].rows, counted[key].read_at)
             )
         await self._publisher.prepare(prepared)
         self.progress.report(Stage.LOAD, 0.2, rows)

@@ -10,6 +10,7 @@ import structlog
 
 from pipeline_core.catalog.models import MAX_CATCH_UP_DAYS
 from pipeline_core.dates import END_DATE, START_DATE
+from pipeline_runner.bigquery.due_days import DueDays, due_days, ranges
 from pipeline_runner.bigquery.warehouse import Identity, Warehouse
 from pipeline_runner.bigquery.window import Window
 from pipeline_runner.errors import ProcessorError
@@ -27,26 +28,26 @@ class Droppable(Protocol):
 
 
 class WarehouseProcessor(BaseProcessor, ABC):
-    """Validated, it has `warehouse` (BigQuery as this attempt sees it) and `window` (the days to fill).
+    """Validated, it has `warehouse` (BigQuery as this attempt sees it), `window` (the run's own days) and `due`.
 
     `days_named` says whether the caller chose the days. Where not, `source.rescan_days` of the config did, and
-    `catch_up` adds those that were missed. What is put into `details` is told in the run's log.
+    `catch_up` adds to `due` what a pause left out. What is put into `details` is told in the run's log.
     """
 
+    window: Window
     _staging: Droppable | None = None
 
     def __init__(self, config: dict[str, Any], org_slug: str, run_id: str) -> None:
         super().__init__(config, org_slug, run_id)
         self.details: dict[str, object] = {}
-        self._missed = ""
+        self.due = DueDays(())
 
     async def execute(self, parameters: dict[str, Any]) -> ProcessorResult:
         try:
             return await super().execute(parameters)
         except ProcessorError as error:
-            if self._missed:
-                hint = f"days {self._missed} had been missed and are caught up; source.catch_up_days: 0 leaves them"
-                error.args = (f"{error} ({hint})",)
+            if reason := self.due.reason:
+                error.args = (f"{error} (days {reason}; source.catch_up_days: 0 leaves them)",)
             raise
 
     async def validate(self, parameters: dict[str, Any]) -> None:
@@ -57,6 +58,7 @@ class WarehouseProcessor(BaseProcessor, ABC):
         self._rescan_days = rescan_days or 1
         self._catch_up_days = MAX_CATCH_UP_DAYS if catch_up_days is None else catch_up_days
         self.window = Window.from_parameters(parameters, self._rescan_days)
+        self.due = DueDays((self.window,))
         self._bigquery = bigquery_settings()
         attempt = (PodSettings().uid or uuid.uuid4().hex).replace("-", "")
         self._identity = Identity(self.org_slug, self.run_id, attempt)
@@ -71,19 +73,15 @@ class WarehouseProcessor(BaseProcessor, ABC):
         return not self.days_named and self.window.back_to(self._catch_up_days) != self.window
 
     def catch_up(self, published: Collection[date]) -> None:
-        """Widen the window by the days before it that were missed; `published` are all days that weren't.
-
-        The provider's corrections of the last days before a gap fell into it as well: those days are read again.
-        """
+        """Set the days that the run reads; `published` are all days that have been, as far back as is looked for."""
         if not self.catches_up:
             return
-        window = self.window.reaching_back(published, self._catch_up_days, self._rescan_days)
-        missed = [day for day in window.days() if day < self.window.first and day not in published]
-        if missed:
-            self._missed = ", ".join(map(str, Window.ranges(missed)))
-            _log.warning("days had been missed and are caught up", missed=self._missed, window=str(window))
-            self.details["caught_up"] = self._missed
-            self.window = window
+        self.due = due_days(self.window, published, catch_up_days=self._catch_up_days, rescan_days=self._rescan_days)
+        told = {"caught_up": self.due.missed, "read_again": self.due.again, "left_to_later_runs": self.due.left}
+        further = {name: ranges(days) for name, days in told.items() if days}
+        if further:
+            _log.warning("days before the run's own are read", windows=str(self.due), **further)
+            self.details |= further
 
     async def close(self) -> None:
         if self._staging is not None:

@@ -26,7 +26,7 @@ def reports(provider: str, **source: Any) -> list[Report]:
 
 
 def asked(provider: str, first: date, last: date, now: datetime = LATER, **source: Any) -> list[tuple[str, Span]]:
-    spans = asked_spans(reports(provider, **source), Window(first, last), now)
+    spans = asked_spans(reports(provider, **source), [Window(first, last)], now)
     return [(report.path.rpartition("/")[2], span) for report, span in spans]
 
 

@@ -30,8 +30,8 @@ class Bills(RowProcessor):
             RowTable("usage", target_table(self.config, "usage"), self.columns, "day"),
         ]
 
-    async def read(self, staging: RowStaging, window: Window) -> None:
-        self.details["read"] = str(window)
+    async def read(self, staging: RowStaging, windows: Sequence[Window]) -> None:
+        self.details["read"] = list(map(str, windows))
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +76,7 @@ async def test_the_window_is_widened_by_the_rescan_of_the_config() -> None:
 @pytest.mark.parametrize(
     ("source", "parameters", "first"),
     [
-        ({"rescan_days": 3}, DATE, "2026-08-04"),
+        ({"rescan_days": 3}, DATE, "2026-10-16"),
         ({"rescan_days": 3, "catch_up_days": 5}, DATE, "2026-10-28"),
         ({"rescan_days": 3, "catch_up_days": 3}, DATE, None),
         ({"rescan_days": 3, "catch_up_days": 0}, DATE, None),
@@ -92,17 +92,20 @@ async def test_missed_days_are_looked_for_where_the_caller_named_none(
     processor = bills(source={"type": "bills", **source})
     await processor.validate(parameters)
     assert processor.catches_up is (first is not None)
-    before = processor.window
     processor.catch_up({date(2026, 8, 1)})
-    assert processor.window == (Window(date.fromisoformat(first), before.last) if first else before)
+    assert processor.due.hull == (
+        Window(date.fromisoformat(first), processor.window.last) if first else processor.window
+    )
 
 
 async def test_days_that_are_caught_up_are_told_exactly() -> None:
     processor = bills(source={"type": "bills", "rescan_days": 2})
     await processor.validate({"date": "2026-11-10"})
     processor.catch_up({date(2026, 11, day) for day in (1, 2, 5)})
-    assert str(processor.window) == "2026-11-02..2026-11-10"
-    assert processor.details == {"caught_up": "2026-11-03..2026-11-04, 2026-11-06..2026-11-08"}
+    assert str(processor.due) == "2026-11-02..2026-11-10"
+    assert processor.details == {
+        "caught_up": "2026-11-03..2026-11-04, 2026-11-06..2026-11-08", "read_again": "2026-11-02, 2026-11-05",
+    }  # fmt: skip
 
 
 async def test_a_failure_says_that_days_were_caught_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,6 +122,11 @@ async def test_a_failure_says_that_days_were_caught_up(monkeypatch: pytest.Monke
         "start_time: too long ago (days 2026-10-31 had been missed and are caught up; source.catch_up_days: 0 leaves "
         "them)"
     )
+
+
+async def test_what_is_wrong_before_the_days_are_known_is_told_as_it_is() -> None:
+    with pytest.raises(ConfigError, match="parameters: expected date, or start_date and end_date$"):
+        await bills().execute({})
 
 
 def test_a_processor_without_tables_or_rows_is_none() -> None:

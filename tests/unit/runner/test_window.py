@@ -73,35 +73,6 @@ def test_days_become_the_fewest_windows() -> None:
     assert Window.ranges([]) == ()
 
 
-def november(*days: int) -> list[date]:
-    return [date(2026, 11, day) for day in days]
-
-
-@pytest.mark.parametrize(
-    ("known", "most_days", "rescan_days", "first"),
-    [
-        # nothing was missed: nothing is known at all, or all there is
-        ([], 90, 1, 18),
-        (november(*range(1, 18)), 90, 3, 18),
-        (november(18, 19, 20), 90, 3, 18),
-        # a gap up to the window, one with days after it, two of them
-        (november(8, 9, 10), 90, 1, 11),
-        (november(8, 9, 10, 15, 16, 17), 90, 1, 11),
-        (november(8, 10, 15), 90, 1, 9),
-        # the rescans of the days before the gap fell into it, but not those of days that were never published
-        (november(5, 6, 7, 8, 9, 10), 90, 3, 9),
-        (november(10), 90, 3, 10),
-        # no further back than allowed
-        (november(8, 9, 10), 8, 3, 13),
-        (november(8, 9, 10), 3, 3, 18),
-        (november(8, 9, 10), 0, 3, 18),
-    ],
-)
-def test_days_that_were_missed_before_a_window(known: list[date], most_days: int, rescan_days: int, first: int) -> None:
-    window = Window(date(2026, 11, 18), date(2026, 11, 20))
-    assert window.reaching_back(known, most_days, rescan_days) == Window(date(2026, 11, first), window.last)
-
-
 def test_nothing_is_looked_for_before_the_first_day_of_all() -> None:
     window = Window(date(1970, 1, 5), date(1970, 1, 5))
     assert window.back_to(90) == Window(date(1970, 1, 1), window.last)

@@ -79,9 +79,9 @@ class ExternalBQExtractor(WarehouseProcessor):
             return await describe(self.warehouse, plan, self._reader)
         plan, found = await self._look(plan, with_manifest=with_manifest)
         await refuse_emptied(self.warehouse, plan, found)
-        told = {"unchanged": f"{found.unchanged} of the days {self.window}, which stay as they are"}
-        if self._missed:
-            told["caught up"] = f"{self._missed}, which had been missed"
+        told = {"unchanged": f"{found.unchanged} of the days {self.due}, which stay as they are"}
+        if reason := self.due.reason:
+            told["days before"] = reason
         return await describe(self.warehouse, plan.only(found.days), self._reader) | told if found.days else told
 
     async def extract(self, parameters: dict[str, Any]) -> Staged:
@@ -130,7 +130,7 @@ class ExternalBQExtractor(WarehouseProcessor):
         # crash here: the next attempt has published before, and makes the view
         await ensure_focus_view(self.warehouse, self._dataset, plan.copy.location)
         self.progress.report(Stage.LOAD, 1.0, rows)
-        details: dict[str, object] = {"target": plan.target.name, "window": str(self.window), **self.details}
+        details: dict[str, object] = {"target": plan.target.name, "window": str(self.due), **self.details}
         if not self.days_named:
             details |= {"unchanged_days": data.unchanged, "copied_days": _told(plan) if data.counted else ""}
         if data.undated:
@@ -148,8 +148,8 @@ class ExternalBQExtractor(WarehouseProcessor):
             now(self.warehouse, plan.copy.location), self._known(plan, with_manifest=with_manifest)
         )
         self.catch_up(known.published)
-        plan = plan.over(self.window)
-        return plan, await rescan(self.warehouse, plan, known, read_at, self._reader)
+        plan = plan.over(self.due.hull)
+        return plan, await rescan(self.warehouse, plan, self.due, known, read_at, self._reader)
 
     async def _known(self, plan: Plan, *, with_manifest: bool) -> Known:
         if plan.existing is None or not with_manifest or not plan.has_days:
