@@ -8,7 +8,7 @@ from pipeline_runner.bigquery.publishing import Target
 from pipeline_runner.bigquery.source import Source
 from pipeline_runner.bigquery.staging import Copy
 from pipeline_runner.bigquery.window import Window
-from pipeline_runner.processors.gcp.external_bq_extractor import _ingested_since
+from pipeline_runner.processors.gcp.billing_export import ingested_since
 
 TIME = Column("usage_start_time", "TIMESTAMP")
 COLUMNS = (TIME, Column("billing_account_id", "STRING"), Column("export_time", "TIMESTAMP"), Column("cost", "FLOAT"))
@@ -16,7 +16,7 @@ SOURCE = Source("p.d.t", "p", "US", COLUMNS, TIME, is_table=True, by_ingestion=T
 LAST = date(2026, 11, 20)
 WINDOW = Window(LAST - timedelta(days=9), LAST)
 COPY = Copy(SOURCE, "", COLUMNS, COLUMNS, "US")
-PLAN = Plan(SOURCE, Target("p.a.c", TIME, "US"), None, COPY, True, WINDOW, (WINDOW,), _ingested_since).over(WINDOW)
+PLAN = Plan(SOURCE, Target("p.a.c", TIME, "US"), None, COPY, True, WINDOW, (WINDOW,), ingested_since).over(WINDOW)
 WRITTEN_SINCE = "(_PARTITIONTIME >= TIMESTAMP '2026-10-07 00:00:00+00' OR _PARTITIONTIME IS NULL)"
 
 
@@ -32,7 +32,7 @@ def test_a_charge_dated_a_month_ahead_is_read_wherever_its_day_stands_in_the_win
     day, written = date(2026, 11, 30), date(2026, 10, 31)
     for place in range(10):
         first = day - timedelta(days=place)
-        since = _ingested_since(SOURCE, Window(first, first + timedelta(days=9)))
+        since = ingested_since(SOURCE, Window(first, first + timedelta(days=9)))
         assert Window.literal(written, "TIMESTAMP") >= since.split(" >= ")[1].split(" OR ")[0]
 
 

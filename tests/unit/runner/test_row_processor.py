@@ -125,7 +125,7 @@ async def test_a_failure_says_that_days_were_caught_up(monkeypatch: pytest.Monke
 
 
 async def test_what_is_wrong_before_the_days_are_known_is_told_as_it_is() -> None:
-    with pytest.raises(ConfigError, match="parameters: expected date, or start_date and end_date$"):
+    with pytest.raises(ConfigError, match=r"parameters: expected date, or start_date and end_date$"):
         await bills().execute({})
 
 

@@ -1,38 +1,31 @@
 """Copies days of a BigQuery table, such as Google Cloud's billing export, into the organization's dataset."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import structlog
 
 from pipeline_runner.bigquery import service_account
 from pipeline_runner.bigquery.checks import check_columns, daily_violations
-from pipeline_runner.bigquery.columns import by_name
 from pipeline_runner.bigquery.config import CopyConfig
 from pipeline_runner.bigquery.counted import Counted
 from pipeline_runner.bigquery.focus_view import ensure_focus_view
 from pipeline_runner.bigquery.manifest import Known, Manifest, has_manifest
-from pipeline_runner.bigquery.planning import Plan, count_undated, describe, make_plan
+from pipeline_runner.bigquery.planning import Plan, count_undated, make_plan
+from pipeline_runner.bigquery.preview import describe
 from pipeline_runner.bigquery.publishing import Publication, Publisher
 from pipeline_runner.bigquery.rescan import Rescan, refuse_emptied, rescan
-from pipeline_runner.bigquery.source import Source
 from pipeline_runner.bigquery.staging import Staging, now
 from pipeline_runner.bigquery.threads import together
 from pipeline_runner.bigquery.warehouse import Warehouse
-from pipeline_runner.bigquery.window import Window
 from pipeline_runner.errors import DataError, ProcessorError
 from pipeline_runner.processors.base import ProcessorResult
+from pipeline_runner.processors.gcp import billing_export
 from pipeline_runner.processors.warehouse_processor import WarehouseProcessor
 from pipeline_runner.progress import Stage
 
 _log = structlog.get_logger(__name__)
-
-_TIME_COLUMN = "usage_start_time"
-_CLUSTER_BY = frozenset({"billing_account_id"})
-# Columns by which a Cloud Billing export is known, and how long before the day of their usage its rows may be written.
-_BILLING_EXPORT = frozenset({"billing_account_id", "usage_start_time", "export_time"})
-_INGESTION_SLACK = timedelta(days=35)
 
 
 @dataclass(frozen=True)
@@ -201,9 +194,9 @@ class ExternalBQExtractor(WarehouseProcessor):
                 self.warehouse,
                 self._settings,
                 self.window,
-                time_column=_TIME_COLUMN,
-                cluster_by=_CLUSTER_BY,
-                narrowed=_ingested_since,
+                time_column=billing_export.TIME_COLUMN,
+                cluster_by=billing_export.CLUSTER_BY,
+                narrowed=billing_export.ingested_since,
                 reader=self._reader,
             ),
             has_manifest(self.warehouse, self._dataset),
@@ -212,22 +205,3 @@ class ExternalBQExtractor(WarehouseProcessor):
 
 def _told(plan: Plan) -> str:
     return ", ".join(map(str, plan.windows))
-
-
-def _ingested_since(source: Source, window: Window) -> str:
-    """For a billing export: leaves out partitions that can't hold the window's rows.
-
-    The export is partitioned by the day that Google wrote a row, which comes after its usage: without this every run
-    would scan the whole export. It is assumed that no row is written more than 35 days before the day that its
-    `usage_start_time` names: charges are dated ahead within their month. The slack is counted from the first day that
-    the run looks at, so that such a row is seen wherever its day stands in a window. Rows that come late are always
-    found, and those that were written just now have no partition yet.
-    """
-    if (
-        not source.by_ingestion
-        or source.time.name != _TIME_COLUMN
-        or not by_name(source.columns).keys() >= _BILLING_EXPORT
-    ):
-        return ""
-    since = Window.literal(window.first - _INGESTION_SLACK, "TIMESTAMP")
-    return f"(_PARTITIONTIME >= {since} OR _PARTITIONTIME IS NULL)"
