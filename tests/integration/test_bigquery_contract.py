@@ -9,6 +9,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
@@ -21,6 +22,8 @@ from pyarrow import parquet
 
 from pipeline_core.settings import BigQuerySettings
 from pipeline_core.store.bigquery.client import bigquery_client
+from pipeline_runner.bigquery import sql
+from pipeline_runner.bigquery.columns import Column
 from pipeline_runner.bigquery.sql import decimal
 
 REAL = os.environ.get("PIPELINES_CONTRACT_PROJECT")
@@ -227,6 +230,32 @@ def test_columns_are_added_once(contract: Contract) -> None:
     assert contract.sql(f"SELECT r, n FROM `{name}`") == [{"r": {"a": "x", "b": [value]}, "n": value}]
 
 
+@pytest.mark.parametrize("value", [2**53, -(2**53), 0, None])
+def test_an_error_within_if_comes_only_where_it_is_chosen(contract: Contract, value: int | None) -> None:
+    name = contract.table(f"whole_{uuid.uuid4().hex[:8]}")
+    contract.sql(f"CREATE TABLE `{name}` (i INT64, l ARRAY<INT64>)")
+    source, target = (Column("i", type_) for type_ in ("INTEGER", "FLOAT"))
+    many = replace(source, name="l", repeated=True)
+    (_, one), (_, array) = sql.copied_columns((source, many), (target, replace(many, type="FLOAT")))
+    contract.sql(f"INSERT INTO `{name}` (i, l) VALUES ({'NULL' if value is None else value}, [1])")
+    assert contract.sql(f"SELECT {one} AS i, {array} AS l FROM `{name}` AS s") == [{"i": value, "l": [1]}]
+    contract.sql(f"INSERT INTO `{name}` (i, l) VALUES ({2**53 + 1}, [{-(2**53) - 1}])")
+    for expression, told in (
+        (one, f"column i is FLOAT .* got {2**53 + 1}"),
+        (array, f"column l .* got {-(2**53) - 1}"),
+    ):
+        with pytest.raises(exceptions.BadRequest, match=told):
+            contract.sql(f"SELECT {expression} AS v FROM `{name}` AS s")
+
+
+def test_integers_go_into_a_float_column_unchecked(contract: Contract) -> None:
+    """Which is why runs cast them by an expression that checks."""
+    name = contract.table("unchecked")
+    contract.sql(f"CREATE TABLE `{name}` (f FLOAT64)")
+    contract.sql(f"INSERT INTO `{name}` (f) SELECT i FROM (SELECT {2**53 + 1} AS i)")
+    assert contract.sql(f"SELECT f FROM `{name}`") == [{"f": float(2**53)}]
+
+
 def test_parquet_lists_become_arrays_of_an_explicit_schema(contract: Contract) -> None:
     name = contract.table("loaded")
     item = pyarrow.struct([("name", pyarrow.string()), ("amount", pyarrow.float64())])
@@ -355,6 +384,22 @@ def test_a_table_that_was_changed_since_it_was_read_is_412(contract: Contract) -
     table.schema = [*table.schema, bigquery.SchemaField("x", "INTEGER")]
     with pytest.raises(exceptions.PreconditionFailed):
         contract.client.update_table(table, ["schema"])
+
+
+def test_the_age_of_partitions_is_changed_alone(contract: Contract) -> None:
+    name = contract.table("aged")
+    table = bigquery.Table(name, [bigquery.SchemaField("at", "TIMESTAMP"), bigquery.SchemaField("v", "INTEGER")])
+    table.time_partitioning = bigquery.TimePartitioning("DAY", field="at", expiration_ms=90 * 86_400_000)
+    table.clustering_fields = ["v"]
+    made = contract.client.create_table(table)
+    longer = made.time_partitioning
+    assert longer is not None
+    longer.expiration_ms = 400 * 86_400_000
+    made.time_partitioning = longer
+    contract.client.update_table(made, ["time_partitioning"])
+    now = contract.client.get_table(name)
+    assert now.time_partitioning == bigquery.TimePartitioning("DAY", field="at", expiration_ms=400 * 86_400_000)
+    assert (now.clustering_fields, now.schema) == (["v"], made.schema)
 
 
 @only_real

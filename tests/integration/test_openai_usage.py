@@ -11,11 +11,11 @@ import pytest
 
 from pipeline_core.outcome import ExitCode
 from pipeline_core.settings import BigQuerySettings
-from pipeline_local.simulators.server import OPENAI_KEY, Simulators, start_simulators
+from pipeline_local.simulators.server import Simulators, start_simulators
 from pipeline_runner.api.client import ApiClient
 from pipeline_runner.execution import execute
 from pipeline_runner.progress import Progress
-from support.provider_runs import Customer, same_rows, total
+from support.provider_runs import Customer, customer_with_key, same_rows, total
 
 DAY = date(2026, 10, 1)
 COSTS = "openai /v1/organization/costs"
@@ -31,11 +31,7 @@ def simulators() -> Iterator[Simulators]:
 def customer(
     bigquery_settings: BigQuerySettings, simulators: Simulators, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Customer:
-    simulators.reset()
-    (tmp_path / "api_key").write_text(OPENAI_KEY)
-    monkeypatch.setenv("PIPELINES_CREDENTIALS_DIRECTORY", str(tmp_path))
-    monkeypatch.setenv("PIPELINES_API_HOSTS", "http://127.0.0.1:*")
-    return Customer(bigquery_settings, "openai", simulators)
+    return customer_with_key(bigquery_settings, "openai", simulators, tmp_path, monkeypatch)
 
 
 def page(*results: object) -> dict[str, Any]:
@@ -146,8 +142,17 @@ async def test_costs_that_come_without_what_they_were_asked_by_are_not_published
     answers_costs(monkeypatch, page(cost("3.25", project_id=None, line_item=None)))
     error, code = await run(customer)
     assert code is ExitCode.DATA
-    assert "not_null: expected no NULL in line_item, found 1 in 1 rows" in (error or "")
+    assert "not_null_proportion.line_item: expected at least 0.5, found values in 0 of 1 rows" in (error or "")
     assert customer.rows("costs") == before
+
+
+async def test_one_cost_without_its_line_item_is_published_with_the_others(
+    customer: Customer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers_costs(monkeypatch, page(cost("3.25"), cost("0.75", line_item=None)))
+    error, code = await run(customer)
+    assert (error, code) == (None, ExitCode.OK)
+    assert sorted(each["amount"] for each in customer.rows("costs")) == [Decimal("0.75"), Decimal("3.25")]
 
 
 async def test_a_check_of_the_config_stops_what_it_says(customer: Customer) -> None:

@@ -10,14 +10,15 @@ import pytest
 
 from pipeline_core.catalog.checks import TableChecks
 from pipeline_core.settings import BigQuerySettings
-from pipeline_local.services.bigquery import BigQuery
 from pipeline_runner.bigquery import parts
 from pipeline_runner.bigquery.columns import Column
 from pipeline_runner.bigquery.warehouse import Warehouse
 from pipeline_runner.bigquery.window import Window
 from pipeline_runner.errors import ConfigError, DataError, TransientError
-from support.fault_proxy import FaultProxy, error, fault_proxy
+from support.fault_proxy import FaultProxy, bigquery_proxy, error
 from support.rows import COSTS, DAY, USAGE, Loads
+
+pytestmark = pytest.mark.usefixtures("quick_retries")
 
 NEXT = DAY + timedelta(days=1)
 
@@ -28,17 +29,11 @@ def loads(bigquery_settings: BigQuerySettings) -> Loads:
 
 
 @pytest.fixture
-def proxy(bigquery: BigQuery, loads: Loads, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
+def proxy(loads: Loads) -> Iterator[FaultProxy]:
     """A proxy that the loads of this test go through; `loads` itself looks straight at the stand-in."""
-    with fault_proxy(bigquery.environment["BIGQUERY_EMULATOR_HOST"]) as made:
-        monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", made.url)
+    with bigquery_proxy() as made:
         loads.settings = BigQuerySettings()
         yield made
-
-
-@pytest.fixture(autouse=True)
-def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline_runner.bigquery.warehouse.random.uniform", lambda *_: 0.01)
 
 
 def cost(amount: str, day: date = DAY, **values: object) -> dict[str, object]:
@@ -190,7 +185,12 @@ async def test_a_second_attempt_shows_them_once_and_a_limit_lets_them_pass(loads
 async def test_all_violated_checks_are_told_and_nothing_is_published(loads: Loads) -> None:
     checks = {
         "costs": TableChecks.model_validate(
-            {"row_count": {"min": 3}, "not_null": ["name"], "sum": {"amount": {"min": "0", "max": "0.30"}}}
+            {
+                "row_count": {"min": 3},
+                "not_null": ["name"],
+                "not_null_proportion": {"name": {"min": "0.6"}},
+                "sum": {"amount": {"min": "0", "max": "0.30"}},
+            }
         ),
         "usage": TableChecks.model_validate({"row_count": {"min": 1, "max": 5}, "sum": {"calls": {"min": 1}}}),
     }
@@ -200,6 +200,7 @@ async def test_all_violated_checks_are_told_and_nothing_is_published(loads: Load
         "nothing was published, as the rows don't pass their checks: "
         "checks of api_costs.row_count: expected at least 3, found 2; "
         "checks of api_costs.not_null: expected no NULL in name, found 1 in 2 rows; "
+        "checks of api_costs.not_null_proportion.name: expected at least 0.6, found values in 1 of 2 rows; "
         "checks of api_costs.sum.amount: expected 0 to 0.30, found 0.300000001; "
         "checks of api_usage.row_count: expected 1 to 5, found 0; "
         "checks of api_usage.sum.calls: expected at least 1, found 0"
@@ -207,6 +208,9 @@ async def test_all_violated_checks_are_told_and_nothing_is_published(loads: Load
     assert loads.names() == set()
     with pytest.raises(ConfigError, match=r"not_null: nobody is no column .* expected one of usage_date, at, name"):
         await loads.load({}, checks={"costs": TableChecks.model_validate({"not_null": ["nobody"]})})
+    share = {"not_null_proportion": {"nobody": {"min": 1}}}
+    with pytest.raises(ConfigError, match=r"not_null_proportion: nobody is no column of the table"):
+        await loads.load({}, checks={"costs": TableChecks.model_validate(share)})
     with pytest.raises(ConfigError, match=r"sum: name should be a column of type INTEGER.*it is STRING"):
         await loads.load({}, checks={"costs": TableChecks.model_validate({"sum": {"name": {"min": 1}}})})
 

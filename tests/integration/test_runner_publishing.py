@@ -20,7 +20,9 @@ from pipeline_runner.execution import execute
 from pipeline_runner.processors.gcp.external_bq_extractor import ExternalBQExtractor
 from pipeline_runner.progress import Progress
 from support.billing import SCHEMA, Billing, row
-from support.fault_proxy import FaultProxy, fault_proxy
+from support.fault_proxy import FaultProxy, bigquery_proxy
+
+pytestmark = pytest.mark.usefixtures("quick_retries")
 
 DAY = "2026-11-01"
 
@@ -31,16 +33,10 @@ def billing(bigquery_settings: BigQuerySettings) -> Billing:
 
 
 @pytest.fixture
-def proxy(bigquery: BigQuery, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
+def proxy(bigquery: BigQuery) -> Iterator[FaultProxy]:
     """A proxy that refuses a second job of one id, as BigQuery does."""
-    with fault_proxy(bigquery.environment["BIGQUERY_EMULATOR_HOST"]) as made:
-        monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", made.url)
+    with bigquery_proxy() as made:
         yield made
-
-
-@pytest.fixture(autouse=True)
-def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline_runner.bigquery.warehouse.random.uniform", lambda *_: 0.01)
 
 
 @pytest.mark.usefixtures("proxy")
@@ -66,9 +62,9 @@ async def test_two_publishers_of_an_empty_day_leave_its_rows_once(
     await execute(billing.document(date="2026-10-01"), Progress())
     publish, both = Publisher.publish, asyncio.Barrier(2)
 
-    async def together(self: Publisher, publications: Sequence[Publication]) -> None:
+    async def together(self: Publisher, publications: Sequence[Publication]) -> int | None:
         await both.wait()
-        await publish(self, publications)
+        return await publish(self, publications)
 
     monkeypatch.setattr(Publisher, "publish", together)
     ends = await asyncio.gather(*(execute(billing.document(run_id, date=DAY), Progress()) for _ in range(2)))
@@ -195,17 +191,20 @@ async def test_stopped_between_the_commit_and_its_marker_is_success(
     billing: Billing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     billing.make_source([row(DAY, "1.0")])
-    committed_rows = Publisher.committed_rows
+    publish = Publisher.publish
+    stops = 0
 
-    async def stopped(self: Publisher, step: str) -> int | None:
-        if step == "marker_after":
-            task.cancel()
-            await asyncio.sleep(0)
-        return await committed_rows(self, step)
+    async def stopped(self: Publisher, publications: Sequence[Publication]) -> int | None:
+        nonlocal stops
+        rows = await publish(self, publications)
+        stops += task.cancel()
+        await asyncio.sleep(0)
+        return rows
 
-    monkeypatch.setattr(Publisher, "committed_rows", stopped)
+    monkeypatch.setattr(Publisher, "publish", stopped)
     task = asyncio.ensure_future(execute(billing.document(date=DAY), Progress()))
     outcome, code = await task
+    assert stops == 1
     assert (outcome.status, outcome.records_processed, code) == ("succeeded", 1, ExitCode.OK)
 
 

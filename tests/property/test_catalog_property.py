@@ -29,6 +29,7 @@ VALID: dict[str, Any] = {
     "checks": {
         "row_count": {"min": 1, "max": 9},
         "not_null": ["cost"],
+        "not_null_proportion": {"cost": {"min": "0.5"}},
         "sum": {"cost": {"min": "0.5", "max": 7}},
         "quarantined": {"max": 0},
         "tables": {"usage": {"row_count": {"min": 1}}},

@@ -1,12 +1,15 @@
 """A proxy that refuses, delays or loses what a test names; before the BigQuery stand-in, which never does."""
 
 import json
+import os
 import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+
+import pytest
 
 from pipeline_local.simulators.bigquery_trouble import Manners
 from pipeline_local.simulators.proxy import Call, Reply, proxy
@@ -88,3 +91,12 @@ def fault_proxy(upstream: str) -> Iterator[FaultProxy]:
         finally:
             for fault in made.faults:
                 fault.released.set()
+
+
+@contextmanager
+def bigquery_proxy() -> Iterator[FaultProxy]:
+    """A proxy that clients of BigQuery go through which are made meanwhile; others go straight to the stand-in."""
+    name = "BIGQUERY_EMULATOR_HOST"
+    with fault_proxy(os.environ[name]) as made, pytest.MonkeyPatch.context() as environment:
+        environment.setenv(name, made.url)
+        yield made

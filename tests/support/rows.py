@@ -72,9 +72,10 @@ class Loads:
         days = [day for each in windows for day in (each.first, each.last)]
         whole = [Window(min(days), max(days))] if days else []
         staging = RowStaging(
-            warehouse, self.dataset, f"{run_id}_{attempt}", list(self.tables.values()), location="US", windows=whole,
+            warehouse, self.dataset, f"{run_id}_{attempt}", list(self.tables.values()), location="US",
             checks=checks,
         )  # fmt: skip
+        staging.keep_to(whole)
         try:
             await staging.open()
             for key, each in rows.items():

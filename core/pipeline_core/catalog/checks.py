@@ -58,6 +58,12 @@ class SumRange(_Section):
         return self
 
 
+class Proportion(_Section):
+    """The least share of rows that have a value in a column, 0 to 1."""
+
+    min: Annotated[Decimal, BeforeValidator(_decimal), Field(ge=0, le=1)]
+
+
 class QuarantineLimit(_Section):
     """How many rows may be set aside, as they don't fit the table, without the run failing."""
 
@@ -69,6 +75,7 @@ class TableChecks(_Section):
 
     row_count: CountRange | None = None
     not_null: Annotated[list[ColumnName], Field(min_length=1)] | None = None
+    not_null_proportion: Annotated[dict[ColumnName, Proportion], Field(min_length=1)] | None = None
     sum: Annotated[dict[ColumnName, SumRange], Field(min_length=1)] | None = None
     quarantined: QuarantineLimit | None = None
 

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from decimal import Decimal
+from fractions import Fraction
 
 from pipeline_core.catalog.checks import CountRange, SumRange, TableChecks
 from pipeline_runner.bigquery import daily, sql
@@ -20,9 +21,10 @@ _MOST_TOLD = 10
 def check_columns(checks: TableChecks, columns: tuple[Column, ...], where: str = "checks") -> None:
     """Refuse checks of columns that the table hasn't, or of sums that aren't exact. Raises ConfigError."""
     known = by_name(columns)
-    for name in checks.not_null or ():
+    asked = {"not_null": checks.not_null or (), "not_null_proportion": checks.not_null_proportion or ()}
+    for check, name in ((check, name) for check, names in asked.items() for name in names):
         if name.lower() not in known:
-            raise ConfigError(f"{where}.not_null: {name} is no column of the table; expected one of {_names(columns)}")
+            raise ConfigError(f"{where}.{check}: {name} is no column of the table; expected one of {_names(columns)}")
     for name in checks.sum or {}:
         column = known.get(name.lower())
         if column is None or column.repeated or column.type not in _SUMMED:
@@ -34,7 +36,7 @@ async def violations(warehouse: Warehouse, step: str, staging: str, checks: Tabl
                      quarantined: int = 0, where: str = "checks") -> list[str]:  # fmt: skip
     """What the staged rows violate, each with its bounds and what was found; one query, `step`, over the table."""
     row: Row = {}
-    if checks.row_count or checks.not_null or checks.sum:
+    if _asks(checks):
         what = "checking the staged rows"
         (row,) = await warehouse.query(step, statement(staging, checks), location=location, what=what)
     return [f"{where}.{each}" for each in _violated(checks, row, quarantined)]
@@ -45,7 +47,7 @@ async def daily_violations(
     *, location: str, where: str = "checks",
 ) -> list[str]:  # fmt: skip
     """The same for each day by itself, those without rows included; `time` is the staged column that tells the day."""
-    if not (checks.row_count or checks.not_null or checks.sum):
+    if not _asks(checks):
         return []
     what = "checking the staged rows, day by day"
     rows = await warehouse.query(step, statement(staging, checks, time), location=location, what=what)
@@ -56,18 +58,25 @@ async def daily_violations(
 
 
 def statement(staging: str, checks: TableChecks, time: Column | None = None) -> str:
-    """SELECT of one row: `row_count`, and numbered the `nulls_` and `sum_` of the columns.
+    """SELECT of one row: `row_count`, and numbered the `nulls_`, `values_` and `sum_` of the columns.
 
     With the column of a row's `time`, a row for each `day`.
     """
     values = ["COUNT(*) AS row_count"]
     for number, name in enumerate(checks.not_null or ()):
         values.append(f"COUNTIF({sql.quoted(name)} IS NULL) AS nulls_{number}")
+    for number, name in enumerate(checks.not_null_proportion or {}):
+        values.append(f"COUNTIF({sql.quoted(name)} IS NOT NULL) AS values_{number}")
     for number, name in enumerate(checks.sum or {}):
         values.append(f"SUM({sql.quoted(name)}) AS sum_{number}")
     if time is None:
         return f"SELECT {', '.join(values)} FROM {sql.quoted(staging)}"
     return f"SELECT {daily.number_of('s', time)} AS day, {', '.join(values)} FROM {sql.quoted(staging)} AS s GROUP BY 1"
+
+
+def _asks(checks: TableChecks) -> bool:
+    """Whether the rows have to be looked at."""
+    return bool(checks.row_count or checks.not_null or checks.not_null_proportion or checks.sum)
 
 
 def _violated(checks: TableChecks, row: Mapping[str, object], quarantined: int) -> Iterator[str]:
@@ -76,6 +85,11 @@ def _violated(checks: TableChecks, row: Mapping[str, object], quarantined: int) 
     for number, name in enumerate(checks.not_null or ()):
         if found := row[f"nulls_{number}"]:
             yield f"not_null: expected no NULL in {name}, found {found} in {row['row_count']} rows"
+    for number, (name, share) in enumerate((checks.not_null_proportion or {}).items()):
+        values, rows = int(str(row[f"values_{number}"])), int(str(row["row_count"]))
+        # Fractions are exact; of no rows any share has a value.
+        if values < Fraction(share.min) * rows:
+            yield f"not_null_proportion.{name}: expected at least {share.min}, found values in {values} of {rows} rows"
     for number, (name, bounds) in enumerate((checks.sum or {}).items()):
         total = Decimal(str(row[f"sum_{number}"] or 0))
         if not _within(total, bounds):

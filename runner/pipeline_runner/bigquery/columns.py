@@ -1,6 +1,6 @@
 """Schemas as plain values: the columns of a source, those wanted in the target, and how an existing target grows."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
@@ -22,6 +22,9 @@ WIDENED = frozenset({("INTEGER", "NUMERIC"), ("INTEGER", "BIGNUMERIC"), ("NUMERI
 # The type of new values, and the existing column's that they are cast to; a DATE becomes its first instant in UTC:
 # https://cloud.google.com/bigquery/docs/reference/standard-sql/conversion_rules
 CAST = WIDENED | {("DATE", "DATETIME"), ("DATE", "TIMESTAMP")}
+# These as well, but only by an expression that refuses what would lose digits (sql.py): by itself, BigQuery would take
+# any integer into a FLOAT column, rounded.
+CHECKED = frozenset({("INTEGER", "FLOAT")})
 
 
 @dataclass(frozen=True)
@@ -142,11 +145,14 @@ class ColumnConflictError(DataError):
         self.column = column
 
 
-def merge(existing: tuple[Column, ...], wanted: tuple[Column, ...], where: str = "") -> tuple[Column, ...]:
+def merge(
+    existing: tuple[Column, ...], wanted: tuple[Column, ...], where: str = "", *,
+    cast: Collection[tuple[str, str]] = CAST | CHECKED,
+) -> tuple[Column, ...]:  # fmt: skip
     """The existing columns in their order, grown by the wanted ones that are new, records inside included.
 
-    A column is widened where the wanted type holds more, and stays as it is where its own does (WIDENED, CAST). Raises
-    ColumnConflictError where it is neither, naming the column and both types.
+    A column is widened where the wanted type holds more (WIDENED), and stays as it is where values are `cast` to its
+    own. Raises ColumnConflictError where it is neither, naming the column and both types.
     """
     pending = by_name(wanted)
     merged = []
@@ -158,8 +164,8 @@ def merge(existing: tuple[Column, ...], wanted: tuple[Column, ...], where: str =
         path = f"{where}{column.name}"
         if new.repeated != column.repeated:
             raise ColumnConflictError(path, column, new)
-        if new.type == column.type or (new.type, column.type) in CAST:
-            merged.append(replace(column, fields=merge(column.fields, new.fields, f"{path}.")))
+        if new.type == column.type or (new.type, column.type) in cast:
+            merged.append(replace(column, fields=merge(column.fields, new.fields, f"{path}.", cast=cast)))
         elif (column.type, new.type) in WIDENED:
             merged.append(replace(column, type=new.type))
         else:

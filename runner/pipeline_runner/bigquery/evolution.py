@@ -1,6 +1,6 @@
 """Grows tables that exist: adds columns, widens types, and says which row stands in the way where that can't be.
 
-What is allowed of types is in columns.WIDENED and columns.CAST.
+What is allowed of types is in columns.WIDENED, columns.CAST and columns.CHECKED.
 """
 # ruff: noqa: S608 - all names in the statements come from schemas or have been checked by pattern
 
@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from pipeline_runner.bigquery import sql
-from pipeline_runner.bigquery.columns import Column, ColumnConflictError, by_name, merge, of_table, parameters
+from pipeline_runner.bigquery.columns import CAST, Column, ColumnConflictError, by_name, merge, of_table, parameters
 from pipeline_runner.bigquery.library import bigquery
 from pipeline_runner.bigquery.warehouse import WRITE_RIGHT, Warehouse
 from pipeline_runner.errors import DataError
@@ -30,12 +30,14 @@ class Growth:
     async def grow(self, step: str, table: bigquery.Table, wanted: tuple[Column, ...]) -> None:
         """Add what `table`, as it was seen, lacks of `wanted`, and widen what is too narrow for it.
 
-        Columns that the table has and `wanted` doesn't stay. No error if another run was quicker. Raises
-        ColumnConflictError where another run has given a column a type that doesn't hold what is wanted.
+        `wanted` has the types that the values are made for, so that a FLOAT column takes no INTEGER here: nothing would
+        check it (columns.CHECKED). Columns that the table has and `wanted` doesn't stay. No error if another run was
+        quicker. Raises ColumnConflictError where another run has given a column a type that doesn't take what is
+        wanted.
         """
         name = str(table.reference)
         existing = of_table(table)
-        grown = merge(existing, wanted)
+        grown = merge(existing, wanted, cast=CAST)
         if grown == existing:
             return
         # One job; a statement for each, since the stand-in takes no more than one column in a statement.
@@ -45,10 +47,10 @@ class Growth:
             told = ", ".join(_changed(existing, grown))
             # crash here: a column that is there isn't added again, and one that is wide enough stays as it is
             await self._query(step, script, f"changing {told} of {name}")
+        fresh = await self._warehouse.table(name, what="target table", right=WRITE_RIGHT) or table
+        merge(of_table(fresh), wanted, cast=CAST)  # raises where another run has given a column another type
         if any(_gained(old, new) for old, new in zip(existing, grown, strict=False)):
             # A field within a record can't be added by SQL. The schema is sent whole, so it has to be today's.
-            fresh = await self._warehouse.table(name, what="target table", right=WRITE_RIGHT) or table
-            merge(of_table(fresh), wanted)  # raises where another run has given a column another type
             await self._warehouse.update_schema(fresh, wanted)
 
     async def _query(self, step: str, script: str, what: str) -> None:

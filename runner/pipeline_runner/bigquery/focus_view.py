@@ -55,6 +55,7 @@ async def _ensure(warehouse: Warehouse, dataset: str, location: str) -> bool:
     tables are there, so the view ends over both.
     """
     project, _, name = dataset.rpartition(".")
+    written = ""
     for number in range(1, _LOOKS + 1):
         found = await _look(warehouse, dataset)
         there = found.pop(VIEW, None)
@@ -64,6 +65,8 @@ async def _ensure(warehouse: Warehouse, dataset: str, location: str) -> bool:
         if there is not None and not _is_ours(there):
             _log.warning("left alone, since it isn't the cost view but somebody else's", view=f"{dataset}.{VIEW}")
             return False
+        if there is not None and _LABEL not in there.labels and digest(wanted) == written:
+            there = await _labelled(warehouse, there, written)
         if there is not None and there.labels.get(_LABEL) == digest(wanted):
             _tell_left_out(dataset, found)
             return True
@@ -73,9 +76,10 @@ async def _ensure(warehouse: Warehouse, dataset: str, location: str) -> bool:
             location=location,
             what=f"making view {dataset}.{VIEW}",
             right=_WRITE_RIGHT,
+            wants_rows=False,
         )
         # crash here: the next run of any provider finds the view as it should be, or writes it
-        await _label(warehouse, f"{dataset}.{VIEW}", digest(wanted))
+        written = digest(wanted)
     raise RuntimeError(f"{dataset}.{VIEW} was different after each of {_LOOKS} looks")
 
 
@@ -85,13 +89,11 @@ def _statement(view: str, wanted: str) -> str:
     return f"CREATE OR REPLACE VIEW `{view}`\nOPTIONS ({options}) AS\n{wanted}"
 
 
-async def _label(warehouse: Warehouse, view: str, value: str) -> None:
+async def _labelled(warehouse: Warehouse, view: bigquery.Table, value: str) -> bigquery.Table:
     """Label a view that was just made without its options, as the stand-in makes views. BigQuery has labelled it."""
-    table = await warehouse.table(view, what="view", right=_READ_RIGHT)
-    if table is not None and _LABEL not in table.labels:
-        table.labels = {_LABEL: value}
-        with explained(f"labelling view {view}", right=_WRITE_RIGHT):
-            await in_thread(lambda: warehouse.client.update_table(table, ["labels"], timeout=REQUEST_SECONDS))
+    view.labels = {_LABEL: value}
+    with explained(f"labelling view {view.reference}", right=_WRITE_RIGHT):
+        return await in_thread(lambda: warehouse.client.update_table(view, ["labels"], timeout=REQUEST_SECONDS))
 
 
 async def _look(warehouse: Warehouse, dataset: str) -> dict[str, bigquery.Table]:

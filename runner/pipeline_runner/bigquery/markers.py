@@ -14,7 +14,7 @@ from pipeline_runner.bigquery.library import bigquery
 COMMITS = identifiers.COMMITS_TABLE
 LOCKS = "_pipelines_locks"
 # A marker is needed as long as its run may be tried again, and to know which days were published before a long pause.
-_COMMITS_KEPT = timedelta(days=400)
+COMMITS_KEPT = timedelta(days=400)
 COMMITS_SCHEMA = (
     Column("run_id", "STRING", description="The run that published."),
     Column("target", "STRING", description="The table that it published into."),
@@ -34,7 +34,7 @@ LOCKS_SCHEMA = (
 def commits_table(name: str) -> bigquery.Table:
     """The table of commit markers, as it is made."""
     table = bigquery.Table(name, fields(COMMITS_SCHEMA))
-    kept = _COMMITS_KEPT // timedelta(milliseconds=1)
+    kept = COMMITS_KEPT // timedelta(milliseconds=1)
     table.time_partitioning = bigquery.TimePartitioning(
         bigquery.TimePartitioningType.DAY, field="committed_at", expiration_ms=kept
     )

@@ -27,12 +27,12 @@ def is_money(path: tuple[Column, ...]) -> bool:
 def exact(source: tuple[Column, ...], further: Iterable[str] = ()) -> tuple[Column, ...]:
     """The source's columns with FLOAT amounts of money turned to NUMERIC; `further` names more of them, dotted.
 
-    Raises ConfigError if one of `further` isn't a FLOAT or NUMERIC column of the source.
+    An INTEGER among those is exact as it is. Raises ConfigError if one of `further` isn't a column of numbers.
     """
     kinds = {dotted(path).lower(): path[-1].type for path in leaves(source)}
     wanted = {name.lower(): name for name in further}
     for lower, name in wanted.items():
-        if kinds.get(lower) not in ("FLOAT", "NUMERIC"):
+        if kinds.get(lower) not in ("FLOAT", "INTEGER", "NUMERIC"):
             found = kinds.get(lower, "not there")
             raise ConfigError(f"target.numeric: {name} should be a FLOAT column of the source; it is {found}")
     return _convert(source, (), wanted.keys())

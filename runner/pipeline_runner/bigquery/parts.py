@@ -35,10 +35,14 @@ class Parts:
 
     def write(self, line: bytes) -> None:
         """Append a line to the part. Raises TransientError where the disk is full."""
-        with explained(f"writing rows of {self._table}"):
+        try:
             if self._file is None:
                 self._file = tempfile.TemporaryFile(prefix="rows-")  # noqa: SIM115 - closed by load or close
             self._file.write(line)
+        except OSError:
+            # Only now: for each of many lines it would take as long as the line.
+            with explained(f"writing rows of {self._table}"):
+                raise
         self._bytes += len(line)
 
     async def load(self) -> None:

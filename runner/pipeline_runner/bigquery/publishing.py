@@ -8,17 +8,21 @@ dead can't publish over its successor.
 import asyncio
 from collections.abc import Iterable, Sequence
 
+import structlog
+
 from pipeline_runner.bigquery import sql
-from pipeline_runner.bigquery.columns import Column, by_name, fields, merge
+from pipeline_runner.bigquery.columns import Column, by_name, fields, merge, of_table
 from pipeline_runner.bigquery.evolution import Growth
 from pipeline_runner.bigquery.library import bigquery
-from pipeline_runner.bigquery.markers import COMMITS_SCHEMA, commits_table, locks_table
+from pipeline_runner.bigquery.markers import COMMITS_KEPT, COMMITS_SCHEMA, commits_table, locks_table
 from pipeline_runner.bigquery.threads import together
-from pipeline_runner.bigquery.transaction import LINEAGE, Publication, Target, script
+from pipeline_runner.bigquery.transaction import LINEAGE, Publication, Target, published_rows, script
 from pipeline_runner.bigquery.warehouse import WRITE_RIGHT, Row, Warehouse
-from pipeline_runner.errors import ConfigError
+from pipeline_runner.errors import ConfigError, ProcessorError
 
 __all__ = ["LINEAGE", "WRITE_RIGHT", "Prepared", "Publication", "Publisher", "Target", "refuse_lineage"]
+
+_log = structlog.get_logger(__name__)
 
 # A target, the table as it was seen (None if there is none), and the columns that it is to have, lineage apart.
 Prepared = tuple[Target, bigquery.Table | None, tuple[Column, ...]]
@@ -58,11 +62,8 @@ class Publisher:
         return await self._marker(step)
 
     async def _marker(self, step: str) -> int | None:
-        commits = self._targets[0].commits
-        mine = f"run_id = {sql.text(self._run_id)}"
-        statement = f"SELECT SUM(row_count) AS published FROM {sql.quoted(commits)} WHERE {mine}"
-        rows = await self._query(step, statement, f"reading {commits}")
-        return None if rows[0]["published"] is None else int(rows[0]["published"])
+        target = self._targets[0]
+        return _published(await self._query(step, published_rows(self._run_id, target), f"reading {target.commits}"))
 
     async def prepare(self, prepared: Sequence[Prepared]) -> None:
         """Make the tables that are missing, and add the columns that are new. Every step may be repeated."""
@@ -71,39 +72,49 @@ class Publisher:
             self._warehouse.create_table(locks_table(self._targets[0].locks), exists_ok=True),
         )
         await together(
-            self._growth.grow("grow_commits", commits, COMMITS_SCHEMA),
+            self._prepare_commits(commits),
             self._query("lock", self._lock_rows(), f"writing {self._targets[0].locks}"),
             together(*(self._prepare(each) for each in prepared)),
         )
 
+    async def _prepare_commits(self, commits: bigquery.Table) -> None:
+        try:
+            # crash here: the next run finds it done or does it
+            await self._warehouse.keep_longer(commits, COMMITS_KEPT)
+        except ProcessorError as error:
+            # Markers that go early are no reason to publish nothing.
+            _log.warning(
+                "commit markers go sooner than they should, until a run can change that",
+                table=str(commits.reference),
+                error=str(error),
+            )
+        await self._growth.grow("grow_commits", commits, COMMITS_SCHEMA)
+
     async def _prepare(self, prepared: Prepared) -> None:
         target, existing, columns = prepared
-        wanted = merge(columns, LINEAGE)
+        # In the types that the values were made for: those that the table had when it was seen.
+        wanted = merge(merge(of_table(existing) if existing else (), columns), LINEAGE)
         if existing is None:
             # Another run may have made it since we looked, with other columns.
             existing = await self._warehouse.create_table(_new_table(target, wanted), exists_ok=True)
         await self._growth.grow(f"grow_target_{target.table}", existing, wanted)
 
-    async def publish(self, publications: Sequence[Publication]) -> None:
+    async def publish(self, publications: Sequence[Publication]) -> int | None:
         """Replace the days of all targets by what is staged; once for each run, however often it is called.
 
-        Raises TransientError if rows that were read later stand there already.
+        The rows of the run's marker: those of an earlier attempt, if that has published. Raises TransientError if rows
+        that were read later stand there already.
         """
         if {each.target.name for each in publications} != {each.name for each in self._targets}:
             raise ValueError(f"expected a publication for each of {', '.join(each.name for each in self._targets)}")
         what = f"publishing {', '.join(each.target.name for each in publications)}"
-        await self._query("publish", script(self._run_id, publications), what)
+        return _published(await self._query("publish", script(self._run_id, publications), what))
 
     async def commit(self, publications: Sequence[Publication]) -> int:
         """Publish; if the run is stopped meanwhile, what was committed decides how it ends. The rows committed."""
-
-        async def publish() -> int | None:
-            await self.publish(publications)
-            # crash here: the marker is committed, so the next attempt finds it and publishes nothing
-            return await self._marker("marker_after")
-
-        publishing = asyncio.ensure_future(publish())
+        publishing = asyncio.ensure_future(self.publish(publications))
         try:
+            # crash here: once the marker is committed, the next attempt finds it and publishes nothing
             rows = await asyncio.shield(publishing)
         except asyncio.CancelledError:
             await asyncio.wait({publishing}, timeout=_PUBLISH_SECONDS)
@@ -132,6 +143,10 @@ class Publisher:
         return await self._warehouse.query(
             step, statement, location=self._targets[0].location, what=what, right=WRITE_RIGHT
         )
+
+
+def _published(rows: Sequence[Row]) -> int | None:
+    return None if rows[0]["published"] is None else int(rows[0]["published"])
 
 
 def _new_table(target: Target, columns: tuple[Column, ...]) -> bigquery.Table:

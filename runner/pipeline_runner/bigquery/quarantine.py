@@ -79,8 +79,9 @@ class Quarantine:
         earlier = f"run_id = {run} AND quarantined_at > TIMESTAMP_SUB(CURRENT_TIMESTAMP(), {_ATTEMPTS})"
         statement = f"DELETE FROM {sql.quoted(self._table)} WHERE {earlier}"
         await self._warehouse.query(
-            "requarantine", statement, location=self._location, what=f"writing {self._table}", right=WRITE_RIGHT
-        )
+            "requarantine", statement, location=self._location, what=f"writing {self._table}", right=WRITE_RIGHT,
+            wants_rows=False,
+        )  # fmt: skip
         # crash here: the rows are missing until the next attempt, which meets them again
         await self._parts.load()
 

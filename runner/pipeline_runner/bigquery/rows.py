@@ -49,18 +49,17 @@ class RowTable:
 class RowStaging:
     """The staging tables of one attempt at one run; `dataset` is project.dataset, `suffix` names run and attempt.
 
-    With `windows`, rows of other days are rejected. `checks` are those of each table, by its key; without any, no row
-    may be rejected.
+    `checks` are those of each table, by its key; without any, no row may be rejected.
     """
 
     def __init__(
         self, warehouse: Warehouse, dataset: str, suffix: str, tables: Sequence[RowTable], *, location: str,
-        windows: Sequence[Window] = (), checks: Mapping[str, TableChecks] | None = None,
+        checks: Mapping[str, TableChecks] | None = None,
     ) -> None:  # fmt: skip
         self._warehouse = warehouse
         self._location = location
-        self._windows = tuple(windows)
-        self._days = frozenset(day for window in windows for day in window.days())
+        self._windows: tuple[Window, ...] = ()
+        self._days: frozenset[date] = frozenset()
         self._tables = {table.key: table for table in tables}
         self._checks = {key: (checks or {}).get(key, TableChecks()) for key in self._tables}
         for key, table in self._tables.items():
@@ -88,6 +87,11 @@ class RowStaging:
         self._read_at, _ = await together(
             now(self._warehouse, self._location), together(*(self._create(key) for key in self._tables))
         )
+
+    def keep_to(self, windows: Sequence[Window]) -> None:
+        """From now on, rows of other days are rejected."""
+        self._windows = tuple(windows)
+        self._days = frozenset(day for window in windows for day in window.days())
 
     async def add(self, key: str, rows: Iterable[Mapping[str, object]]) -> None:
         """Write rows; a part that is large enough is loaded.
@@ -119,9 +123,12 @@ class RowStaging:
         Raises TransientError where they differ, and DataError, with all that is violated, where the checks fail.
         """
         await together(*(parts.load() for parts in self._parts.values()))
-        # Shown before the checks decide: they may be why the run fails.
-        _, counted = await together(self._quarantine.write(), together(*(self._compared(key) for key in self._tables)))
-        violated = await together(*(self._violations(key) for key in self._tables))
+        # The quarantine is shown whatever the checks find: it may be why the run fails.
+        _, counted, violated = await together(
+            self._quarantine.write(),
+            together(*(self._compared(key) for key in self._tables)),
+            together(*(self._violations(key) for key in self._tables)),
+        )
         if found := [each for table in violated for each in table]:
             raise DataError(f"nothing was published, as the rows don't pass their checks: {'; '.join(found)}")
         return dict(zip(self._tables, counted, strict=True))
@@ -137,11 +144,13 @@ class RowStaging:
             parts.close()
         self._quarantine.close()
         made, self._made = self._made, []
-        for name in made:
-            try:
-                await self._warehouse.drop_table(name)
-            except ProcessorError as error:
-                _log.warning("a staging table is left to expire", table=name, error=str(error))
+        await together(*map(self._drop, made))
+
+    async def _drop(self, name: str) -> None:
+        try:
+            await self._warehouse.drop_table(name)
+        except ProcessorError as error:
+            _log.warning("a staging table is left to expire", table=name, error=str(error))
 
     async def _create(self, key: str) -> None:
         made = bigquery.Table(self._names[key], fields(self._tables[key].columns))

@@ -2,7 +2,8 @@
 
 FLOAT becomes NUMERIC as `PARSE_NUMERIC(CAST(x AS STRING))` has it: the shortest decimal that stands for the float,
 rounded half away from zero where it has more than nine decimals. A direct cast would take the float's binary value
-(12345678901.1 as 12345678901.100000381). Records and arrays are rebuilt only where something in them changes.
+(12345678901.1 as 12345678901.100000381). INTEGER becomes FLOAT only where that keeps every digit; any other value
+fails the statement. Records and arrays are rebuilt only where something in them changes.
 """
 # ruff: noqa: S608 - the identifiers come from schemas and checked configs; there are no other values
 
@@ -10,12 +11,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from pipeline_runner.bigquery.columns import Column, by_name, leaves
+from pipeline_runner.bigquery.columns import CHECKED, Column, by_name, dotted, leaves
 
 # NUMERIC holds 29 digits before the point; NaN and infinities fail this comparison as well.
 NUMERIC_LIMIT = "1e29"
 # A float of this size or more has at most nine decimals within its 17 digits, so rounding takes nothing from it.
 _ROUNDED_LIMIT = "1e7"
+# A FLOAT holds every integer up to this one, and the next one not.
+_WHOLE_LIMIT = 2**53
 
 # For each column that is written: its name, and the expression that yields its value.
 Values = list[tuple[str, str]]
@@ -41,7 +44,7 @@ def copied_columns(source: tuple[Column, ...], target: tuple[Column, ...]) -> Va
     """For each column of `target` that `source` has: its name, and the expression that yields its value."""
     sources = by_name(source)
     pairs = [(sources[column.name.lower()], column) for column in target if column.name.lower() in sources]
-    return [(column.name, _value(f"s.{quoted(origin.name)}", origin, column)) for origin, column in pairs]
+    return [(column.name, _value(f"s.{quoted(origin.name)}", origin, (column,))) for origin, column in pairs]
 
 
 def create(table: str, columns: Values, origin: str, expires: datetime) -> str:
@@ -77,8 +80,12 @@ def statistics(columns: tuple[Column, ...], money: tuple[str, ...], origin: str)
     return "SELECT\n  " + ",\n  ".join(["COUNT(*) AS row_count", *sums]) + f"\nFROM {origin}"
 
 
-def _value(expression: str, origin: Column | None, column: Column, depth: int = 0) -> str:
-    """The value of `column` from `expression`, which holds `origin`; None: the source has no such field."""
+def _value(expression: str, origin: Column | None, path: tuple[Column, ...], depth: int = 0) -> str:
+    """The value of the column at the end of `path`, from `expression`, which holds `origin`.
+
+    `path` leads there through the target's records. None: the source has no such field.
+    """
+    column = path[-1]
     if origin is None:
         return f"CAST({'[]' if column.repeated else 'NULL'} AS {column.sql_type()})"
     if origin.same_shape(column):
@@ -88,27 +95,39 @@ def _value(expression: str, origin: Column | None, column: Column, depth: int = 
         element, offset = f"e{depth}", f"o{depth}"
         source = f"UNNEST({expression}) AS {element} WITH OFFSET AS {offset} ORDER BY {offset}"
         if column.type == "RECORD":
-            return f"ARRAY(SELECT AS STRUCT {_fields(element, origin, column, depth + 1)} FROM {source})"
-        return f"ARRAY(SELECT {_cast(element, origin, column)} FROM {source})"
+            return f"ARRAY(SELECT AS STRUCT {_fields(element, origin, path, depth + 1)} FROM {source})"
+        return f"ARRAY(SELECT {_cast(element, origin, path)} FROM {source})"
     if column.type == "RECORD":
-        return f"IF({expression} IS NULL, NULL, STRUCT({_fields(expression, origin, column, depth)}))"
-    return _cast(expression, origin, column)
+        return f"IF({expression} IS NULL, NULL, STRUCT({_fields(expression, origin, path, depth)}))"
+    return _cast(expression, origin, path)
 
 
-def _cast(expression: str, origin: Column, column: Column) -> str:
-    """A scalar of another type: FLOAT becomes an amount, and what columns.CAST allows loses nothing."""
+def _cast(expression: str, origin: Column, path: tuple[Column, ...]) -> str:
+    """A scalar of another type: FLOAT becomes an amount, and what columns.CAST and CHECKED allow loses nothing."""
+    column = path[-1]
     if (origin.type, column.type) == ("FLOAT", "NUMERIC"):
         return decimal(expression)
-    return f"CAST({expression} AS {replace(column, repeated=False).sql_type()})"
+    cast = f"CAST({expression} AS {replace(column, repeated=False).sql_type()})"
+    return _whole(expression, dotted(path), cast) if (origin.type, column.type) in CHECKED else cast
 
 
-def _fields(expression: str, origin: Column, column: Column, depth: int) -> str:
+def _whole(expression: str, name: str, cast: str) -> str:
+    """The `cast` of an INTEGER to FLOAT; an error that names the column and the value beyond what FLOAT can hold."""
+    # IF evaluates no more than what it yields, errors included; of NULL it yields the cast:
+    # https://cloud.google.com/bigquery/docs/reference/standard-sql/conditional_expressions
+    expected = f"expected an integer from -{_WHOLE_LIMIT} to {_WHOLE_LIMIT} (2^53), as others lose digits"
+    told = text(f"column {name} is FLOAT in the target: {expected}, got ")
+    error = f"ERROR(CONCAT({told}, CAST({expression} AS STRING)))"
+    return f"IF({expression} NOT BETWEEN -{_WHOLE_LIMIT} AND {_WHOLE_LIMIT}, {error}, {cast})"
+
+
+def _fields(expression: str, origin: Column, path: tuple[Column, ...], depth: int) -> str:
     origins = by_name(origin.fields)
     values = []
-    for field in column.fields:
+    for field in path[-1].fields:
         found = origins.get(field.name.lower())
         inner = f"{expression}.{quoted(found.name)}" if found else expression
-        values.append(f"{_value(inner, found, field, depth)} AS {quoted(field.name)}")
+        values.append(f"{_value(inner, found, (*path, field), depth)} AS {quoted(field.name)}")
     return ", ".join(values)
 
 

@@ -1,5 +1,7 @@
 """Tables and datasets of BigQuery, by its REST interface; awaited without blocking."""
 
+from datetime import timedelta
+
 from google.api_core.exceptions import NotFound
 from google.auth.credentials import Credentials
 
@@ -12,7 +14,7 @@ from pipeline_runner.bigquery.threads import in_thread
 REQUEST_SECONDS = 30.0
 # How long one call is tried again by Google's client, unless a setting says otherwise.
 RETRY_SECONDS = 240.0
-# What tidies up is tried for a moment only: the run is over, and staging tables expire.
+# What can wait is tried for a moment only: staging tables expire, and a later run may do the rest.
 BRIEF_RETRY = bigquery.DEFAULT_RETRY.with_timeout(3.0)
 BRIEF_SECONDS = 5.0
 
@@ -70,6 +72,21 @@ class Tables:
         with explained(f"adding columns to {table.reference}", right="bigquery.tables.update"):
             await in_thread(
                 lambda: self.client.update_table(table, ["schema"], retry=self._retry, timeout=REQUEST_SECONDS)
+            )
+
+    async def keep_longer(self, table: bigquery.Table, kept: timedelta) -> None:
+        """Have a table keep its partitions for `kept`, if it drops them sooner.
+
+        Refused (transient) if somebody changed the table since it was read.
+        """
+        partitioning, wanted = table.time_partitioning, kept // timedelta(milliseconds=1)
+        if partitioning is None or partitioning.expiration_ms is None or partitioning.expiration_ms >= wanted:
+            return
+        partitioning.expiration_ms = wanted
+        table.time_partitioning = partitioning
+        with explained(f"keeping the partitions of {table.reference} for longer", right="bigquery.tables.update"):
+            await in_thread(
+                lambda: self.client.update_table(table, ["time_partitioning"], retry=BRIEF_RETRY, timeout=BRIEF_SECONDS)
             )
 
     async def drop_table(self, name: str) -> None:

@@ -88,7 +88,11 @@ class Publication:
 
 
 def script(run_id: str, publications: Sequence[Publication]) -> str:
-    """The transaction, as one script for one job. All targets are of one dataset."""
+    """The transaction, as one script for one job; it yields what `published_rows` does. All targets are of one dataset.
+
+    What a job of several statements yields is what the last of them does:
+    https://cloud.google.com/bigquery/docs/multi-statement-queries
+    """
     first = publications[0].target
     locks, commits = sql.quoted(first.locks), sql.quoted(first.commits)
     run = sql.text(run_id)
@@ -108,7 +112,13 @@ IF NOT EXISTS (SELECT 1 FROM {commits} WHERE run_id = {run}) THEN
   INSERT INTO {commits} (run_id, target, window_start, window_end, row_count, committed_at, read_at)
   {markers};
 END IF;
-COMMIT TRANSACTION;"""
+COMMIT TRANSACTION;
+{published_rows(run_id, first)};"""
+
+
+def published_rows(run_id: str, target: Target) -> str:
+    """SELECT of one row, `published`: how many rows a run has published; NULL if it hasn't."""
+    return f"SELECT SUM(row_count) AS published FROM {sql.quoted(target.commits)} WHERE run_id = {sql.text(run_id)}"
 
 
 def _check_newer(commits: str, publication: Publication) -> str:

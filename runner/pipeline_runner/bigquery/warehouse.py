@@ -3,10 +3,10 @@
 import asyncio
 import random
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import structlog
 from google.api_core.exceptions import Conflict, NotFound
@@ -20,18 +20,19 @@ from pipeline_runner.bigquery.library import bigquery
 from pipeline_runner.bigquery.tables import BRIEF_RETRY, BRIEF_SECONDS, RETRY_SECONDS, Tables
 from pipeline_runner.bigquery.tables import REQUEST_SECONDS as REQUEST_SECONDS
 from pipeline_runner.bigquery.threads import in_thread
+from pipeline_runner.bigquery.waiting import Row as Row
+from pipeline_runner.bigquery.waiting import answered, finished
 from pipeline_runner.errors import TransientError
 
 _log = structlog.get_logger(__name__)
 
 _UPLOAD_SECONDS = 120.0
-_POLL_SECONDS = (0.05, 2.0)
 _LABEL = re.compile(r"[^a-z0-9_-]")
 
 # What it takes to write a table; told where it isn't granted.
 WRITE_RIGHT = "bigquery.tables.getData and bigquery.tables.updateData on it (role BigQuery Data Editor)"
 
-Row = Mapping[str, Any]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,9 @@ class Warehouse(Tables):
 
     async def query(
         self, step: str, sql: str, *, location: str, what: str, right: str = "",
-        inspect: Callable[[Sequence[bigquery.TableReference]], None] | None = None,
+        inspect: Callable[[Sequence[bigquery.TableReference]], None] | None = None, wants_rows: bool = True,
     ) -> list[Row]:  # fmt: skip
-        """Run statements as one job and return the (few) rows of the last one.
+        """Run statements as one job and return the (few) rows of the last one; none unless the caller `wants_rows`.
 
         `inspect` is given the tables that the job has read, before anything is made of its rows, and may raise.
         """
@@ -86,13 +87,11 @@ class Warehouse(Tables):
                 sql, config, job_id, location=location, retry=self._retry, timeout=REQUEST_SECONDS, job_retry=None
             )
 
-        job = await self._job(step, start, location, what, right)
+        finish = partial(answered, retry=self._retry, wants_rows=wants_rows)
+        job, rows = await self._job(step, start, finish, location, what, right)
         if inspect is not None:
             inspect(job.referenced_tables)
-        with explained(what, right=right):
-            return await in_thread(
-                lambda: [dict(row) for row in job.result(retry=self._retry, timeout=REQUEST_SECONDS, job_retry=None)]
-            )
+        return rows
 
     async def dry_run(
         self, sql: str, *, location: str, what: str, right: str = ""
@@ -139,7 +138,7 @@ class Warehouse(Tables):
             )  # fmt: skip
 
         right = f"bigquery.jobs.create and bigquery.tables.updateData on {destination}"
-        await self._job(step, start, location, f"loading {destination}", right)
+        await self._job(step, start, partial(finished, retry=self._retry), location, f"loading {destination}", right)
 
     async def stop(self) -> None:
         """Cancel the jobs that were running when this run was told to stop, and wait until they are over."""
@@ -151,14 +150,18 @@ class Warehouse(Tables):
                 job = await in_thread(
                     lambda: self.client.cancel_job(job_id, location=location, retry=BRIEF_RETRY, timeout=BRIEF_SECONDS)
                 )
-                await self._finished(job)
+                await finished(job, self._retry)
             except NotFound:
                 return  # it hadn't begun
 
     async def _job(
-        self, step: str, start: Callable[[str], bigquery.job._AsyncJob], location: str, what: str, right: str
-    ) -> Any:
-        """Run a job to its end, again under another id when it failed for a passing reason."""
+        self, step: str, start: Callable[[str], bigquery.job._AsyncJob], finish: Callable[[Any], Awaitable[T]],
+        location: str, what: str, right: str,
+    ) -> tuple[Any, T]:  # fmt: skip
+        """Run a job to its end, again under another id when it failed for a passing reason: the job, what it brought.
+
+        `finish` awaits the end and gets what the job brings; it raises nothing where the job itself has failed.
+        """
         if step in self._steps:
             # The id of its job would be the first one's: BigQuery would give us that one's answer.
             raise RuntimeError(f"a run has one step named {step}, and this is the second")
@@ -170,10 +173,10 @@ class Warehouse(Tables):
             try:
                 with explained(what, right=right):
                     job = await in_thread(partial(self._start, start, job_id, location))
-                    await self._finished(job)
+                    brought = await finish(job)
                 if not job.error_result:
                     del self._running[step]
-                    return job
+                    return job, brought
                 # Only a job that has failed gets a successor: one that we lost sight of may still be at work.
                 number += 1
                 del self._running[step]
@@ -189,10 +192,3 @@ class Warehouse(Tables):
         except Conflict:
             # Our first request got through and its answer was lost: that job is this step.
             return self.client.get_job(job_id, location=location, retry=self._retry, timeout=REQUEST_SECONDS)
-
-    async def _finished(self, job: Any) -> None:
-        wait, longest = _POLL_SECONDS
-        while job.state != "DONE":
-            await asyncio.sleep(wait)
-            wait = min(wait * 1.5, longest)
-            await in_thread(lambda: job.reload(retry=self._retry, timeout=REQUEST_SECONDS))

@@ -15,8 +15,7 @@ from pipeline_runner.bigquery.columns import by_name
 from pipeline_runner.bigquery.counted import Counted
 from pipeline_runner.bigquery.emptying import refuse_emptying
 from pipeline_runner.bigquery.evolution import fitted
-from pipeline_runner.bigquery.focus_view import ensure_focus_view
-from pipeline_runner.bigquery.publishing import WRITE_RIGHT, Publication, Publisher, Target, refuse_lineage
+from pipeline_runner.bigquery.publishing import WRITE_RIGHT, Prepared, Publication, Publisher, Target, refuse_lineage
 from pipeline_runner.bigquery.rows import RowStaging, RowTable
 from pipeline_runner.bigquery.threads import together
 from pipeline_runner.bigquery.window import Window
@@ -86,22 +85,23 @@ class RowProcessor(WarehouseProcessor):
         self.progress.report(Stage.EXTRACT, 0.0)
         await self._open()
         self._publisher = Publisher(self.warehouse, list(self._targets.values()), self.run_id)
-        before, published = await together(self._publisher.committed_rows("marker_before"), self._published_days())
-        if before is not None:
-            _log.info("this run has published before", rows=before)
-            return Staged(None, before)
-        self.catch_up(published)
-        _log.info("extracting", windows=str(self.due), **self.describe())
         self._staging = RowStaging(
             self.warehouse,
             self._dataset,
             self._suffix,
             list(self._tables.values()),
             location=self._location,
-            windows=self.due.windows,
             checks=self._checks,
         )
-        await _let_finish(self._staging.open())
+        before, published, _ = await together(
+            self._publisher.committed_rows("marker_before"), self._published_days(), _let_finish(self._staging.open())
+        )
+        if before is not None:
+            _log.info("this run has published before", rows=before)
+            return Staged(None, before)
+        self.catch_up(published)
+        _log.info("extracting", windows=str(self.due), **self.describe())
+        self._staging.keep_to(self.due.windows)
         await self.read(self._staging, self.due.windows)
         return Staged({})
 
@@ -119,9 +119,12 @@ class RowProcessor(WarehouseProcessor):
     async def load(self, data: Staged) -> ProcessorResult:
         rows = data.rows
         if data.counted is not None and self._staging is not None:
-            rows = await self._published(data.counted, self._staging, data.rows)
-        # crash here: the next attempt finds the marker, and comes to this line as well
-        await ensure_focus_view(self.warehouse, self._dataset, self._location)
+            prepared, publications = await self._prepared(data.counted, self._staging)
+            await self._publisher.prepare(prepared)
+            self.progress.report(Stage.LOAD, 0.2, rows)
+            rows = await self.commit(self._publisher, publications)
+        else:
+            await self.see_to_view(self._location)
         self.progress.report(Stage.LOAD, 1.0, rows)
         targets = [each.name for each in self._targets.values()]
         return ProcessorResult(rows, {"targets": targets, "window": str(self.due), **self.details})
@@ -136,7 +139,10 @@ class RowProcessor(WarehouseProcessor):
             return frozenset()
         return await published_days(self.warehouse, list(self._targets.values()), self.window.last)
 
-    async def _published(self, counted: Mapping[str, Counted], staging: RowStaging, rows: int) -> int:
+    async def _prepared(
+        self, counted: Mapping[str, Counted], staging: RowStaging
+    ) -> tuple[list[Prepared], list[Publication]]:
+        """What the targets are to be like, and what they get."""
         prepared = []
         publications = []
         standing = await together(
@@ -153,13 +159,11 @@ class RowProcessor(WarehouseProcessor):
             if existing is not None and not counted[key].rows and not self.days_named:
                 await refuse_emptying(self.warehouse, target, self.due.windows)
             values = sql.copied_columns(table.columns, grown)
-            prepared.append((target, existing, table.columns))
+            prepared.append((target, existing, grown))
             publications.append(
                 Publication(target, staged, values, self.due.windows, counted[key].rows, counted[key].read_at)
             )
-        await self._publisher.prepare(prepared)
-        self.progress.report(Stage.LOAD, 0.2, rows)
-        return await self._publisher.commit(publications)
+        return prepared, publications
 
     def _target(self, table: RowTable) -> Target:
         day = by_name(table.columns)[table.day.lower()]

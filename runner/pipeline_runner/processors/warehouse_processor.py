@@ -1,8 +1,9 @@
 """The base of processors that fill tables of the organization's dataset: the run's warehouse, days, and end."""
 
+import asyncio
 import uuid
 from abc import ABC
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import date
 from typing import Any, Protocol
 
@@ -11,6 +12,8 @@ import structlog
 from pipeline_core.catalog.models import MAX_CATCH_UP_DAYS
 from pipeline_core.dates import END_DATE, START_DATE
 from pipeline_runner.bigquery.due_days import DueDays, due_days, ranges
+from pipeline_runner.bigquery.focus_view import ensure_focus_view
+from pipeline_runner.bigquery.publishing import Publication, Publisher
 from pipeline_runner.bigquery.warehouse import Identity, Warehouse
 from pipeline_runner.bigquery.window import Window
 from pipeline_runner.errors import ProcessorError
@@ -82,6 +85,27 @@ class WarehouseProcessor(BaseProcessor, ABC):
         if further:
             _log.warning("days before the run's own are read", windows=str(self.due), **further)
             self.details |= further
+
+    async def commit(self, publisher: Publisher, publications: Sequence[Publication]) -> int:
+        """Publish, and see to the cost view meanwhile; the rows that are published.
+
+        The view is over tables, which are there by now, whether or not they have the run's rows.
+        """
+        # A task of its own: where the run is told to stop, the transaction alone decides how it ends.
+        view = asyncio.ensure_future(self.see_to_view(publications[0].target.location))
+        try:
+            rows = await publisher.commit(publications)
+        except BaseException:
+            view.cancel()
+            await asyncio.wait({view})
+            raise
+        # crash here: the next attempt has published before, and sees to the view alone
+        await view
+        return rows
+
+    async def see_to_view(self, location: str) -> None:
+        """Keep the organization's cost view up to date; what goes wrong with it is only told."""
+        await ensure_focus_view(self.warehouse, self._dataset, location)
 
     async def close(self) -> None:
         if self._staging is not None:

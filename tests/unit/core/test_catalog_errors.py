@@ -157,9 +157,10 @@ def test_a_broken_field_is_named_with_its_line(folder, old, new, line, field, me
     assert any(p.startswith(f"{BILLING}:{line}: {field}: ") and message in p for p in problems), problems
 
 
+CHECKS = "row_count, not_null, not_null_proportion, sum, quarantined"
 # What `checks` holds; the line and field of the error; a part of its message. Its field stands on line 36.
 BAD_CHECKS = [
-    ("  rows: {min: 1}", "checks.rows", "unknown field; known here: row_count, not_null, sum, quarantined, tables"),
+    ("  rows: {min: 1}", "checks.rows", f"unknown field; known here: {CHECKS}, tables"),
     ("  row_count: {}", "checks.row_count", "expected min, max, or both"),
     ("  row_count: 5", "checks.row_count", "expected a mapping, got 5"),
     ("  row_count: {min: -1}", "checks.row_count.min", "greater than or equal to 0, got -1"),
@@ -168,6 +169,10 @@ BAD_CHECKS = [
     ("  not_null: cost", "checks.not_null", "expected a list, got 'cost'"),
     ("  not_null: []", "checks.not_null", "at least 1 item"),
     ("  not_null: [credits.amount]", "checks.not_null[0]", "'credits.amount' doesn't match"),
+    ("  not_null_proportion: {cost: {}}", "checks.not_null_proportion.cost.min", "required, but missing"),
+    ("  not_null_proportion: {cost: {min: 0.5}}", "checks.not_null_proportion.cost.min", "got 0.5: put quotes"),
+    ("  not_null_proportion: {cost: {min: '1.5'}}", "checks.not_null_proportion.cost.min", "less than or equal to 1"),
+    ("  not_null_proportion: {cost: {min: '-0.5'}}", "checks.not_null_proportion.cost.min", "greater than or equal"),
     ("  sum: {cost: {min: 0.5}}", "checks.sum.cost.min", 'a decimal in quotes such as "0.50", got 0.5: put quotes'),
     ("  sum: {cost: {max: true}}", "checks.sum.cost.max", "expected an integer or a decimal in quotes"),
     ("  sum: {cost: {max: NaN}}", "checks.sum.cost.max", "got 'NaN'"),
@@ -185,7 +190,7 @@ BAD_CHECKS = [
     (
         "  tables: {usage: {tables: {}}}",
         "checks.tables.usage.tables",
-        "known here: row_count, not_null, sum, quarantined",
+        f"known here: {CHECKS}",
     ),
 ]
 

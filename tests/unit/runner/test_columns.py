@@ -43,6 +43,8 @@ def test_a_config_names_further_money() -> None:
         exact((price,), ["price.none"])
     with pytest.raises(ConfigError, match="it is STRING"):
         exact((STRING("name"),), ["name"])
+    # what was a FLOAT and has become whole numbers is exact
+    assert exact((Column("price", "INTEGER"),), ["price"]) == (Column("price", "INTEGER"),)
 
 
 def test_a_target_keeps_its_order_and_grows_at_the_end() -> None:
@@ -131,6 +133,30 @@ def test_a_record_that_is_null_stays_null() -> None:
     origin, target = record("r", FLOAT("cost")), record("r", Column("cost", "NUMERIC"))
     ((_, value),) = sql.copied_columns((origin,), (target,))
     assert value.startswith("IF(s.`r` IS NULL, NULL, STRUCT(")
+
+
+def test_an_integer_becomes_a_float_only_where_it_keeps_its_digits() -> None:
+    def cast(name: str, value: str) -> str:
+        told = f"column {name} is FLOAT in the target: expected an integer from -9007199254740992 to 9007199254740992"
+        error = f"ERROR(CONCAT('{told} (2^53), as others lose digits, got ', CAST({value} AS STRING)))"
+        return f"IF({value} NOT BETWEEN -9007199254740992 AND 9007199254740992, {error}, CAST({value} AS FLOAT64))"
+
+    def columns(type_: str) -> tuple[Column, ...]:
+        n, many = Column("N", type_), Column("many", type_, repeated=True)
+        return n, many, record("r", n), record("a", n, record("b", n, repeated=True), repeated=True)
+
+    values = dict(sql.copied_columns(columns("INTEGER"), columns("FLOAT")))
+    assert values == {
+        "N": cast("N", "s.`N`"),
+        "many": f"ARRAY(SELECT {cast('many', 'e0')} FROM UNNEST(s.`many`) AS e0 WITH OFFSET AS o0 ORDER BY o0)",
+        "r": f"IF(s.`r` IS NULL, NULL, STRUCT({cast('r.N', 's.`r`.`N`')} AS `N`))",
+        "a": (
+            f"ARRAY(SELECT AS STRUCT {cast('a.N', 'e0.`N`')} AS `N`, "
+            f"ARRAY(SELECT AS STRUCT {cast('a.b.N', 'e1.`N`')} AS `N` "
+            "FROM UNNEST(e0.`b`) AS e1 WITH OFFSET AS o1 ORDER BY o1) AS `b` "
+            "FROM UNNEST(s.`a`) AS e0 WITH OFFSET AS o0 ORDER BY o0)"
+        ),
+    }
 
 
 def test_text_ends_where_it_should() -> None:

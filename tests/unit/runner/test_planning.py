@@ -1,9 +1,13 @@
 """A look at the source and the copy after it read the same rows: what narrows them is counted from the whole window."""
 
+from dataclasses import replace
 from datetime import date, timedelta
+from typing import Any
+
+import pytest
 
 from pipeline_runner.bigquery.columns import Column
-from pipeline_runner.bigquery.planning import Plan
+from pipeline_runner.bigquery.planning import Plan, count_undated
 from pipeline_runner.bigquery.publishing import Target
 from pipeline_runner.bigquery.source import Source
 from pipeline_runner.bigquery.staging import Copy
@@ -47,3 +51,30 @@ def test_a_look_counts_rows_without_a_time() -> None:
         "(`usage_start_time` >= TIMESTAMP '2026-11-11 00:00:00+00' AND `usage_start_time` < TIMESTAMP "
         "'2026-11-21 00:00:00+00' OR `usage_start_time` IS NULL) AND "
     )
+
+
+class Reader:
+    """A source with seven rows that have no time; `asked` are the statements that look for them."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def query(self, _step: str, statement: str, **_: str) -> list[dict[str, Any]]:
+        self.asked.append(statement)
+        return [{"n": 7}]
+
+
+async def test_rows_without_a_time_are_counted_in_the_partitions_of_the_window() -> None:
+    reader = Reader()
+    assert await count_undated(reader, PLAN) == 7  # type: ignore[arg-type]
+    assert reader.asked == [
+        f"SELECT COUNT(*) AS n FROM `p.d.t` AS s WHERE `usage_start_time` IS NULL AND {WRITTEN_SINCE}"
+    ]
+
+
+@pytest.mark.parametrize("source", [replace(SOURCE, is_table=False), replace(SOURCE, requires_filter=True)])
+async def test_views_and_tables_that_require_a_filter_are_not_asked_for_rows_without_a_time(source: Source) -> None:
+    plan, reader = replace(PLAN, source=source), Reader()
+    assert await count_undated(reader, plan) == 0  # type: ignore[arg-type]
+    assert reader.asked == []
+    assert plan.surveyed == plan.copy.condition

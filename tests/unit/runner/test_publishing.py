@@ -1,13 +1,15 @@
 """How a target that exists grows: from what the table is now, not from what it was when the run began."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from google.cloud import bigquery
+from structlog.testing import capture_logs
 
 from pipeline_runner.bigquery.columns import Column, fields, merge
 from pipeline_runner.bigquery.publishing import LINEAGE, Publisher, Target
-from pipeline_runner.errors import DataError
+from pipeline_runner.errors import ConfigError, DataError, ProcessorError, TransientError
 
 TIME = Column("t", "TIMESTAMP")
 
@@ -21,7 +23,7 @@ def table(*columns: Column) -> bigquery.Table:
 
 
 class Warehouse:
-    """Records what it is asked for; `now` is the target as it stands."""
+    """Records what it is asked for; `now` is the target as it stands, `refusal` what becomes of the markers' age."""
 
     is_stand_in = False
 
@@ -29,9 +31,16 @@ class Warehouse:
         self.now = now
         self.scripts: dict[str, str] = {}
         self.updates: list[tuple[bigquery.Table, tuple[Column, ...]]] = []
+        self.refusal: ProcessorError | None = None
+        self.kept: dict[str, timedelta] = {}
 
     async def create_table(self, made: bigquery.Table, *, exists_ok: bool) -> bigquery.Table:
-        return made
+        return self.now if made.table_id == self.now.table_id else made
+
+    async def keep_longer(self, table: bigquery.Table, kept: timedelta) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        self.kept[table.table_id] = kept
 
     async def table(self, name: str, **_: str) -> bigquery.Table:
         return self.now
@@ -81,3 +90,33 @@ async def test_a_table_that_lacks_nothing_is_left_alone() -> None:
     warehouse = await prepare(planned, planned, TIME, text("a"))
     assert warehouse.scripts.keys() == {"lock"}
     assert warehouse.updates == []
+
+
+async def test_a_float_column_takes_integers_where_the_values_were_made_for_it() -> None:
+    existing = table(TIME, Column("n", "FLOAT"))
+    target = Target("p.d.t", TIME, "US")
+    wanted = (TIME, Column("n", "INTEGER"))
+    seen = Warehouse(existing)
+    await Publisher(seen, [target], "run_1").prepare([(target, existing, wanted)])  # type: ignore[arg-type]
+    assert seen.scripts.keys() == {"lock"}
+    # here another run has made the table since this one looked
+    unseen = Publisher(Warehouse(existing), [target], "run_1")  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="column n is FLOAT, but the source's is now INTEGER"):
+        await unseen.prepare([(target, None, wanted)])
+
+
+@pytest.mark.parametrize("refusal", [None, ConfigError("permission denied"), TransientError("Precondition Failed")])
+async def test_the_age_of_markers_fails_no_run(refusal: ProcessorError | None) -> None:
+    existing = table(TIME)
+    warehouse = Warehouse(existing)
+    warehouse.refusal = refusal
+    target = Target("p.d.t", TIME, "US")
+    with capture_logs() as lines:
+        await Publisher(warehouse, [target], "run_1").prepare([(target, existing, (TIME,))])  # type: ignore[arg-type]
+    if refusal is None:
+        assert warehouse.kept == {"_pipelines_commits": timedelta(days=400)}
+        assert lines == []
+    else:
+        (line,) = lines
+        assert line["log_level"] == "warning"
+        assert (line["table"], line["error"]) == ("p.d._pipelines_commits", str(refusal))

@@ -38,4 +38,4 @@ def test_the_checks_are_about_columns_that_may_be_wrong(provider: str) -> None:
     schema = json.loads((PROCESSORS / provider / "schemas" / "costs.json").read_text())
     modes = {field["name"]: field["mode"] for field in schema}
     # a row without a column that is required never comes as far as the checks
-    assert {modes[name] for name in checks["not_null"]} == {"NULLABLE"}
+    assert {modes[name] for name in checks["not_null_proportion"]} == {"NULLABLE"}

@@ -23,7 +23,10 @@ def test_all_targets_are_locked_by_one_statement_before_anything_else() -> None:
     lines = script("run_1", [publication("a", FIRST), publication("b", LAST)]).splitlines()
     locked = "UPDATE `p.d._pipelines_locks` SET run_id = 'run_1', locked_at = CURRENT_TIMESTAMP() WHERE target IN"
     assert lines[:2] == ["BEGIN TRANSACTION;", f"{locked} ('a', 'b');"]
-    assert lines[-1] == "COMMIT TRANSACTION;"
+    assert lines[-2:] == [
+        "COMMIT TRANSACTION;",
+        "SELECT SUM(row_count) AS published FROM `p.d._pipelines_commits` WHERE run_id = 'run_1';",
+    ]
 
 
 def test_no_target_is_changed_before_all_are_known_to_be_older() -> None:

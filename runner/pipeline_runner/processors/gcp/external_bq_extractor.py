@@ -10,7 +10,6 @@ from pipeline_runner.bigquery import service_account
 from pipeline_runner.bigquery.checks import check_columns, daily_violations
 from pipeline_runner.bigquery.config import CopyConfig
 from pipeline_runner.bigquery.counted import Counted
-from pipeline_runner.bigquery.focus_view import ensure_focus_view
 from pipeline_runner.bigquery.manifest import Known, Manifest, has_manifest
 from pipeline_runner.bigquery.planning import Plan, count_undated, make_plan
 from pipeline_runner.bigquery.preview import describe
@@ -120,8 +119,8 @@ class ExternalBQExtractor(WarehouseProcessor):
         plan, rows = data.plan, data.published_before
         if data.counted is not None and self._staging is not None:
             rows = await self._published(plan, data.counted, self._staging.table)
-        # crash here: the next attempt has published before, and makes the view
-        await ensure_focus_view(self.warehouse, self._dataset, plan.copy.location)
+        else:
+            await self.see_to_view(plan.copy.location)
         self.progress.report(Stage.LOAD, 1.0, rows)
         details: dict[str, object] = {"target": plan.target.name, "window": str(self.due), **self.details}
         if not self.days_named:
@@ -173,19 +172,16 @@ class ExternalBQExtractor(WarehouseProcessor):
         manifest = Manifest(self.warehouse, plan.target, plan.copy)
         await together(publisher.prepare([(plan.target, plan.existing, plan.copy.columns)]), manifest.prepare())
         self.progress.report(Stage.LOAD, 0.2, counted.rows)
-        return await publisher.commit(
-            [
-                Publication(
-                    plan.target,
-                    staging,
-                    plan.published,
-                    plan.windows,
-                    rows=counted.rows,
-                    read_at=counted.read_at,
-                    also=manifest.statements(plan.windows, counted.days, self.run_id, counted.read_at),
-                )
-            ]
+        publication = Publication(
+            plan.target,
+            staging,
+            plan.published,
+            plan.windows,
+            rows=counted.rows,
+            read_at=counted.read_at,
+            also=manifest.statements(plan.windows, counted.days, self.run_id, counted.read_at),
         )
+        return await self.commit(publisher, [publication])
 
     async def _plan(self) -> tuple[Plan, bool]:
         """What to do with the window, and whether the dataset has a manifest."""
