@@ -20,15 +20,16 @@ from google.cloud import bigquery
 
 from bench import environments
 from pipeline_core.catalog.loader import load_catalog
-from pipeline_core.resolve import RunRequest, resolve_run
+from pipeline_core.resolve import resolve_run
 from pipeline_core.run_document import RunDocument
 from pipeline_core.settings import BigQuerySettings
 from pipeline_core.store.bigquery.client import bigquery_client
 from pipeline_local.images_content import checkout
-from pipeline_local.services.bigquery import start_bigquery
 from pipeline_local.simulators.server import ANTHROPIC_KEY, OPENAI_KEY, Simulators, start_simulators
 from pipeline_local.simulators.world import Provider
 from support.figures import median, peak_rss_mib, show
+from support.run_requests import run_request
+from support.stand_in import bigquery_stand_in
 
 DAYS = 90
 LAST = date(2026, 11, 20)
@@ -112,12 +113,9 @@ class Scene:
 def scene(provider: Provider, folder: Path) -> Iterator[Scene]:
     """A scene of its own for each measurement: what another one left in the stand-in's memory would slow it down."""
     with (
-        start_bigquery() as server,
+        bigquery_stand_in(),
         start_simulators(seed=7, now=lambda: NOW, latency_ms=LATENCY_MS) as simulators,
-        pytest.MonkeyPatch.context() as environment,
     ):
-        for name, value in server.environment.items():
-            environment.setenv(name, value)
         client = bigquery_client(BigQuerySettings())
         made = Scene(provider, simulators, client, folder)
         client.create_dataset(bigquery.Dataset(f"{client.project}.{made.dataset}"))
@@ -126,12 +124,10 @@ def scene(provider: Provider, folder: Path) -> Iterator[Scene]:
 
 def _document(provider: Provider, url: str) -> RunDocument:
     """The catalog's own pipeline, with usage by the hour."""
-    request = RunRequest(
+    request = run_request(
+        f"{provider}/cost/usage_cost",
         run_id="run_bench",
         org_slug="bench",
-        provider=provider,
-        domain="cost",
-        pipeline="usage_cost",
         parameters={"start_date": FIRST.isoformat(), "end_date": LAST.isoformat()},
         logical_time=NOW,
     )

@@ -11,21 +11,20 @@ import pytest
 from pipeline_core.settings import BigQuerySettings
 from pipeline_local.kubeconfig import NAMESPACE
 from pipeline_local.quickstart import source
-from pipeline_local.services.bigquery import BigQuery, start_bigquery
+from pipeline_local.services.bigquery import BigQuery
 from pipeline_local.state import State
 from support.installation import Installation
 from support.load import ApiServer, api_server
 from support.measured_operator import changed_values
 from support.organizations import integrate
 from support.simulated_nodes import SELECTOR, TOLERATIONS, simulated_nodes
+from support.stand_in import bigquery_stand_in
 
 
 @pytest.fixture(scope="session")
 def stand_in() -> Iterator[BigQuery]:
     """The BigQuery stand-in; the environment leads to it while it runs."""
-    with start_bigquery() as server, pytest.MonkeyPatch.context() as environment:
-        for name, value in server.environment.items():
-            environment.setenv(name, value)
+    with bigquery_stand_in() as server:
         yield server
 
 

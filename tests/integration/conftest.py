@@ -8,9 +8,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from pipeline_core.settings import BigQuerySettings
 from pipeline_core.store.engine import create_engine
-from pipeline_local.services.bigquery import BigQuery, start_bigquery
+from pipeline_local.services.bigquery import BigQuery
 from pipeline_local.services.postgres import Postgres, start_postgres
 from support.databases import fresh_database, make_template
+from support.stand_in import bigquery_stand_in
 
 _HERE = Path(__file__).parent
 
@@ -54,13 +55,17 @@ async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
 @pytest.fixture(scope="session")
 def bigquery() -> Iterator[BigQuery]:
     """The stand-in; the environment points Google's clients and our settings to it while it runs."""
-    with start_bigquery() as stand_in, pytest.MonkeyPatch.context() as environment:
-        for name, value in stand_in.environment.items():
-            environment.setenv(name, value)
-        yield stand_in
+    with bigquery_stand_in() as server:
+        yield server
 
 
 @pytest.fixture
 def bigquery_settings(bigquery: BigQuery) -> BigQuerySettings:
     """The settings that lead to the stand-in."""
     return BigQuerySettings()
+
+
+@pytest.fixture
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runner asks BigQuery again at once."""
+    monkeypatch.setattr("pipeline_runner.bigquery.warehouse.random.uniform", lambda *_: 0.01)

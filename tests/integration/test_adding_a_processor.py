@@ -19,10 +19,12 @@ from google.cloud import bigquery
 
 from pipeline_core.catalog.loader import load_catalog
 from pipeline_core.outcome import ExitCode
-from pipeline_core.resolve import RunRequest, resolve_run
+from pipeline_core.resolve import resolve_run
 from pipeline_core.settings import BigQuerySettings
 from pipeline_core.store.bigquery.client import bigquery_client
 from support.invoice_api import KEY, InvoiceApi, invoice_api, line
+from support.run_requests import run_request
+from support.runner_process import variables
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/adding-a-processor.md").read_text()
@@ -188,26 +190,21 @@ class Runner:
 
     def run(self, number: int, url: str, **parameters: str) -> int:
         """One run of the page's pipeline, on the third of November; its exit code."""
-        request = RunRequest(
+        request = run_request(
+            "hostly/cost/invoices",
             run_id=f"run_hostly{number}",
-            org_slug="acme",
-            provider="hostly",
-            domain="cost",
-            pipeline="invoices",
             parameters=parameters,
             logical_time=datetime(2026, 11, 3, 5, 30, tzinfo=UTC),
         )
         catalog = load_catalog(self._folder / "configs", processor_packages=[PACKAGE])
         document = resolve_run(catalog, request, env="dev", integration={"hostly_base_url": url})
-        file, outcome = self._folder / "document.json", self._folder / "outcome"
-        file.write_text(document.model_dump_json())
-        variables = {"PIPELINES_RUN_DOCUMENT": str(file), "PIPELINES_TERMINATION_LOG": str(outcome)}
         done = subprocess.run(
-            [sys.executable, "-m", "pipeline_runner"], env={**self.environment, **variables},
+            [sys.executable, "-m", "pipeline_runner"], env={**self.environment, **variables(document, self._folder)},
             capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
-        assert KEY not in done.stdout + done.stderr + outcome.read_text()
-        self.outcome = json.loads(outcome.read_text())
+        told = (self._folder / "log").read_text()
+        assert KEY not in done.stdout + done.stderr + told
+        self.outcome = json.loads(told)
         return done.returncode
 
 

@@ -12,7 +12,7 @@ from pipeline_core.settings import BigQuerySettings
 from pipeline_local.simulators.server import ANTHROPIC_KEY, Simulators, start_simulators
 from pipeline_runner.execution import execute
 from pipeline_runner.progress import Progress
-from support.provider_runs import Customer, same_rows, total
+from support.provider_runs import Customer, customer_with_key, same_rows, total
 
 FIRST, LAST = date(2026, 10, 5), date(2026, 10, 7)
 DAYS = {"start_date": FIRST.isoformat(), "end_date": LAST.isoformat()}
@@ -28,11 +28,7 @@ def simulators() -> Iterator[Simulators]:
 def customer(
     bigquery_settings: BigQuerySettings, simulators: Simulators, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Customer:
-    simulators.reset()
-    (tmp_path / "api_key").write_text(ANTHROPIC_KEY)
-    monkeypatch.setenv("PIPELINES_CREDENTIALS_DIRECTORY", str(tmp_path))
-    monkeypatch.setenv("PIPELINES_API_HOSTS", "http://127.0.0.1:*")
-    return Customer(bigquery_settings, "anthropic", simulators)
+    return customer_with_key(bigquery_settings, "anthropic", simulators, tmp_path, monkeypatch)
 
 
 async def run(customer: Customer, **source: object) -> tuple[str | None, ExitCode]:

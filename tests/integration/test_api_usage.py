@@ -1,9 +1,7 @@
 """Whatever a provider's API does, the tables hold what it has of the run's days, to the last digit, or stay."""
 
 import asyncio
-import os
 import random
-import sys
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -16,15 +14,18 @@ import pytest
 from pipeline_core.outcome import ExitCode, Outcome
 from pipeline_core.run_document import RunDocument
 from pipeline_core.settings import BigQuerySettings
-from pipeline_local.services.bigquery import BigQuery
 from pipeline_local.simulators.server import Simulators, start_simulators
 from pipeline_runner.api.client import ApiClient
 from pipeline_runner.api.clock import Clock
 from pipeline_runner.execution import execute
 from pipeline_runner.progress import Progress, Stage
-from support.fault_proxy import FaultProxy, fault_proxy
-from support.provider_runs import KEYS, Customer, same_rows, total
+from support.fault_proxy import FaultProxy, bigquery_proxy
+from support.marks import in_smoke
+from support.provider_runs import Customer, customer_with_key, same_rows, total
+from support.runner_process import kill_at
 from support.waiting import eventually
+
+pytestmark = pytest.mark.usefixtures("quick_retries")
 
 FIRST, LAST = date(2026, 10, 1), date(2026, 10, 3)
 DAYS = {"start_date": FIRST.isoformat(), "end_date": LAST.isoformat()}
@@ -58,11 +59,7 @@ def customer(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> Customer:
-    simulators.reset()
-    (tmp_path / "api_key").write_text(KEYS[provider] + "\n")
-    monkeypatch.setenv("PIPELINES_CREDENTIALS_DIRECTORY", str(tmp_path))
-    monkeypatch.setenv("PIPELINES_API_HOSTS", "http://127.0.0.1:*")
-    return Customer(bigquery_settings, provider, simulators)
+    return customer_with_key(bigquery_settings, provider, simulators, tmp_path, monkeypatch)
 
 
 @pytest.fixture(autouse=True)
@@ -76,14 +73,12 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
     clock = Clock(monotonic=lambda: slept[0], sleep=sleep)
     monkeypatch.setattr("pipeline_runner.processors.api_usage.ApiClient", partial(ApiClient, clock=clock))
-    monkeypatch.setattr("pipeline_runner.bigquery.warehouse.random.uniform", lambda *_: 0.01)
 
 
 @pytest.fixture
-def proxy(bigquery: BigQuery, customer: Customer, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
+def proxy(customer: Customer) -> Iterator[FaultProxy]:
     """A proxy to BigQuery that the runs of this test go through; `customer` itself goes straight."""
-    with fault_proxy(bigquery.environment["BIGQUERY_EMULATOR_HOST"]) as made:
-        monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", made.url)
+    with bigquery_proxy() as made:
         yield made
 
 
@@ -343,31 +338,14 @@ KILLED_AT = {
 SMOKE = {"loading them", "publishing", "asking what was published"}
 
 
-@pytest.mark.parametrize(
-    "stage", [pytest.param(stage, marks=() if stage in SMOKE else pytest.mark.full) for stage in KILLED_AT]
-)
+@pytest.mark.parametrize("stage", in_smoke(KILLED_AT, SMOKE))
 async def test_killed_at_any_stage_the_next_attempt_gives_the_same_rows(
     customer: Customer, proxy: FaultProxy, tmp_path: Path, stage: str
 ) -> None:
     path, body = KILLED_AT[stage]
     fault = proxy.add(path, body=body, hold=True)
     document = customer.document(**DAYS)
-    (tmp_path / "run.json").write_text(document.model_dump_json())
-    variables = {
-        "PIPELINES_RUN_DOCUMENT": str(tmp_path / "run.json"),
-        "PIPELINES_TERMINATION_LOG": str(tmp_path / "log"),
-    }
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "pipeline_runner", env=os.environ | variables, stderr=asyncio.subprocess.DEVNULL
-    )
-    try:
-        assert await asyncio.to_thread(fault.reached.wait, 60)
-    finally:
-        process.kill()
-        await process.wait()
-    # what was on its way when the runner died is never sent
-    fault.swallow = True
-    fault.released.set()
+    assert await kill_at(fault, document, tmp_path)
     outcome = await succeeds(document)
     check(customer, outcome)
     assert customer.tables() >= {f"{customer.provider}_costs", f"{customer.provider}_usage", *OURS}

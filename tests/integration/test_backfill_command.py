@@ -1,7 +1,5 @@
 """`pipelines backfill`: what it says of the quota, of a real PostgreSQL."""
 
-import asyncio
-from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -10,11 +8,11 @@ from typer.testing import CliRunner
 
 from pipeline_cli.main import app
 from pipeline_core.kube.api import KubeApi
-from pipeline_core.store.engine import create_engine
 from pipeline_core.store.organizations import Organizations
 from pipeline_core.store.quota.ledger import QuotaLedger
 from pipeline_core.store.subscriptions import Subscriptions
 from support.bridge import FakeCluster
+from support.databases import in_database
 from support.runs import new_run
 
 RUNNER = CliRunner()
@@ -40,17 +38,6 @@ def _schedule(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIPELINES_DATABASE_URL", database_url)
 
 
-def do(url: str, work: Callable[[AsyncEngine], Coroutine[Any, Any, object]]) -> None:
-    async def connected() -> None:
-        engine = create_engine(url)
-        try:
-            await work(engine)
-        finally:
-            await engine.dispose()
-
-    asyncio.run(connected())
-
-
 def said(first: str = "2025-10-01", last: str = "2025-10-31") -> list[str]:
     """What is said of the quota of a backfill: of 31 runs by default."""
     arguments = ["backfill", "nightly", "-n", "default", "--from", first, "--to", last, "--dry-run"]
@@ -66,7 +53,7 @@ def plan(url: str, runs: int = 0, **limits: Any) -> None:
         for number in range(runs):
             await QuotaLedger(engine).reserve(new_run(f"run_{number}"))
 
-    do(url, work)
+    in_database(url, work)
 
 
 def test_what_is_used_and_how_long_it_takes(database_url: str) -> None:
@@ -94,7 +81,7 @@ def test_an_organization_that_runs_nothing_is_told(database_url: str) -> None:
     async def work(engine: AsyncEngine) -> None:
         await Organizations(engine).create("acme")
 
-    do(database_url, work)
+    in_database(database_url, work)
     assert said() == ["quota:     the subscription is missing: nothing runs until it is active"]
 
 

@@ -1,11 +1,9 @@
 """The exporter between the real PostgreSQL and a target: nothing lost, nothing twice, whatever fails when."""
 
 import asyncio
-import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 
 import pytest
 from google.api_core.exceptions import BadRequest, NotFound, RetryError, ServiceUnavailable
@@ -20,59 +18,15 @@ from pipeline_core.store.bigquery.client import bigquery_client
 from pipeline_core.store.bigquery.record_tables import RecordTables
 from pipeline_core.store.engine import create_engine, transaction
 from pipeline_core.store.outbox import Outbox
-from pipeline_core.store.records import RunRecords
 from pipeline_core.store.runs import StoredRun
 from pipeline_local.services.processes import free_port
-from pipeline_operator.exporter.lanes import Target
 from pipeline_operator.exporter.loop import Exporter
 from pipeline_operator.exporter.metrics import ExporterMetrics
 from pipeline_operator.exporter.settings import ExporterSettings
+from support.exporting import Bench, Clock
 from support.runs import after, new_run
-from support.targets import MemoryTarget
+from support.targets import Gate, MemoryTarget
 from support.waiting import eventually
-
-
-@dataclass
-class Clock:
-    """Time that moves only when told to."""
-
-    now: float = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@dataclass
-class Bench:
-    """An exporter with all that it is connected to."""
-
-    engine: AsyncEngine
-    target: MemoryTarget = field(default_factory=MemoryTarget)
-    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
-    clock: Clock = field(default_factory=Clock)
-
-    def __post_init__(self) -> None:
-        self.records = RunRecords(self.engine)
-        self.exporter = self.make()
-
-    def make(
-        self, target: Target | None = None, clock: Callable[[], float] | None = None, **values: object
-    ) -> Exporter:
-        """Another exporter on the same database; what it tries again in time takes a clock that goes on."""
-        clock = clock or self.clock
-        settings = ExporterSettings(
-            env="test",
-            **{"database_url": "postgresql://h/d", "export_interval": 1e-9, "export_poll": 0.01, **values},  # type: ignore[arg-type]
-        )
-        metrics = ExporterMetrics(self.registry, clock)
-        self.registry = CollectorRegistry()
-        return Exporter(Outbox(self.engine), target or self.target, settings, metrics, clock)
-
-    async def ended(self, *run_ids: str) -> None:
-        """Runs that have begun and ended."""
-        for run_id in run_ids:
-            await self.records.begin(new_run(run_id))
-            await self.records.finish(run_id, phase=Phase.COMPLETED, at=after(3), records_processed=1)
 
 
 @pytest.fixture
@@ -169,19 +123,14 @@ async def test_an_outage_is_retried_until_it_is_over(bench: Bench) -> None:
 async def test_a_target_that_hangs_is_not_taken_for_postgresql(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox_module, "TURN_SECONDS", 0.2)
     await bench.ended("run_1")
-    leave = threading.Event()
-
-    def hold(_: Sequence[StoredRun]) -> None:
-        assert leave.wait(30)
-
-    bench.target.before = hold
+    bench.target.before = gate = Gate()
 
     async def blamed() -> bool:
         return (bench.exporter.unready() or "").startswith("bigquery: ")
 
     async with running(bench.exporter):
         await eventually(blamed)
-        leave.set()
+        gate.leave.set()
 
 
 @pytest.mark.parametrize("error", [RetryError("gave up", None), TimeoutError()])
@@ -235,19 +184,13 @@ async def test_a_dropped_table_is_made_again(bench: Bench) -> None:
 
 async def test_of_two_exporters_one_exports_at_a_time(bench: Bench) -> None:
     await bench.ended("run_1")
-    entered, leave = threading.Event(), threading.Event()
-
-    def hold(_: Sequence[StoredRun]) -> None:
-        entered.set()
-        assert leave.wait(30)
-
-    bench.target.before = hold
+    bench.target.before = gate = Gate()
     other = MemoryTarget()
     first = asyncio.create_task(bench.exporter.export_once())
-    await asyncio.to_thread(entered.wait, 30)
+    await gate.entered()
     await bench.make(other).export_once()
     assert other.merges == []
-    leave.set()
+    gate.leave.set()
     await first
     await bench.make(other).export_once()
     assert (bench.target.merges, other.merges) == ([["run_1"]], [])
@@ -267,18 +210,12 @@ async def test_two_exporters_under_load_export_everything(bench: Bench) -> None:
 
 async def test_a_stop_lets_the_batch_under_way_finish(bench: Bench) -> None:
     await bench.ended("run_1")
-    entered, leave = threading.Event(), threading.Event()
-
-    def hold(_: Sequence[StoredRun]) -> None:
-        entered.set()
-        assert leave.wait(30)
-
-    bench.target.before = hold
+    bench.target.before = gate = Gate()
     stop = asyncio.Event()
     task = asyncio.create_task(bench.exporter.run(stop))
-    await asyncio.to_thread(entered.wait, 30)
+    await gate.entered()
     stop.set()
-    leave.set()
+    gate.leave.set()
     await asyncio.wait_for(task, 30)
     assert "run_1" in bench.target.rows
     async with transaction(bench.engine) as connection:

@@ -16,11 +16,10 @@ from structlog.testing import capture_logs
 from pipeline_core.focus.sql import text
 from pipeline_core.settings import BigQuerySettings
 from pipeline_local.quickstart.export import billing_export
-from pipeline_local.services.bigquery import BigQuery
 from pipeline_runner.bigquery.columns import Column
 from pipeline_runner.bigquery.focus_view import ensure_focus_view
 from support import focus_rules
-from support.fault_proxy import FaultProxy, error, fault_proxy
+from support.fault_proxy import FaultProxy, bigquery_proxy, error
 from support.focus_scene import FocusScene, anthropic_row, openai_row
 
 LAST_DAY = date(2026, 11, 2)
@@ -54,10 +53,9 @@ def scene(bigquery_settings: BigQuerySettings) -> FocusScene:
 
 
 @pytest.fixture
-def proxy(bigquery: BigQuery, scene: FocusScene, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
+def proxy(scene: FocusScene) -> Iterator[FaultProxy]:
     """A proxy that the view's makers go through; the scene itself goes straight to the stand-in."""
-    with fault_proxy(bigquery.environment["BIGQUERY_EMULATOR_HOST"]) as made:
-        monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", made.url)
+    with bigquery_proxy() as made:
         scene.settings = BigQuerySettings()
         yield made
 

@@ -1,8 +1,6 @@
 """`pipelines quota`: what it shows of a plan and its use, which slots are held, and counters set from the ledger."""
 
-import asyncio
 import json
-from collections.abc import Callable, Coroutine
 from typing import Any
 
 import psycopg
@@ -12,11 +10,11 @@ from typer.testing import CliRunner
 
 from pipeline_cli.main import app
 from pipeline_core.lifecycle.phases import Phase
-from pipeline_core.store.engine import create_engine
 from pipeline_core.store.organizations import Organizations
 from pipeline_core.store.quota.ledger import QuotaLedger
 from pipeline_core.store.records import RunRecords
 from pipeline_core.store.subscriptions import Subscriptions
+from support.databases import in_database
 from support.runs import after, new_run
 
 RUNNER = CliRunner()
@@ -31,17 +29,6 @@ def run(*arguments: str, code: int = 0) -> str:
 
 def shown(*arguments: str) -> Any:
     return json.loads(run("quota", *arguments, "--output", "json"))
-
-
-def do(url: str, work: Callable[[AsyncEngine], Coroutine[Any, Any, object]]) -> None:
-    async def connected() -> None:
-        engine = create_engine(url)
-        try:
-            await work(engine)
-        finally:
-            await engine.dispose()
-
-    asyncio.run(connected())
 
 
 def today(url: str) -> str:
@@ -67,7 +54,7 @@ def acme(database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
         await records.finish("run_bad", phase=Phase.FAILED, started_at=after(1), **ended)  # type: ignore[arg-type]
         await records.finish("run_unstarted", phase=Phase.FAILED, **ended)  # type: ignore[arg-type]
 
-    do(database_url, work)
+    in_database(database_url, work)
     return "acme"
 
 
@@ -102,7 +89,7 @@ def test_all_organizations_have_a_line_each(acme: str, database_url: str) -> Non
     async def work(engine: AsyncEngine) -> None:
         await Organizations(engine).create("globex")
 
-    do(database_url, work)
+    in_database(database_url, work)
     assert [each["org_slug"] for each in shown("show")] == [acme, "globex"]
     assert shown("show")[1]["day"]["used"] == 0
     assert run("quota", "show", "globex", "--held").endswith("\nno run holds a slot\n")

@@ -8,36 +8,32 @@ import asyncio
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta
-from zoneinfo import ZoneInfo
+from datetime import timedelta
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
-from sqlalchemy import text
 
-from pipeline_core.admission.quota import Usage, exceeded
-from pipeline_core.admission.subscription import Limits, check_subscription
+from pipeline_core.admission.quota import Usage
+from pipeline_core.admission.subscription import Limits
 from pipeline_core.errors import PipelinesError
 from pipeline_core.lifecycle.phases import Phase
-from pipeline_core.store.engine import create_engine, transaction
-from pipeline_core.store.errors import RunIdTakenError, RunNotRecordedError, StoreUnavailableError
+from pipeline_core.store.errors import RunIdTakenError, RunNotRecordedError
 from pipeline_core.store.quota.ledger import QuotaLedger
 from pipeline_core.store.quota.recompute import drift, recompute
 from pipeline_core.store.quota.reserve import reserve_one
 from pipeline_core.store.records import RunRecords
 from pipeline_core.store.runs import StoredRun
-from support.cut_connections import When, cut_connections
-from support.quota import counted, give_clock, give_witness, over_limit, plan, run_of, set_clock
-from support.quota import organization as make_organization
+from support.cut_connections import When
+from support.quota import counted, give_clock, give_witness, over_limit, run_of, set_clock
+from support.quota_model import Plan, Record, org_of
+from support.quota_processes import PROCESSES, LedgerProcesses
 from support.runs import after
 
 STEPS = int(os.environ.get("PIPELINES_TEST_QUOTA_STEPS", "2000"))
 MANY_STEPS = 10_000
 STEPS_OF_AN_EXAMPLE = 50
-PROCESSES = 3
 PROCESS = st.integers(0, PROCESSES - 1)
 WHEN = st.sampled_from(["before", "after"])
 
@@ -49,147 +45,19 @@ RUNS = st.builds(lambda org, number: f"{org}_{number}", ORGS, st.integers(0, 11)
 FINAL = st.sampled_from([phase for phase in Phase if phase.is_final])
 LIMIT = st.none() | st.integers(0, 6)
 STATUS = st.sampled_from(["ACTIVE", "ACTIVE", "TRIAL", "active", "SUSPENDED"])
-OUTCOMES = {Phase.COMPLETED: "succeeded", Phase.FAILED: "failed", Phase.CANCELLED: "cancelled"}
 
 
-@dataclass
-class Slot:
-    """A reservation, as it should be in the ledger."""
-
-    day: date
-    month: date
-    state: str = "held"
-    outcome: str | None = None
-
-
-@dataclass
-class Plan:
-    """An organization, as it should be."""
-
-    zone: str
-    limits: Limits
-    status: str = "ACTIVE"
-    usage: Usage | None = None
-
-
-@dataclass
-class Record:
-    """A run's record, as far as the ledger goes by it."""
-
-    final: Phase | None = None
-    is_started: bool = False
-
-
-@dataclass
-class Model:
-    """What the ledger should be."""
-
-    now: datetime = datetime(2026, 2, 26, 9, tzinfo=UTC)
-    plans: dict[str, Plan] = field(default_factory=dict)
-    slots: dict[str, Slot] = field(default_factory=dict)
-    records: dict[str, Record] = field(default_factory=dict)
-
-    def usage_today(self, org: str) -> Usage:
-        """What is used, in the organization's day."""
-        plan, today = self.plans[org], self.now.astimezone(ZoneInfo(self.plans[org].zone)).date()
-        return (plan.usage or Usage(day=today, month=today.replace(day=1))).on(today)
-
-    def refusal(self, org: str) -> PipelinesError | None:
-        """Why it would get no slot now."""
-        plan = self.plans[org]
-        try:
-            check_subscription(org, is_known=True, status=plan.status)
-        except PipelinesError as error:
-            return error
-        return exceeded(plan.limits, self.usage_today(org))
-
-    def refused(self, org: str) -> None:
-        """Counting begins with the first run of an active organization, even if it is refused."""
-        plan = self.plans[org]
-        if plan.usage is None and plan.status.upper() in ("ACTIVE", "TRIAL"):
-            plan.usage = self.usage_today(org)
-
-    def may_ask(self, run_id: str) -> bool:
-        """Whether this run would have to get a slot."""
-        return run_id not in self.slots and (run_id not in self.records or self.records[run_id].final is None)
-
-    def is_spent(self, run_id: str) -> bool:
-        """Whether its slot was given back though it isn't over: it gets no other."""
-        slot, record = self.slots.get(run_id), self.records.get(run_id)
-        return slot is not None and slot.state == "released" and (record is None or record.final is None)
-
-    def admit(self, run_id: str) -> None:
-        """It has got a slot."""
-        org = org_of(run_id)
-        usage = self.usage_today(org)
-        self.plans[org].usage = replace(
-            usage, concurrent=usage.concurrent + 1, day_used=usage.day_used + 1, month_used=usage.month_used + 1
-        )
-        self.slots[run_id] = Slot(usage.day, usage.month)
-        self.records.setdefault(run_id, Record())
-
-    def release(self, run_id: str) -> bool:
-        """Its slot is given back, once."""
-        slot = self.slots.get(run_id)
-        if slot is None or slot.state == "released":
-            return False
-        slot.state = "released"
-        self._add(org_of(run_id), concurrent=-1)
-        return True
-
-    def finish(self, run_id: str, phase: Phase, *, is_started: bool, frees: bool) -> None:
-        """Its record has ended, or had."""
-        record = self.records[run_id]
-        if record.final is None:
-            record.final, record.is_started = phase, record.is_started or is_started or phase is Phase.COMPLETED
-            self._settle(run_id, OUTCOMES[phase] if record.is_started else "refunded")
-        if frees:
-            self.release(run_id)
-
-    def _settle(self, run_id: str, outcome: str) -> None:
-        slot, usage = self.slots.get(run_id), self.plans[org_of(run_id)].usage
-        if slot is None or usage is None:
-            return
-        slot.outcome = outcome
-        for period, is_now in (("day", slot.day == usage.day), ("month", slot.month == usage.month)):
-            if is_now and outcome == "refunded":
-                self._add(org_of(run_id), **{f"{period}_used": -1})
-            elif is_now and outcome != "cancelled":
-                self._add(org_of(run_id), **{f"{period}_{outcome}": 1})
-
-    def _add(self, org: str, **changes: int) -> None:
-        usage = self.plans[org].usage
-        assert usage is not None
-        self.plans[org].usage = replace(usage, **{name: getattr(usage, name) + by for name, by in changes.items()})  # type: ignore[arg-type]
-
-
-def org_of(run_id: str) -> str:
-    return run_id.partition("_")[0]
-
-
-class Ledger(RuleBasedStateMachine):
+class Ledger(LedgerProcesses, RuleBasedStateMachine):
     """Two organizations, three processes and one behind a proxy that cuts, and a clock that only the test moves."""
 
-    url: str
     steps = 0
 
     @initialize(zones=st.tuples(ZONES, ZONES), limits=st.tuples(st.integers(1, 6), st.integers(1, 6)))
     def begin(self, zones: tuple[str, str], limits: tuple[int, int]) -> None:
-        self.loop = asyncio.new_event_loop()
-        self.engines = [create_engine(self.url, pool_size=5) for _ in range(PROCESSES)]
-        self.ledgers = [QuotaLedger(engine) for engine in self.engines]
-        self.records = [RunRecords(engine) for engine in self.engines]
-        self.model = Model()
-        self.proxying = cut_connections(self.url)
-        self.proxy, through = self.run(self.proxying.__aenter__())
-        self.cut_off = create_engine(through, pool_size=1)
-        self.run(self._clear())
+        self.open()
         for org, zone, limit in zip(("acme", "brook"), zones, limits, strict=True):
             self.model.plans[org] = Plan(zone, Limits(12, 30, limit))
             self._write_plan(org)
-
-    def run(self, work: object) -> object:
-        return self.loop.run_until_complete(work)  # type: ignore[arg-type]
 
     # --- what is asked of the ledger
 
@@ -365,12 +233,7 @@ class Ledger(RuleBasedStateMachine):
         assert self.run(drift(self.engines[0])) == []
 
     def teardown(self) -> None:
-        async def end() -> None:
-            await asyncio.gather(*(engine.dispose() for engine in (*self.engines, self.cut_off)))
-            await self.proxying.__aexit__(None, None, None)
-
-        self.run(end())
-        self.loop.close()
+        self.close()
 
     # --- how it is done
 
@@ -409,82 +272,6 @@ class Ledger(RuleBasedStateMachine):
             (limits.concurrent or 0) - usage.concurrent,
         )
         return max(0, min(free))
-
-    async def _reserve_all(
-        self, asked: Sequence[tuple[str, int, bool]]
-    ) -> list[tuple[str, StoredRun | PipelinesError]]:
-        async def one(run_id: str, process: int, is_alone: bool) -> tuple[str, StoredRun | PipelinesError]:
-            record = run_of(org_of(run_id), run_id)
-            try:
-                if is_alone:
-                    return run_id, await reserve_one(self.engines[process], record)
-                return run_id, await self.ledgers[process].reserve(record)
-            except StoreUnavailableError:
-                raise
-            except PipelinesError as error:
-                return run_id, error
-
-        return await asyncio.gather(*(one(*each) for each in asked))
-
-    async def _finish(self, process: int, run_id: str, phase: Phase, is_started: bool, frees: bool) -> StoredRun:
-        started_at = after(1) if is_started else None
-        return await self.records[process].finish(run_id, phase=phase, at=after(2), started_at=started_at, frees=frees)
-
-    def _cut_off(self, at: int, when: When, call: object) -> None:
-        async def tried() -> None:
-            async with transaction(self.cut_off) as connection:
-                await connection.execute(text("SELECT 1"))
-            self.proxy.arm(at, when)
-            try:
-                await call  # type: ignore[misc]
-            except StoreUnavailableError:
-                assert self.proxy.has_cut
-            except PipelinesError:
-                pass  # it was answered before it came that far
-            self.proxy.arm()
-
-        self.run(tried())
-
-    async def _end_session_of(self, run_id: str) -> None:
-        org = org_of(run_id)
-        async with transaction(self.engines[0]) as holder, transaction(self.engines[1]) as other:
-            await holder.execute(text("SELECT FROM quota_usage WHERE org_slug = :org FOR UPDATE"), {"org": org})
-            call = asyncio.create_task(reserve_one(self.engines[2], run_of(org, run_id)))
-            blocked = text(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE datname = current_database() AND wait_event_type = 'Lock' AND state = 'active'"
-            )
-            while not (await other.execute(blocked)).all():
-                assert not call.done()
-                await other.execute(text("SELECT pg_stat_clear_snapshot()"))
-            with pytest.raises(StoreUnavailableError):
-                await call
-
-    def _write_plan(self, org: str) -> None:
-        kept = self.model.plans[org]
-        limits = {"per_day": kept.limits.per_day, "per_month": kept.limits.per_month}
-
-        async def write() -> None:
-            await make_organization(self.engines[0], org, zone=kept.zone)
-            await plan(self.engines[0], org, concurrent=kept.limits.concurrent, status=kept.status, **limits)
-
-        self.run(write())
-
-    async def _rows(self) -> tuple[object, object]:
-        async with transaction(self.engines[0]) as connection:
-            slots = await connection.execute(text("SELECT run_id, day, month, state, outcome FROM quota_reservation"))
-            records = await connection.execute(text("SELECT run_id, status, completed_at FROM run_record"))
-            return (
-                {row.run_id: tuple(row)[1:] for row in slots},
-                {row.run_id: Phase(row.status.capitalize()) if row.completed_at else None for row in records},
-            )
-
-    async def _clear(self) -> None:
-        async with transaction(self.engines[0]) as connection:
-            await connection.execute(
-                text("TRUNCATE run_record, quota_usage, quota_reservation, organizations, org_subscriptions, increase")
-            )
-        await set_clock(self.engines[0], self.model.now)
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from pipeline_runner.bigquery.warehouse import Warehouse
 from pipeline_runner.execution import execute
 from pipeline_runner.progress import Progress, Stage
 from support.billing import SCHEMA, Billing, row
+from support.runner_process import variables
 
 WAYS = ("query", "storage")
 DAY = "2026-11-01"
@@ -247,9 +248,6 @@ def test_memory_is_bounded_for_any_number_of_rows(billing: Billing, tmp_path: Pa
     )
     billing.sql(f"INSERT INTO `{billing.source}` ({names}) SELECT {values} FROM UNNEST(GENERATE_ARRAY(1, 300000)) AS n")
     for read, limit in (("query", 150), ("storage", 300)):
-        document = tmp_path / f"{read}.json"
-        document.write_text(billing.document(read=read, date=DAY).model_dump_json())
-        environment = {"PIPELINES_RUN_DOCUMENT": str(document), "PIPELINES_TERMINATION_LOG": str(tmp_path / "log")}
         # the kernel's own count for this program alone: a child's ru_maxrss begins with what its parent had
         program = (
             "import re; from pathlib import Path; from pipeline_runner.main import main; code = main(); "
@@ -257,7 +255,7 @@ def test_memory_is_bounded_for_any_number_of_rows(billing: Billing, tmp_path: Pa
         )
         done = subprocess.run(
             [sys.executable, "-c", program],
-            env={**os.environ, **environment},
+            env={**os.environ, **variables(billing.document(read=read, date=DAY), tmp_path)},
             capture_output=True,
             text=True,
             check=True,

@@ -1,9 +1,7 @@
 """Whatever BigQuery refuses, loses or delays: the target's days are replaced whole or stay, and the error says why."""
 
 import asyncio
-import os
 import signal
-import sys
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -12,11 +10,13 @@ import pytest
 
 from pipeline_core.outcome import ExitCode, Outcome
 from pipeline_core.settings import BigQuerySettings
-from pipeline_local.services.bigquery import BigQuery
 from pipeline_runner.execution import execute
 from pipeline_runner.progress import Progress
 from support.billing import Billing, row
-from support.fault_proxy import Fault, FaultProxy, error, fault_proxy
+from support.fault_proxy import Fault, FaultProxy, bigquery_proxy, error
+from support.runner_process import start
+
+pytestmark = pytest.mark.usefixtures("quick_retries")
 
 DAY = "2026-11-01"
 _DENIED = error(403, "accessDenied", "Access Denied: the caller does not have permission")
@@ -31,16 +31,10 @@ def billing(bigquery_settings: BigQuerySettings) -> Billing:
 
 
 @pytest.fixture
-def proxy(bigquery: BigQuery, billing: Billing, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
+def proxy(billing: Billing) -> Iterator[FaultProxy]:
     """A proxy that the runs of this test go through; `billing` itself goes straight to the stand-in."""
-    with fault_proxy(bigquery.environment["BIGQUERY_EMULATOR_HOST"]) as made:
-        monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", made.url)
+    with bigquery_proxy() as made:
         yield made
-
-
-@pytest.fixture(autouse=True)
-def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline_runner.bigquery.warehouse.random.uniform", lambda *_: 0.01)
 
 
 async def outcome_of(billing: Billing, *, read: str | None = None) -> tuple[Outcome, ExitCode]:
@@ -160,17 +154,12 @@ async def test_a_failed_run_leaves_no_staging(billing: Billing, proxy: FaultProx
 
 async def test_sigterm_in_the_middle_of_the_network_is_143(billing: Billing, proxy: FaultProxy, tmp_path: Path) -> None:
     fault = proxy.add(r"PUT .*upload", hold=True)
-    document, log = tmp_path / "run.json", tmp_path / "log"
-    document.write_text(billing.document(read="storage", date=DAY).model_dump_json())
-    environment = {"PIPELINES_RUN_DOCUMENT": str(document), "PIPELINES_TERMINATION_LOG": str(log)}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "pipeline_runner", env={**os.environ, **environment}, stderr=asyncio.subprocess.PIPE
-    )
+    process = await start(billing.document(read="storage", date=DAY), tmp_path, stderr=asyncio.subprocess.PIPE)
     assert await asyncio.to_thread(fault.reached.wait, 60)
     process.send_signal(signal.SIGTERM)
     _, errors = await asyncio.wait_for(process.communicate(), 12)
     assert process.returncode == 143, errors
-    outcome = Outcome.from_message(log.read_text())
+    outcome = Outcome.from_message((tmp_path / "log").read_text())
     assert outcome is not None
     assert outcome.status == "terminated"
     assert billing.tables() == set()

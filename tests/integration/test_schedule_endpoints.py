@@ -21,7 +21,8 @@ from pipeline_core.kube.api import KubeApi
 from pipeline_core.schedules.cron import CRON_NAMES, time_zones
 from pipeline_local.paths import Paths
 from support.bridge import Bridge, settings
-from support.local_cluster import api_client, install_crds
+from support.custom_resources import fresh_namespace
+from support.local_cluster import api_client
 
 pytestmark = pytest.mark.e2e
 
@@ -64,13 +65,8 @@ class Endpoints:
 
 @pytest.fixture(scope="module")
 def namespace() -> Iterator[str]:
-    """A namespace of its own in a cluster that has the CRDs of this checkout."""
-    install_crds()
-    core = client.CoreV1Api(api_client())
-    name = f"test-schedules-{secrets.token_hex(4)}"
-    core.create_namespace({"metadata": {"name": name}})
-    yield name
-    core.delete_namespace(name)
+    with fresh_namespace("test-schedules") as name:
+        yield name
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pipeline_core.kube.api import Json, KubeError, KubeUnavailableError
 from sim.api_server import Key
 from sim.dials import Dials
+from sim.faults import CallFaults
 from sim.kubelet import STUCK
 from sim.runner import TROUBLES
 from sim.truth import RunTruth, run_uid_of
@@ -21,47 +22,23 @@ _REFUSALS = (
 )
 
 
-class Chaos:
-    """Draws from a stream of its own, so that a fault more doesn't change what runners and users do."""
+class Chaos(CallFaults):
+    """See `CallFaults`."""
+
+    refusals = ("429", "500", "503")
+    conflicting = frozenset({"PATCH", "PUT"})
 
     def __init__(self, world: "World", dials: Dials, random: Random) -> None:
-        self._world = world
-        self._dials = dials
-        self._random = random
-        self.on = not dials.calm
-        self.api_away = False
-        self.store_away = False
+        super().__init__(world, dials, random)
         self.refuses_pods = False
         self._refusal: Exception | None = None
         # Runs whose Job the server never takes: found out when it is first tried.
         self._never: dict[str, KubeError | None] = {}
         self._refused: set[str] = set()
 
-    def of_call(self, method: str, key: Key) -> str | None:
-        """What happens to this call to the API server."""
-        if self.api_away:
-            return "lost before"
-        if not self.on:
-            return None
-        dials, drawn = self._dials, self._random.random()
-        faults = (
-            ("slow", dials.api_slow),
-            ("lost before", dials.api_lost_before),
-            ("lost after", dials.api_lost_after),
-            ("429", dials.api_refused / 4),
-            ("500", dials.api_refused / 4),
-            ("503", dials.api_refused / 4),
-            ("409", dials.api_refused / 4 if method in {"PATCH", "PUT"} else 0.0),
-        )
-        for fault, probability in faults:
-            if drawn < probability:
-                return fault
-            drawn -= probability
-        return None
-
     def admit(self, method: str, key: Key, body: Json, fault: str | None) -> None:
         """Raises what the server answers instead of doing what it is asked for."""
-        if fault in {"429", "500", "503"}:
+        if fault in self.refusals:
             raise KubeUnavailableError(f"{method} {key[0]}: HTTP {fault}")
         if fault == "409":
             raise KubeError(409, "Conflict", "the object has been modified")

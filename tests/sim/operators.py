@@ -12,6 +12,7 @@ from pipeline_operator.lease import LeaseLostError
 from pipeline_operator.main import Operator
 from pipeline_operator.progress import progress_token
 from pipeline_operator.settings import OperatorSettings
+from sim.base import BaseInstance
 from sim.connection import Connection
 from sim.postgres import AdmissionFacts, Ledger, Records
 from sim.processes import Process
@@ -34,12 +35,11 @@ class SimulatedOperator(Operator):
         await asyncio.get_running_loop().create_future()
 
 
-class Instance:
+class Instance(BaseInstance):
     """One process and the operator in it."""
 
     def __init__(self, world: "World", name: str, *, with_lease: bool) -> None:
-        self._world = world
-        self.process = Process(name)
+        super().__init__(world, Process(name))
         settings = OperatorSettings(
             env="dev",
             catalog_dir=_CONFIGS,
@@ -65,26 +65,10 @@ class Instance:
             informer=informer(world, name),
         )
         self.operator.reconciler.reconcile = self._counted(self.operator.reconciler.reconcile)
-        self.ended: asyncio.Future[BaseException | None] = world.loop.create_future()
-        self.process.killed = lambda: world.later(0.0, self._end, None)
 
-    def start(self) -> None:
-        """Run until it ends by itself or is killed."""
-        self._world.note(self.process.name, "", "starts")
-        self.process.spawn(self._run())
-
-    async def _run(self) -> None:
-        try:
-            await self.operator.run()
-        except BaseException as error:
-            self._end(error)
-        else:
-            self._end(RuntimeError("returned"))
-
-    def _end(self, error: BaseException | None) -> None:
-        if not self.ended.done():
-            self._world.note(self.process.name, "", f"ended: {error!r}" if error else "killed")
-            self.ended.set_result(error)
+    async def work(self) -> None:
+        """See `BaseInstance.work`."""
+        await self.operator.run()
 
     def _counted(self, reconcile: Callable[[str], Awaitable[float | None]]) -> Callable[[str], Awaitable[float | None]]:
         async def counted(uid: str) -> float | None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pipeline_core.kube import names
 from pipeline_core.kube.api import Json
@@ -12,11 +12,11 @@ from sim.api_server import Change
 if TYPE_CHECKING:
     from sim.world import World
 
-KINDS = (names.RUNS, names.SCHEDULES, "jobs", "pods")
-
 
 class Watches:
     """See `pipeline_operator.informer.Informer`: what kopf shows of four kinds, each in its own order and time."""
+
+    kinds: ClassVar[tuple[str, ...]] = (names.RUNS, names.SCHEDULES, "jobs", "pods")
 
     def __init__(self, world: "World", name: str, intake: Intake) -> None:
         self._world = world
@@ -27,12 +27,12 @@ class Watches:
     @property
     def is_ready(self) -> bool:
         """Whether the watches have started."""
-        return self._listed == len(KINDS)
+        return self._listed == len(self.kinds)
 
     async def run(self) -> None:
         """Watch until the process ends."""
         async with asyncio.TaskGroup() as group:
-            for plural in KINDS:
+            for plural in self.kinds:
                 group.create_task(self._watch(plural))
 
     async def _watch(self, plural: str) -> None:

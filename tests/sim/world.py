@@ -1,13 +1,10 @@
 """All parts of the world, made from one seed."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from contextvars import copy_context
 from random import Random
-from typing import Any
 
-from sim import processes
 from sim.api_server import ApiServer, Change
+from sim.base import BaseWorld
 from sim.chaos import Chaos
 from sim.dials import Dials
 from sim.exporter import start_exporter
@@ -17,7 +14,6 @@ from sim.nodes import Nodes
 from sim.operators import Operators
 from sim.oracle import Oracle
 from sim.tenants import Tenants
-from sim.trace import Trace
 from sim.truth import Truth
 from sim.users import Users
 from sim.virtual_time import VirtualLoop
@@ -25,17 +21,12 @@ from support.fake_ledger import FakeLedger
 from support.operator_world import FakeRecords
 
 
-class World:
+class World(BaseWorld):
     """What the parts know each other by. Each kind of chance has a stream of its own."""
 
     def __init__(self, loop: VirtualLoop, seed: int, dials: Dials) -> None:
-        self.loop = loop
+        super().__init__(loop, seed)
         self.dials = dials
-        self.random = Random(f"world {seed}")
-        self.trace = Trace()
-        # Tasks of the world belong to no process, whoever's call it is that makes them.
-        self._context = copy_context()
-        self._tasks: set[asyncio.Task[Any]] = set()
         self._awaited: dict[str, list[asyncio.Future[None]]] = {}
         self.reconciles: dict[str, int] = {}
         # Since when slots, by run id, are known to be held by nothing.
@@ -44,7 +35,6 @@ class World:
         self.rows = self.records.rows
         self.tenants = Tenants(self, Random(f"tenants {seed}"))
         self.ledger = FakeLedger(self.records, self.tenants.plans, self.loop.now)
-        loop.set_task_factory(processes.task_factory)
         self.server = ApiServer(loop, Random(f"uids {seed}"))
         self.truth = Truth(self)
         self.oracle = Oracle(self)
@@ -56,25 +46,6 @@ class World:
         self.operators = Operators(self)
         self.server.listeners.append(self._wake_watches)
 
-    def note(self, who: str, run: str, text: str) -> None:
-        """A line of the trace."""
-        self.trace.add(self.loop.time(), who, run, text)
-
-    def later(self, delay: float, do: Callable[..., object], *arguments: object) -> None:
-        """Something that happens in the world after `delay` seconds, whoever has caused it."""
-        self.loop.call_later(delay, do, *arguments, context=self._context)
-
-    def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
-        """A task of the world; what it raises is the simulator's own mistake."""
-        task = self.loop.create_task(coroutine, context=self._context)
-        self._tasks.add(task)
-        task.add_done_callback(self._finished)
-        return task
-
-    def latency(self) -> float:
-        """How long a message takes, in seconds."""
-        return self.random.uniform(0.001, 0.02)
-
     def changed(self, plural: str) -> "asyncio.Future[None]":
         """Done at the next change of an object of this kind."""
         waiter: asyncio.Future[None] = self.loop.create_future()
@@ -85,11 +56,6 @@ class World:
         for waiter in self._awaited.pop(change.key[0], ()):
             if not waiter.done():
                 waiter.set_result(None)
-
-    def _finished(self, task: "asyncio.Task[Any]") -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self.loop.broken = error
 
     def begin(self) -> None:
         """Everything starts."""
@@ -111,15 +77,6 @@ class World:
             instance.process.thaw()
 
     def close(self) -> None:
-        """Take apart what is left, quietly: nothing of it may run while it is collected."""
-        self.loop.set_exception_handler(lambda _loop, _context: None)
-        for process in [
-            self.exporter,
-            *self.operators.buried,
-            *(instance.process for instance in self.operators.instances),
-        ]:
-            process.bury()
-        for task in asyncio.all_tasks(self.loop):
-            task.cancel()
-        self.loop.run_until_complete(asyncio.sleep(0))
-        self.loop.close()
+        """Take apart what is left."""
+        instances = (instance.process for instance in self.operators.instances)
+        self.take_apart([self.exporter, *self.operators.buried, *instances])

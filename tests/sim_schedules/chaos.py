@@ -1,48 +1,17 @@
 """What breaks, when: the faults of calls, and those that have a time of their own."""
 
 import asyncio
-from random import Random
-from typing import TYPE_CHECKING
 
-from sim_schedules.dials import Dials
-
-if TYPE_CHECKING:
-    from sim_schedules.world import World
+from sim.faults import CallFaults
 
 _STEPS = (-86_400.0, -7_200.0, -3_600.0, -600.0, -90.0, 90.0, 900.0, 3_600.0, 7_200.0, 86_400.0)
 
 
-class Chaos:
-    """Draws from a stream of its own."""
+class Chaos(CallFaults):
+    """See `CallFaults`."""
 
-    def __init__(self, world: "World", dials: Dials, random: Random) -> None:
-        self._world = world
-        self._dials = dials
-        self._random = random
-        self.on = not dials.calm
-        self.api_away = False
-        self.store_away = False
-
-    def of_call(self, method: str) -> str | None:
-        """What happens to this call to the API server."""
-        if self.api_away:
-            return "lost before"
-        if not self.on:
-            return None
-        dials, drawn = self._dials, self._random.random()
-        faults = (
-            ("slow", dials.api_slow),
-            ("lost before", dials.api_lost_before),
-            ("lost after", dials.api_lost_after),
-            ("429", dials.api_refused / 3),
-            ("503", dials.api_refused / 3),
-            ("409", dials.api_refused / 3 if method == "PATCH" else 0.0),
-        )
-        for fault, probability in faults:
-            if drawn < probability:
-                return fault
-            drawn -= probability
-        return None
+    refusals = ("429", "503")
+    conflicting = frozenset({"PATCH"})
 
     def store_fails(self) -> bool:
         """Whether PostgreSQL gives no answer to this call."""

@@ -5,6 +5,7 @@ import contextlib
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from sim.base import BaseInstance
 from sim.processes import Process
 from sim_schedules.postgres import Facts, Ledger, Records
 from sim_schedules.shell import Shell
@@ -35,16 +36,13 @@ class LongProcess(Process):
                 steps.inner.close()
 
 
-class Instance:
+class Instance(BaseInstance):
     """One process and the operator in it."""
 
     def __init__(self, world: "World", name: str) -> None:
-        self._world = world
-        self.process = LongProcess(name)
+        super().__init__(world, LongProcess(name))
         self.shell = Shell(world, self.process, Records(world), Ledger(world), Facts(world))
         self.is_ready = False
-        self.ended: asyncio.Future[BaseException | None] = world.loop.create_future()
-        self.process.killed = lambda: world.later(0.0, self._end, None)
 
     @property
     def is_able(self) -> bool:
@@ -52,18 +50,13 @@ class Instance:
         return self.process.alive and not self.process.frozen and self.is_ready
 
     def start(self) -> None:
-        """Run until it ends by itself or is killed."""
-        self._world.note(self.process.name, "", "starts")
-        self.process.spawn(self._run())
+        """See `BaseInstance.start`."""
+        super().start()
         self._world.spawn(self._until_ready())
 
-    async def _run(self) -> None:
-        try:
-            await self.shell.run()
-        except BaseException as error:
-            self._end(error)
-        else:
-            self._end(RuntimeError("returned"))
+    async def work(self) -> None:
+        """See `BaseInstance.work`."""
+        await self.shell.run()
 
     async def _until_ready(self) -> None:
         while not self.shell.is_ready and self.process.alive:  # noqa: ASYNC110 - virtual time
@@ -72,11 +65,6 @@ class Instance:
             self.is_ready = True
             self._world.note(self.process.name, "", "is ready")
             self._world.look_who_is_able()
-
-    def _end(self, error: BaseException | None) -> None:
-        if not self.ended.done():
-            self._world.note(self.process.name, "", f"ended: {error!r}" if error else "killed")
-            self.ended.set_result(error)
 
 
 class Operators:

@@ -7,34 +7,21 @@ from typing import TYPE_CHECKING
 
 from pipeline_core.kube import names
 from pipeline_operator.intake import Intake
+from sim import watches
 from sim.api_server import Change
 
 if TYPE_CHECKING:
     from sim_schedules.world import World
 
-KINDS = (names.RUNS, names.SCHEDULES)
 
+class Watches(watches.Watches):
+    """Two kinds, each change of which is shown sooner or later."""
 
-class Watches:
-    """See `pipeline_operator.informer.Informer`: two kinds, each in its own order and time."""
+    kinds = (names.RUNS, names.SCHEDULES)
 
     def __init__(self, world: "World", name: str, intake: Intake) -> None:
-        self._world = world
-        self._name = name
-        self._intake = intake
-        self._listed = 0
+        super().__init__(world, name, intake)  # type: ignore[arg-type]
         self.feeds: list[Feed] = []
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether the watches have started."""
-        return self._listed == len(KINDS)
-
-    async def run(self) -> None:
-        """Watch until the process ends."""
-        async with asyncio.TaskGroup() as group:
-            for plural in KINDS:
-                group.create_task(self._watch(plural))
 
     async def _watch(self, plural: str) -> None:
         world = self._world

@@ -1,17 +1,13 @@
 """All parts of the world, made from one seed."""
 
-import asyncio
-from collections.abc import Callable, Coroutine
-from contextvars import copy_context
+from collections.abc import Callable
 from datetime import date
 from random import Random
-from typing import Any
 
 from pipeline_core.kube import names
 from pipeline_core.schedules.stagger import offset
-from sim import processes
 from sim.api_server import Change, Key
-from sim.trace import Trace
+from sim.base import BaseWorld
 from sim.virtual_time import stamp
 from sim_schedules.actor import Actor
 from sim_schedules.chaos import Chaos
@@ -31,17 +27,13 @@ _SHARE = 8
 _ACME = 40
 
 
-class World:
+class World(BaseWorld):
     """What the parts know each other by. Each kind of chance has a stream of its own."""
 
     def __init__(self, loop: Loop, seed: int, dials: Dials, *, traced: bool) -> None:
-        self.loop = loop
+        super().__init__(loop, seed)
         self.dials = dials
-        self.random = Random(f"world {seed}")
-        self.trace = Trace()
         self._traced = traced
-        self._context = copy_context()
-        self._tasks: set[asyncio.Task[Any]] = set()
         self._waiting: list[tuple[float, Callable[..., object], tuple[object, ...]]] = []
         self._feeds: dict[str, list[Feed]] = {}
         # Who makes the call that the API server carries out now.
@@ -56,7 +48,6 @@ class World:
         self.able = Intervals()
         # More than one at a time, each with a view of its own.
         self.doubled = Intervals()
-        loop.set_task_factory(processes.task_factory)
         self.clock = WallClock(loop)
         self.server = Server(loop, Random(f"uids {seed}"))
         self.chaos = Chaos(self, dials, Random(f"chaos {seed}"))
@@ -72,21 +63,6 @@ class World:
         """A line of the trace."""
         if self._traced:
             self.trace.add(self.loop.time(), who, schedule, f"{self.loop.now():%m-%d %H:%M:%S} {text}")
-
-    def later(self, delay: float, do: Callable[..., object], *arguments: object) -> None:
-        """Something that happens in the world after `delay` seconds, whoever has caused it."""
-        self.loop.call_later(delay, do, *arguments, context=self._context)
-
-    def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
-        """A task of the world; what it raises is the simulator's own mistake."""
-        task = self.loop.create_task(coroutine, context=self._context)
-        self._tasks.add(task)
-        task.add_done_callback(self._finished)
-        return task
-
-    def latency(self) -> float:
-        """How long a message takes, in seconds."""
-        return self.random.uniform(0.001, 0.02)
 
     def stamp(self) -> str:
         """True time as Kubernetes writes it."""
@@ -167,11 +143,6 @@ class World:
         for feeds in self._feeds.values():
             feeds[:] = [feed for feed in feeds if feed not in gone]
 
-    def _finished(self, task: "asyncio.Task[Any]") -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self.loop.broken = error
-
     def begin(self) -> None:
         """Everything starts."""
         self.note("world", "", f"{self.dials}")
@@ -186,11 +157,5 @@ class World:
         self.operators.heal()
 
     def close(self) -> None:
-        """Take apart what is left, quietly: nothing of it may run while it is collected."""
-        self.loop.set_exception_handler(lambda _loop, _context: None)
-        for process in [*self.operators.buried, *(each.process for each in self.operators.instances)]:
-            process.bury()
-        for task in asyncio.all_tasks(self.loop):
-            task.cancel()
-        self.loop.run_until_complete(asyncio.sleep(0))
-        self.loop.close()
+        """Take apart what is left."""
+        self.take_apart([*self.operators.buried, *(each.process for each in self.operators.instances)])

@@ -34,7 +34,7 @@ from pipeline_core.store.api_keys import ApiKey
 from pipeline_core.store.errors import IdempotencyKeyReusedError
 from pipeline_core.store.runs import HistoryCursor, StoredRun
 from pipeline_core.store.views import EVERY_RUN, HistoryFilter, RunStatus, RunSummary
-from support.fake_kubernetes import FakeKubernetes, _merge_patch
+from support.fake_kubernetes import FakeKubernetes, merge_patch
 from support.fake_ledger import FakeFacts, FakeLedger, FakePlans
 from support.operator_world import CATALOG, CONFIGS, T0, FakeRecords
 from support.waiting import eventually, listens
@@ -133,7 +133,7 @@ class FakeCluster(FakeKubernetes):
         version = (body.get("metadata") or {}).get("resourceVersion")
         if version not in {None, current["metadata"]["resourceVersion"]}:
             raise KubeError(409, "Conflict", "the object has been modified")
-        return self.put(plural, _merge_patch(current, body))
+        return self.put(plural, merge_patch(current, body))
 
 
 @dataclass

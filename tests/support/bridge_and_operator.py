@@ -4,6 +4,8 @@ from collections.abc import Callable
 from inspect import iscoroutinefunction
 from typing import Any
 
+import pytest
+
 from pipeline_bridge.auth import Principal
 from pipeline_bridge.cancelling import Cancelled, Cancelling
 from pipeline_bridge.cluster import BridgeCluster
@@ -28,6 +30,14 @@ KEY = IdempotencyKey("nightly", b"f" * 32)
 Fault = Callable[[str, str, bool], None]
 
 
+class CrashError(BaseException):
+    """The process is gone."""
+
+
+def well(_part: str, _method: str, _after: bool) -> None:
+    """Nothing befalls the bridge."""
+
+
 class Both(World):
     """An operator's world with a bridge in it; `acme` is known and may run."""
 
@@ -37,7 +47,7 @@ class Both(World):
         self.ledger = FakeLedger(self.records, self.plans, self.now)
         self.idempotency = FakeIdempotencyKeys()
         self.start_operator()
-        self.fault: Fault = lambda _part, _method, _after: None
+        self.fault: Fault = well
         self.calls: list[str] = []
         self.parts = self.bridge()
 
@@ -62,6 +72,20 @@ class Both(World):
         """A run asked for; returns its id."""
         wanted = {"provider": "gcp", "domain": "cost", "pipeline": "billing", "parameters": {}, "request_id": "r1"}
         return await Starting(self.parts).start(WHO, Wanted(**{**wanted, "idempotency_key": key, **changes}))
+
+    async def reserve(self) -> str:
+        """A run whose PipelineRun isn't made: the bridge dies before; returns its id."""
+
+        def dies(part: str, _method: str, _after: bool) -> None:
+            if part == "cluster":
+                raise CrashError
+
+        self.fault = dies
+        with pytest.raises(CrashError):
+            await self.post(KEY)
+        self.fault = well
+        (run_id,) = self.held()
+        return run_id
 
     async def cancel(self, run_id: str, who: Principal = WHO) -> Cancelled:
         """A run's cancellation asked for."""

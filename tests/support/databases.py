@@ -1,12 +1,16 @@
 """Fresh databases for tests, copied from a migrated one: 30 ms each instead of a migration."""
 
+import asyncio
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import psycopg
 from psycopg import sql
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from pipeline_core.store.engine import create_engine
 from pipeline_core.store.migrate import migrate
 
 TEMPLATE = "migrated"
@@ -34,6 +38,19 @@ def fresh_database(server_url: str, *, template: str | None = TEMPLATE) -> Itera
         yield with_database(server_url, name.as_string().strip('"'))
     finally:
         _drop(server_url, name)
+
+
+def in_database(url: str, work: Callable[[AsyncEngine], Coroutine[Any, Any, object]]) -> None:
+    """Do something with an engine on a database, from a test that isn't asynchronous."""
+
+    async def connected() -> None:
+        engine = create_engine(url)
+        try:
+            await work(engine)
+        finally:
+            await engine.dispose()
+
+    asyncio.run(connected())
 
 
 def _drop(server_url: str, name: sql.Identifier) -> None:

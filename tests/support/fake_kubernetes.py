@@ -86,8 +86,8 @@ class FakeKubernetes:
         if given.get("resourceVersion") not in {None, current["metadata"]["resourceVersion"]}:
             raise KubeError(409, "Conflict", "the object has been modified")
         if "status" in body:  # a resource of its own
-            return self.put(plural, {**current, "status": _merge_patch(current.get("status") or {}, body["status"])})
-        return self.put(plural, _merge_patch(current, body))
+            return self.put(plural, {**current, "status": merge_patch(current.get("status") or {}, body["status"])})
+        return self.put(plural, merge_patch(current, body))
 
     def _put(self, plural: str, ns: str, name: str | None, _query: Mapping[str, str], body: Json) -> Json:
         current = self._find(plural, ns, name)
@@ -152,7 +152,8 @@ def _field(body: Json, path: str) -> str:
     return "" if value is None else str(value)
 
 
-def _merge_patch(target: Any, patch: Any) -> Any:
+def merge_patch(target: Any, patch: Any) -> Any:
+    """What a merge patch makes of an object: RFC 7396."""
     if not isinstance(patch, dict):
         return patch
     merged = dict(target) if isinstance(target, dict) else {}
@@ -160,5 +161,5 @@ def _merge_patch(target: Any, patch: Any) -> Any:
         if value is None:
             merged.pop(key, None)
         else:
-            merged[key] = _merge_patch(merged.get(key), value)
+            merged[key] = merge_patch(merged.get(key), value)
     return merged

@@ -261,6 +261,15 @@ class World:
         await self.events.tell_rest()
         return again
 
+    async def running(self, name: str = "billing", **spec: Any) -> str:
+        """A PipelineRun that has been applied and whose pod works; returns its UID."""
+        uid = self.apply(name, **spec)
+        await self.reconcile(uid)
+        self.start_pods()
+        await self.reconcile(uid)
+        assert self.status(name)["phase"] == "Running"
+        return uid
+
     async def call_waiting(self) -> list[str]:
         """The waiting room calls, and whoever it wakes has a pass; returns their names in that order."""
         names_of = {body["metadata"]["uid"]: key[2] for key, body in self.kubernetes.objects.items()}

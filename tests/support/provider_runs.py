@@ -9,10 +9,11 @@ from decimal import ROUND_HALF_UP, Decimal, localcontext
 from pathlib import Path
 from typing import Any
 
+import pytest
 from google.cloud import bigquery
 
 from pipeline_core.catalog.loader import load_catalog
-from pipeline_core.resolve import RunRequest, resolve_run
+from pipeline_core.resolve import resolve_run
 from pipeline_core.run_document import RunDocument
 from pipeline_core.settings import BigQuerySettings
 from pipeline_core.store.bigquery.client import bigquery_client
@@ -20,6 +21,7 @@ from pipeline_local.simulators.server import ANTHROPIC_KEY, OPENAI_KEY, Simulato
 from pipeline_local.simulators.truth import Truth
 from pipeline_runner.processors.anthropic import rows as anthropic
 from pipeline_runner.processors.openai import rows as openai
+from support.run_requests import run_request
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 KEYS = {"openai": OPENAI_KEY, "anthropic": ANTHROPIC_KEY}
@@ -63,12 +65,10 @@ class Customer:
     ) -> RunDocument:
         """The run document as the operator would resolve it, of the repository's own config; `source` changes it."""
         url = self.simulators.openai_url if self.provider == "openai" else self.simulators.anthropic_url
-        request = RunRequest(
+        request = run_request(
+            f"{self.provider}/cost/usage_cost",
             run_id=run_id or f"run_{self.org}x{next(_numbers)}",
             org_slug=self.org,
-            provider=self.provider,
-            domain="cost",
-            pipeline="usage_cost",
             parameters=parameters,
             logical_time=datetime.now(UTC),
         )
@@ -94,6 +94,17 @@ class Customer:
         provider: Any = self.provider
         groups = GROUPS[self.provider]
         return self.simulators.truth(provider, first, last, bucket_width=bucket_width, group_by=groups)
+
+
+def customer_with_key(
+    settings: BigQuerySettings, provider: str, simulators: Simulators, folder: Path, environment: pytest.MonkeyPatch
+) -> Customer:
+    """A new one, whose key the runs of this test find in a folder; the simulators begin anew."""
+    simulators.reset()
+    (folder / "api_key").write_text(KEYS[provider] + "\n")
+    environment.setenv("PIPELINES_CREDENTIALS_DIRECTORY", str(folder))
+    environment.setenv("PIPELINES_API_HOSTS", "http://127.0.0.1:*")
+    return Customer(settings, provider, simulators)
 
 
 def same_rows(found: Sequence[Row], expected: Sequence[Row]) -> None:

@@ -1,5 +1,7 @@
 """A target for the exporter that keeps rows in memory, with the semantics of the MERGE, and fails when told to."""
 
+import asyncio
+import threading
 from collections.abc import Callable, Sequence
 
 from google.api_core.exceptions import NotFound
@@ -60,3 +62,19 @@ class MemoryTarget:
 
     def settle(self, job_id: str) -> None:
         self.settled.append(job_id)
+
+
+class Gate:
+    """Where a merge stands still, before it or after it, until `leave` is set: for half a minute at most."""
+
+    def __init__(self) -> None:
+        self.leave = threading.Event()
+        self._entered = threading.Event()
+
+    def __call__(self, _: object) -> None:
+        self._entered.set()
+        assert self.leave.wait(30)
+
+    async def entered(self) -> None:
+        """Return when a merge has come."""
+        assert await asyncio.to_thread(self._entered.wait, 30)

@@ -9,8 +9,8 @@ from typing import Any
 from pipeline_local.simulators import numbers
 from pipeline_local.simulators.answers import Answer, Request
 from pipeline_local.simulators.anthropic_data import COST_DIMENSIONS, COST_MEASURES, DESCRIBED, DIMENSIONS, MEASURES
-from pipeline_local.simulators.buckets import WIDTHS, Grouping, Result
-from pipeline_local.simulators.pages import LIMITS, Asked, Page, page, span
+from pipeline_local.simulators.buckets import Grouping, Result
+from pipeline_local.simulators.pages import LIMITS, Asked, Page, Span, page
 from pipeline_local.simulators.query import BadRequest, Query, rfc_3339
 from pipeline_local.simulators.seeds import identifier
 
@@ -18,7 +18,9 @@ ADMIN_KEY = re.compile(r"sk-ant-admin01-[A-Za-z0-9_-]{4,}")
 VERSION = "2023-06-01"
 _USAGE, _COSTS = "/v1/organizations/usage_report/messages", "/v1/organizations/cost_report"
 _GROUPS_AT_MOST = 5
-_SINGLE = ("starting_at", "ending_at", "bucket_width", "limit", "page")
+_COST_LIMITS = {"1d": LIMITS["1d"]}
+_SPAN = Span("starting_at", "ending_at", rfc_3339)
+_SINGLE = (_SPAN.start, _SPAN.end, "bucket_width", "limit", "page")
 _FILTERS = {
     "api_key_ids": "api_key_id",
     "workspace_ids": "workspace_id",
@@ -61,7 +63,7 @@ def _usage(request: Request) -> Asked:
     query = Query(request.pairs, single=_SINGLE, repeated=("group_by", *_FILTERS), bare=False)
     by = query.choices("group_by", DIMENSIONS, _GROUPS_AT_MOST)
     wanted = {dimension: query.many(name) for name, dimension in _FILTERS.items()}
-    return _asked(request, query, tuple(WIDTHS), Grouping(DIMENSIONS, frozenset(by), MEASURES), wanted)
+    return _SPAN.asked(request, query, Grouping(DIMENSIONS, frozenset(by), MEASURES), wanted)
 
 
 def _costs(request: Request) -> Asked:
@@ -69,19 +71,7 @@ def _costs(request: Request) -> Asked:
     by = set(query.choices("group_by", ("workspace_id", "description")))
     if "description" in by:
         by.update(DESCRIBED)
-    return _asked(request, query, ("1d",), Grouping(COST_DIMENSIONS, frozenset(by), COST_MEASURES), {})
-
-
-def _asked(
-    request: Request, query: Query, widths: tuple[str, ...], grouping: Grouping, filters: Mapping[str, list[str]]
-) -> Asked:
-    start = rfc_3339("starting_at", query.required("starting_at"))
-    told = query.text("ending_at")
-    name = query.choice("bucket_width", widths, "1d")
-    default, most = LIMITS[name]
-    limit, width = query.number("limit", default, 1, most), WIDTHS[name]
-    end = span(start, rfc_3339("ending_at", told) if told is not None else None, width, request.now, "ending_at")
-    return Asked(start, end, width, limit, grouping, filters, request.pairs, query.text("page"))
+    return _SPAN.asked(request, query, Grouping(COST_DIMENSIONS, frozenset(by), COST_MEASURES), {}, _COST_LIMITS)
 
 
 def _document(found: Page, table: str, request: Request) -> dict[str, Any]:

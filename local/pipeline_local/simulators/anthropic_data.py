@@ -7,7 +7,7 @@ from decimal import Decimal
 from functools import lru_cache
 from random import Random
 
-from pipeline_local.simulators.seeds import Line, Lines, Value, busy_hours, identifier, is_empty, randomness
+from pipeline_local.simulators.seeds import Line, Lines, Value, busy_hours, discount, identifier, is_empty, randomness
 
 DIMENSIONS = ("api_key_id", "workspace_id", "model", "service_tier", "context_window", "inference_geo")
 MEASURES = (
@@ -116,7 +116,7 @@ def _costs(org: str, usage: Line) -> Iterator[Line]:
     name, price_in, price_out = _MODELS[model]
     tier, window, geo = (dimensions[field] for field in ("service_tier", "context_window", "inference_geo"))
     details = {"model": model, "service_tier": tier, "context_window": window, "inference_geo": geo}
-    factor = (_BATCH if tier == "batch" else 1) * (2 if window == _LONG else 1) * _discount(org, model)
+    factor = (_BATCH if tier == "batch" else 1) * (2 if window == _LONG else 1) * discount(org, model)
     suffix = "".join((", Batch" if tier == "batch" else "", ", Long Context" if window == _LONG else "", f", {geo}"))
     for kind, (wording, multiple) in _KINDS.items():
         price = Decimal(price_out) if multiple is None else Decimal(price_in) * multiple
@@ -131,8 +131,3 @@ def _cost(minute: int, workspace: Value, description: str, cost_type: str, cents
     described = {name: details.get(name) for name in DESCRIBED}
     dimensions = {**described, "workspace_id": workspace, "description": description, "cost_type": cost_type}
     return Line(minute, dimensions, {"cents": cents})
-
-
-@lru_cache(maxsize=4096)
-def _discount(org: str, item: str) -> Decimal:
-    return 1 - Decimal(randomness(org, "discount", item).randrange(0, 90_000)).scaleb(-6)

@@ -6,15 +6,16 @@ from typing import Any
 
 from pipeline_local.simulators import numbers
 from pipeline_local.simulators.answers import Answer, Request
-from pipeline_local.simulators.buckets import WIDTHS, Grouping, Result
+from pipeline_local.simulators.buckets import Grouping, Result
 from pipeline_local.simulators.openai_data import COST_DIMENSIONS, COST_MEASURES, DIMENSIONS, MEASURES
-from pipeline_local.simulators.pages import LIMITS, Asked, Page, page, span
+from pipeline_local.simulators.pages import Asked, Page, Span, page
 from pipeline_local.simulators.query import BadRequest, Query, unix_time
 
 ADMIN_KEY = re.compile(r"sk-admin-[A-Za-z0-9_-]{4,}")
 _USAGE, _COSTS = "/v1/organization/usage/", "/v1/organization/costs"
-_COST_LIMITS = (7, 180)
-_SINGLE = ("start_time", "end_time", "bucket_width", "limit", "page")
+_COST_LIMITS = {"1d": (7, 180)}
+_SPAN = Span("start_time", "end_time", unix_time)
+_SINGLE = (_SPAN.start, _SPAN.end, "bucket_width", "limit", "page")
 # Of a filter: the dimension that it looks at.
 _FILTERS = {
     "project_ids": "project_id",
@@ -63,7 +64,7 @@ def _usage(request: Request, endpoint: str) -> Asked:
     if query.text("batch") is not None:
         wanted["batch"] = [query.choice("batch", ("true", "false"), "")]
     grouping = Grouping(dimensions, frozenset(query.choices("group_by", dimensions)), MEASURES[endpoint])
-    return _asked(request, query, tuple(WIDTHS), LIMITS, grouping, wanted)
+    return _SPAN.asked(request, query, grouping, wanted)
 
 
 def _costs(request: Request) -> Asked:
@@ -72,24 +73,7 @@ def _costs(request: Request) -> Asked:
     # api_key_id is in the published specification, and refused by the service
     grouping = Grouping(COST_DIMENSIONS, frozenset(query.choices("group_by", COST_DIMENSIONS)), COST_MEASURES)
     wanted = {"project_id": query.many("project_ids"), "line_item": query.many("line_items")}
-    return _asked(request, query, ("1d",), {"1d": _COST_LIMITS}, grouping, wanted)
-
-
-def _asked(
-    request: Request,
-    query: Query,
-    widths: tuple[str, ...],
-    limits: Mapping[str, tuple[int, int]],
-    grouping: Grouping,
-    filters: Mapping[str, list[str]],
-) -> Asked:
-    start = unix_time("start_time", query.required("start_time"))
-    told = query.text("end_time")
-    name = query.choice("bucket_width", widths, "1d")
-    default, most = limits[name]
-    limit, width = query.number("limit", default, 1, most), WIDTHS[name]
-    end = span(start, unix_time("end_time", told) if told is not None else None, width, request.now, "end_time")
-    return Asked(start, end, width, limit, grouping, filters, request.pairs, query.text("page"))
+    return _SPAN.asked(request, query, grouping, wanted, _COST_LIMITS)
 
 
 def _document(found: Page, table: str, request: Request) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from decimal import Decimal
 from functools import lru_cache
 from random import Random
 
-from pipeline_local.simulators.seeds import Line, Lines, Value, busy_hours, identifier, is_empty, randomness
+from pipeline_local.simulators.seeds import Line, Lines, Value, busy_hours, discount, identifier, is_empty, randomness
 
 # The dimensions of each usage endpoint, by which it can group, and its measures.
 _CALLER = ("project_id", "user_id", "api_key_id")
@@ -157,7 +157,7 @@ def _measures(workload: _Workload, requests: int, random: Random) -> dict[str, D
 
 def _costs(org: str, workload: _Workload, minute: int, used: Mapping[str, Decimal]) -> Iterator[Line]:
     for item, quantity, price in _items(workload, used):
-        measures = {"amount": quantity * price * _discount(org, item), "quantity": quantity}
+        measures = {"amount": quantity * price * discount(org, item), "quantity": quantity}
         yield Line(minute, {"project_id": workload.dimensions["project_id"], "line_item": item}, measures)
 
 
@@ -175,9 +175,3 @@ def _items(workload: _Workload, used: Mapping[str, Decimal]) -> Iterator[tuple[s
         quantity = used[MEASURES[endpoint][0]]
         item = f"{model}, {endpoint}" if model else endpoint.replace("_", " ")
         yield item, quantity, Decimal(_PRICES[endpoint])
-
-
-@lru_cache(maxsize=4096)
-def _discount(org: str, item: str) -> Decimal:
-    # What is paid doesn't follow from usage and list prices, and has more decimals than a cent.
-    return 1 - Decimal(randomness(org, "discount", item).randrange(0, 90_000)).scaleb(-6)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from functools import lru_cache
 
 # Shares of the busiest hour, UTC: quiet nights, a rise in the morning, a dip at noon.
 _HOURS = (2, 1, 1, 1, 2, 4, 12, 28, 62, 88, 97, 90, 74, 86, 100, 98, 87, 66, 44, 31, 22, 14, 8, 4)
@@ -62,3 +63,12 @@ def _traffic(day: date, hour: int) -> float:
 def is_empty(org: str, day: date) -> bool:
     """Whether nothing at all was used on this day: about one day in ten."""
     return randomness(org, "empty", day).random() < _EMPTY_SHARE
+
+
+@lru_cache(maxsize=8192)
+def discount(org: str, item: str) -> Decimal:
+    """What an organization pays of an item's list price: what is paid doesn't follow from usage and list prices.
+
+    It has more decimals than a cent.
+    """
+    return 1 - Decimal(randomness(org, "discount", item).randrange(0, 90_000)).scaleb(-6)

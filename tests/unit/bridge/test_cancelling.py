@@ -12,12 +12,8 @@ from pipeline_core.kube import names
 from pipeline_core.kube.api import KubeError, KubeUnavailableError
 from pipeline_core.lifecycle.phases import Phase
 from support.bridge import Bridge
-from support.bridge_and_operator import KEY, Both
+from support.bridge_and_operator import KEY, Both, CrashError
 from support.fake_kubernetes import FakeKubernetes
-
-
-class CrashError(BaseException):
-    """The process is gone."""
 
 
 @pytest.fixture
@@ -25,21 +21,6 @@ def both() -> Both:
     both = Both()
     both.allow(1)
     return both
-
-
-async def reserved(both: Both) -> str:
-    """A run whose PipelineRun isn't made yet: the bridge died before."""
-
-    def dies(part: str, _method: str, _after: bool) -> None:
-        if part == "cluster":
-            raise CrashError
-
-    both.fault = dies
-    with pytest.raises(CrashError):
-        await both.post(KEY)
-    both.fault = lambda _part, _method, _after: None
-    (run_id,) = both.held()
-    return run_id
 
 
 async def comes_to_nothing(both: Both, run_id: str) -> None:
@@ -76,7 +57,7 @@ async def test_a_run_that_the_operator_hasnt_seen_is_cancelled(both: Both) -> No
 
 
 async def test_a_run_whose_object_isnt_made_is_cancelled(both: Both) -> None:
-    run_id = await reserved(both)
+    run_id = await both.reserve()
     assert await both.cancel(run_id) == Cancelled(True, Phase.PENDING)
     assert await both.post(KEY) == run_id  # whoever was about to make it finds it
     await comes_to_nothing(both, run_id)
@@ -84,7 +65,7 @@ async def test_a_run_whose_object_isnt_made_is_cancelled(both: Both) -> None:
 
 
 async def test_what_is_made_in_the_same_moment_is_cancelled(both: Both) -> None:
-    run_id = await reserved(both)
+    run_id = await both.reserve()
     create = both.kubernetes._post
 
     def made_meanwhile(*arguments: object) -> object:
@@ -98,7 +79,7 @@ async def test_what_is_made_in_the_same_moment_is_cancelled(both: Both) -> None:
 
 
 async def test_another_object_of_its_name_isnt_cancelled_in_its_place(both: Both) -> None:
-    run_id = await reserved(both)
+    run_id = await both.reserve()
     name = both.stored(run_id).object_name or ""
     both.apply(name, runId="run_another")
     with pytest.raises(KubeError, match="another object has the name"):
@@ -111,7 +92,7 @@ async def test_another_object_of_its_name_isnt_cancelled_in_its_place(both: Both
 
 
 async def test_a_run_that_nobody_has_made_for_a_minute_is_over(both: Both) -> None:
-    run_id = await reserved(both)
+    run_id = await both.reserve()
     both.pass_time(61)
     await both.healing.round()
     assert await both.cancel(run_id) == Cancelled(False, Phase.FAILED)
@@ -186,7 +167,7 @@ async def test_what_the_api_server_says_is_passed_on(both: Both, error: Exceptio
 async def test_a_cancellation_that_is_asked_for_again_after_a_crash_anywhere_holds(
     both: Both, nth: int, has_object: bool, after: bool
 ) -> None:
-    run_id = await (both.post(KEY) if has_object else reserved(both))
+    run_id = await (both.post(KEY) if has_object else both.reserve())
     asked = 0
 
     def dies(_part: str, _method: str, is_after: bool) -> None:

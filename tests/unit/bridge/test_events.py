@@ -214,23 +214,25 @@ class Client:
                 await asyncio.Event().wait()
 
 
+async def endless(is_closed: asyncio.Event) -> AsyncGenerator[bytes, None]:
+    """A source that never ends by itself, and tells that it was closed."""
+    try:
+        yield b"x"
+        await asyncio.Event().wait()
+    finally:
+        is_closed.set()
+
+
 @pytest.mark.parametrize("end", ["goes", "stops", "cancelled", "stops, and the client doesn't read"])
 async def test_whatever_ends_a_stream_its_source_is_closed_and_no_task_is_left(
     end: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipeline_bridge.streams._LAST_WORD_SECONDS", 0.01)
     is_closed = asyncio.Event()
-
-    async def endless() -> AsyncGenerator[bytes, None]:
-        try:
-            yield b"x"
-            await asyncio.Event().wait()
-        finally:
-            is_closed.set()
-
     before, client = asyncio.all_tasks(), Client(reads="read" not in end)
     opened = Streams(1, asyncio.Event())
-    serving = asyncio.create_task(Stream(opened, "acme", endless(), "text/plain")({}, client.receive, client.send))  # type: ignore[arg-type]
+    stream = Stream(opened, "acme", endless(is_closed), "text/plain")
+    serving = asyncio.create_task(stream({}, client.receive, client.send))  # type: ignore[arg-type]
     await client.began.wait()
     {"goes": client.gone.set, "cancelled": serving.cancel}.get(end, opened.stopping.set)()
     await asyncio.wait([serving])
@@ -254,14 +256,6 @@ async def test_a_defect_of_the_source_is_not_swallowed() -> None:
 
 async def test_a_client_that_does_not_send_its_request_to_the_end_counts_as_gone() -> None:
     is_closed, complaints = asyncio.Event(), []
-
-    async def endless() -> AsyncGenerator[bytes, None]:
-        try:
-            yield b"x"
-            await asyncio.Event().wait()
-        finally:
-            is_closed.set()
-
     client = Client()
 
     async def receive() -> dict[str, Any]:
@@ -269,7 +263,7 @@ async def test_a_client_that_does_not_send_its_request_to_the_end_counts_as_gone
         raise HTTPException(408, "The body didn't come within 30 s")
 
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
-    await Stream(Streams(1, asyncio.Event()), "acme", endless(), "text/plain")({}, receive, client.send)  # type: ignore[arg-type]
+    await Stream(Streams(1, asyncio.Event()), "acme", endless(is_closed), "text/plain")({}, receive, client.send)  # type: ignore[arg-type]
     assert is_closed.is_set()
     gc.collect()
     await asyncio.sleep(0)

@@ -21,14 +21,10 @@ from pipeline_core.errors import (
 from pipeline_core.kube.api import KubeError, KubeNotReachedError, KubeUnavailableError
 from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.store.errors import IdempotencyKeyReusedError, StoreUnavailableError
-from support.bridge_and_operator import KEY, Both, Fault
+from support.bridge_and_operator import KEY, Both, CrashError, Fault
 from support.fake_ledger import FakeFacts
 
 UID = "0f8c1e5b-7a92-4d06-b3d1-c2a4e6f80917"
-
-
-class CrashError(BaseException):
-    """The process is gone."""
 
 
 @pytest.fixture
@@ -403,14 +399,19 @@ async def test_a_run_that_the_api_server_refuses_ends_with_its_words(
     assert both.held() == []
 
 
-async def test_no_connection_after_a_lost_answer_says_nothing_about_the_run(both: Both) -> None:
-    answers = [KubeUnavailableError("no answer"), KubeNotReachedError("no connection")]
+def loses_answer_before(both: Both, error: Exception) -> None:
+    """The API server's first answer is lost, and the next call fails before it is carried out."""
+    answers = [KubeUnavailableError("no answer"), error]
 
     def fault(part: str, _method: str, after: bool) -> None:
         if part == "cluster" and (after or len(answers) == 1):
             raise answers.pop(0)
 
     both.fault = fault
+
+
+async def test_no_connection_after_a_lost_answer_says_nothing_about_the_run(both: Both) -> None:
+    loses_answer_before(both, KubeNotReachedError("no connection"))
     with pytest.raises(Problem) as refused:
         await both.post()
     run_id = refused.value.members["run_id"]
@@ -428,13 +429,7 @@ async def test_a_call_that_took_long_to_fail_isnt_made_again(both: Both, monkeyp
 
 
 async def test_a_refusal_after_a_lost_answer_says_nothing_about_the_run(both: Both) -> None:
-    answers = [KubeUnavailableError("no answer"), KubeError(403, "Forbidden", "exceeded quota: runs")]
-
-    def fault(part: str, _method: str, after: bool) -> None:
-        if part == "cluster" and (after or len(answers) == 1):
-            raise answers.pop(0)
-
-    both.fault = fault
+    loses_answer_before(both, KubeError(403, "Forbidden", "exceeded quota: runs"))
     with pytest.raises(Problem) as refused:
         await both.post()
     run_id = refused.value.members["run_id"]

@@ -1,6 +1,5 @@
 """Valid catalogs load: the specification's file, the repository's own, paths without a domain, ConfigMap volumes."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -8,7 +7,8 @@ import pytest
 from pipeline_core.catalog.loader import load_catalog
 from pipeline_core.catalog.problems import CatalogInvalidError
 from pipeline_core.errors import PipelineNotFoundError, UnknownProviderError
-from pipeline_core.resolve import RunRequest, resolve_run
+from pipeline_core.resolve import resolve_run
+from support.run_requests import run_request
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -24,10 +24,9 @@ def test_the_specifications_example_loads_unmodified_and_names_the_real_module(f
 
 
 def test_the_repositorys_own_catalog_resolves_as_the_specifications_does(folder):
-    request = RunRequest("run_1", "acme", "gcp", "cost", "billing", {}, datetime(2026, 11, 2, tzinfo=UTC))
     settings = {"billing_project_id": "customer", "billing_dataset_id": "export"}
     ours, theirs = (
-        resolve_run(load_catalog(root), request, env="dev", integration=settings)
+        resolve_run(load_catalog(root), run_request(), env="dev", integration=settings)
         for root in (REPOSITORY / "configs", folder.root)
     )
     for section in ("processor", "target"):
@@ -39,13 +38,12 @@ def test_the_repositorys_own_catalog_resolves_as_the_specifications_does(folder)
 
 
 def test_a_customers_table_comes_from_the_integration():
-    request = RunRequest("run_1", "acme", "gcp", "cost", "billing", {}, datetime(2026, 11, 2, tzinfo=UTC))
     settings = {
         "billing_project_id": "customer",
         "billing_dataset_id": "export",
         "billing_table": "gcp_billing_export_v1_01AB-CD",
     }
-    document = resolve_run(load_catalog(REPOSITORY / "configs"), request, env="dev", integration=settings)
+    document = resolve_run(load_catalog(REPOSITORY / "configs"), run_request(), env="dev", integration=settings)
     assert document.config["source"]["table"] == "gcp_billing_export_v1_01AB-CD"
 
 
@@ -140,8 +138,7 @@ parameters:
   share: {type: number, default: 0.1}
 """
     folder.write_smallest("demo/test/noop.yml", provider="demo", domain="test", name="noop", more=more)
-    request = RunRequest("run_1", "acme", "demo", "test", "noop", {}, datetime(2026, 11, 2, tzinfo=UTC))
-    document = resolve_run(load_catalog(folder.root), request, env="dev", integration=None)
+    document = resolve_run(load_catalog(folder.root), run_request("demo/test/noop"), env="dev", integration=None)
     assert document.parameters == {"since": "2026-01-31", "mode": "on", "share": "0.1"}
 
 

@@ -19,19 +19,12 @@ from pipeline_core.errors import (
     TemplateInvalidError,
     UnknownProviderError,
 )
-from pipeline_core.resolve import RunRequest, resolve_run
+from pipeline_core.resolve import resolve_run
 from pipeline_core.run_document import RunDocument
+from support.run_requests import run_request
 
 SETTINGS = {"billing_project_id": "customer-project", "billing_dataset_id": "export"}
-REQUEST = RunRequest(
-    run_id="run_ab12",
-    org_slug="acme",
-    provider="gcp",
-    domain="cost",
-    pipeline="billing",
-    parameters={},
-    logical_time=datetime(2026, 3, 1, 4, 5, tzinfo=UTC),
-)
+REQUEST = run_request()
 
 
 @pytest.fixture

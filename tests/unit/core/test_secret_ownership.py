@@ -1,6 +1,5 @@
 """In a shared namespace an integration can name only its own organization's Secret, whoever wrote its row."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -9,19 +8,11 @@ from pipeline_core.admission.admit import Facts, admit
 from pipeline_core.admission.tenancy import TenancyMode, secret_problem
 from pipeline_core.catalog.loader import load_catalog
 from pipeline_core.errors import IntegrationNotActiveError
-from pipeline_core.resolve import RunRequest
+from support.run_requests import run_request
 
 SHARED, OWN = TenancyMode.SHARED, TenancyMode.NAMESPACE_PER_ORGANIZATION
 CATALOG = load_catalog(Path(__file__).parents[3] / "configs")
-REQUEST = RunRequest(
-    run_id="run_ab12",
-    org_slug="acme",
-    provider="openai",
-    domain="cost",
-    pipeline="usage_cost",
-    parameters={},
-    logical_time=datetime(2026, 3, 1, 4, 5, tzinfo=UTC),
-)
+REQUEST = run_request("openai/cost/usage_cost")
 
 
 def facts(secret: str | None) -> Facts:

@@ -132,12 +132,7 @@ async def test_a_run_that_waited_when_its_namespace_became_anothers_ends_with_it
 
 async def test_a_slot_reserved_before_the_namespace_became_anothers_is_given_back(world: World) -> None:
     in_its_own_namespace(world)
-
-    def away(method: str, path: str) -> None:
-        if method == "POST" and path.endswith("/jobs"):
-            raise KubeUnavailableError("connection refused")
-
-    world.kubernetes.before = away
+    world.kubernetes.before = fails_job(KubeUnavailableError("connection refused"))
     uid = world.apply()
     with pytest.raises(KubeUnavailableError):
         await world.reconcile(uid)

@@ -17,10 +17,7 @@ def world() -> World:
 
 async def running(world: World) -> tuple[str, str]:
     """A run with a live pod: the UIDs of both."""
-    uid = world.apply()
-    await world.reconcile(uid)
-    world.start_pods()
-    await world.reconcile(uid)
+    uid = await world.running()
     return uid, pod_of(world)
 
 

@@ -11,6 +11,7 @@ from pipeline_core.lifecycle.observed import Published
 from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.outcome import Outcome
 from pipeline_core.store.runs import NewRun
+from support.fake_kubernetes import fails_job
 from support.operator_world import World
 
 GOOD = Outcome(status="succeeded", records_processed=42)
@@ -27,10 +28,7 @@ def world() -> World:
 
 async def reserved(world: World) -> str:
     """A run that has its slot and its Job, and a pod."""
-    uid = world.apply()
-    await world.reconcile(uid)
-    world.start_pods()
-    await world.reconcile(uid)
+    uid = await world.running()
     assert world.holders() == [HOLDER]
     return uid
 
@@ -100,11 +98,7 @@ async def test_not_while_a_pod_of_it_lives_and_then_at_once(world: World) -> Non
 
 
 async def test_a_run_whose_event_was_lost_is_woken(world: World) -> None:
-    def no_jobs(method: str, path: str) -> None:
-        if method == "POST" and path.endswith("/jobs"):
-            raise KubeUnavailableError("connection lost")
-
-    world.kubernetes.before = no_jobs
+    world.kubernetes.before = fails_job(KubeUnavailableError("connection lost"))
     uid = world.apply()
     with pytest.raises(KubeUnavailableError):
         await world.reconcile(uid)
@@ -127,11 +121,7 @@ async def test_a_slot_of_a_live_run_is_kept_however_old(world: World) -> None:
 
 
 async def test_a_slot_of_a_run_that_has_no_job_yet_is_kept(world: World) -> None:
-    def no_jobs(method: str, path: str) -> None:
-        if method == "POST" and path.endswith("/jobs"):
-            raise KubeUnavailableError("connection lost")
-
-    world.kubernetes.before = no_jobs
+    world.kubernetes.before = fails_job(KubeUnavailableError("connection lost"))
     uid = world.apply()
     with pytest.raises(KubeUnavailableError):
         await world.reconcile(uid)

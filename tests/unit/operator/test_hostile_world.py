@@ -38,13 +38,13 @@ def sweep_of(world: World) -> tuple[Sweep, WorkQueue]:
     return Sweep(cluster, world.cache, queue, world.records, Namespaces(cluster, [], "pipelines")), queue
 
 
-async def running(world: World, name: str = "billing", **spec: Any) -> str:
-    uid = world.apply(name, **spec)
-    await world.reconcile(uid)
-    world.start_pods()
-    await world.reconcile(uid)
-    assert world.status(name)["phase"] == "Running"
-    return uid
+async def hours_without_events(world: World, uid: str) -> None:
+    """The sweep alone tells of what has changed."""
+    sweep, _ = sweep_of(world)
+    for _ in range(20):
+        world.pass_time(3600)
+        await sweep.round()
+        await world.reconciler.reconcile(uid)
 
 
 def other_namespace(world: World, **spec: Any) -> str:
@@ -55,28 +55,28 @@ def other_namespace(world: World, **spec: Any) -> str:
 
 
 async def test_refusal_of_a_stranger_ends_the_victims_record(world: World) -> None:
-    victim = await running(world, runId="run_given")
+    victim = await world.running(runId="run_given")
     evil = other_namespace(world, runId="run_given", provider="azure")
     await world.reconcile(evil)
     assert world.record(victim).phase is Phase.RUNNING
 
 
 async def test_cancel_of_a_stranger_ends_the_victims_record(world: World) -> None:
-    victim = await running(world, runId="run_given")
+    victim = await world.running(runId="run_given")
     evil = other_namespace(world, runId="run_given", cancel=True)
     await world.reconcile(evil)
     assert world.record(victim).phase is Phase.RUNNING
 
 
 async def test_cancel_of_a_stranger_deletes_the_victims_job(world: World) -> None:
-    await running(world, runId="run_given")
+    await world.running(runId="run_given")
     evil = world.apply("evil", runId="run_given", org="globex", cancel=True)
     await world.reconcile(evil)
     assert ("jobs", "default", "run-given") in world.kubernetes.objects
 
 
 async def test_after_that_object_and_data_disagree(world: World) -> None:
-    victim = await running(world, runId="run_given")
+    victim = await world.running(runId="run_given")
     await world.reconcile(other_namespace(world, runId="run_given", provider="azure"))
     world.end_pods(GOOD)
     await world.reconcile(victim)
@@ -84,45 +84,33 @@ async def test_after_that_object_and_data_disagree(world: World) -> None:
 
 
 async def test_a_lost_delete_of_the_job_is_found_by_the_resync(world: World) -> None:
-    uid = await running(world)
+    uid = await world.running()
     world.kubernetes.remove("jobs", "default", world.status()["jobName"])
     world.kubernetes.remove("pods", "default", world.status()["jobName"] + "-a")
-    sweep, _ = sweep_of(world)
-    for _ in range(20):
-        world.pass_time(3600)
-        await sweep.round()
-        await world.reconciler.reconcile(uid)  # no event came
+    await hours_without_events(world, uid)
     assert world.status()["phase"] == "Failed"
 
 
 async def test_a_cancel_ends_though_the_deletes_were_lost(world: World) -> None:
-    uid = await running(world)
+    uid = await world.running()
     world.run()["spec"]["cancel"] = True
     world.kubernetes.put("pipelineruns", world.run())
     await world.reconcile(uid)
     world.collect_garbage()
-    sweep, _ = sweep_of(world)
-    for _ in range(20):
-        world.pass_time(3600)
-        await sweep.round()
-        await world.reconciler.reconcile(uid)
+    await hours_without_events(world, uid)
     assert world.status()["phase"] == "Cancelled"
 
 
 async def test_lost_failed_event_of_the_job(world: World) -> None:
-    uid = await running(world)
+    uid = await world.running()
     world.end_pods(Outcome(status="failed", error="X: y"), exit_code=78, reason="Error")
     world.fail_jobs("PodFailurePolicy")
-    sweep, _ = sweep_of(world)
-    for _ in range(20):
-        world.pass_time(3600)
-        await sweep.round()
-        await world.reconciler.reconcile(uid)
+    await hours_without_events(world, uid)
     assert world.status()["phase"] == "Failed"
 
 
 async def test_job_failure_seen_before_the_pod_keeps_the_runners_words(world: World) -> None:
-    uid = await running(world)
+    uid = await world.running()
     world.end_pods(Outcome(status="failed", error="ExternalBQExtractor: table not found"), exit_code=78, reason="Error")
     world.fail_jobs("PodFailurePolicy")
     job = world.kubernetes.objects["jobs", "default", world.status()["jobName"]]
@@ -132,7 +120,7 @@ async def test_job_failure_seen_before_the_pod_keeps_the_runners_words(world: Wo
 
 
 async def test_same_after_a_restart_jobs_listed_first(world: World) -> None:
-    uid = await running(world)
+    uid = await world.running()
     world.end_pods(Outcome(status="failed", error="ExternalBQExtractor: table not found"), exit_code=78, reason="Error")
     world.fail_jobs("PodFailurePolicy")
     world.start_operator()
@@ -162,7 +150,7 @@ async def test_start_deadline_on_a_stale_pod_kills_a_running_runner(world: World
 
 
 async def test_a_run_whose_pod_is_drained_after_the_start_deadline_goes_on(world: World) -> None:
-    uid = await running(world)
+    uid = await world.running()
     name = world.status()["jobName"]
     world.pass_time(1200)
     world.kubernetes.remove("pods", "default", f"{name}-a")  # the next attempt comes in 10 s
@@ -220,7 +208,7 @@ async def test_one_odd_logical_time_does_not_stop_the_sweep(world: World, time: 
 
 
 async def test_a_run_deleted_after_its_runner_succeeded_is_not_cancelled(world: World) -> None:
-    uid = await running(world)
+    uid = await world.running()
     world.end_pods(GOOD)
     world.watch()  # the operator even knows it
     world.kubernetes.remove("pipelineruns", "default", "billing")
@@ -231,7 +219,7 @@ async def test_a_run_deleted_after_its_runner_succeeded_is_not_cancelled(world: 
 
 
 async def test_terminal_pod_seen_only_in_its_deletion_counts(world: World) -> None:
-    uid = await running(world)
+    uid = await world.running()
     world.run()["spec"]["cancel"] = True
     world.kubernetes.put("pipelineruns", world.run())
     await world.reconcile(uid)  # Job deleted; the runner gets SIGTERM after its publish committed and exits 0
@@ -244,7 +232,7 @@ async def test_terminal_pod_seen_only_in_its_deletion_counts(world: World) -> No
 
 
 async def test_records_processed_agree_after_a_failure(world: World) -> None:
-    uid = await running(world)
+    uid = await world.running()
     pod = next(b for k, b in world.kubernetes.objects.items() if k[0] == "pods")
     run_id = world.status()["runId"]
     assert world.cache.put_progress(run_id, Progress(pod["metadata"]["uid"], "extract", 40, 5000, world.now()))
@@ -257,7 +245,7 @@ async def test_records_processed_agree_after_a_failure(world: World) -> None:
 
 
 async def test_progress_agrees_during_a_retry(world: World) -> None:
-    uid = await running(world)
+    uid = await world.running()
     pod = next(b for k, b in world.kubernetes.objects.items() if k[0] == "pods")
     run_id = world.status()["runId"]
     world.cache.put_progress(run_id, Progress(pod["metadata"]["uid"], "load", 90, 5000, world.now()))
@@ -323,7 +311,7 @@ def test_a_timeout_after_a_retry_ends_now_not_with_the_first_attempt() -> None:
 
 
 async def test_the_jobs_deleted_event_may_come_before_the_answer(world: World) -> None:
-    uid = await running(world)
+    uid = await world.running()
     world.run()["spec"]["cancel"] = True
     world.kubernetes.put("pipelineruns", world.run())
     job = world.kubernetes.objects["jobs", "default", world.status()["jobName"]]
@@ -337,7 +325,7 @@ async def test_the_jobs_deleted_event_may_come_before_the_answer(world: World) -
 
 
 async def test_a_recorded_end_is_told_as_it_was(world: World) -> None:
-    uid = await running(world)
+    uid = await world.running()
     # crash between the final record and the status, at the start deadline; then the pod started after all
     await world.records.finish(
         world.status()["runId"],
@@ -353,7 +341,7 @@ async def test_a_recorded_end_is_told_as_it_was(world: World) -> None:
 
 
 async def test_reason_fits_the_recorded_end(world: World) -> None:
-    uid = await running(world)
+    uid = await world.running()
     await world.records.finish(
         world.status()["runId"],
         phase=Phase.FAILED,
@@ -368,7 +356,7 @@ async def test_reason_fits_the_recorded_end(world: World) -> None:
 
 
 async def test_an_answer_does_not_replace_a_newer_event(world: World) -> None:
-    uid = await running(world)
+    uid = await world.running()
     pod_key = next(k for k in world.kubernetes.objects if k[0] == "pods")
     # JobDeleted path: make the reconciler look live
     world.cache._entries[uid].job = None
@@ -399,7 +387,7 @@ def orphan(world: World) -> None:
 
 
 async def test_no_pod_outlives_a_run_that_failed_as_its_job_was_deleted(world: World) -> None:
-    uid = await running(world)
+    uid = await world.running()
     orphan(world)
     for _ in range(5):
         await world.reconcile(uid)
@@ -408,7 +396,7 @@ async def test_no_pod_outlives_a_run_that_failed_as_its_job_was_deleted(world: W
 
 
 async def test_a_cancel_ends_an_orphaned_pod(world: World) -> None:
-    uid = await running(world)
+    uid = await world.running()
     world.run()["spec"]["cancel"] = True
     world.kubernetes.put("pipelineruns", world.run())
     orphan(world)
@@ -420,7 +408,7 @@ async def test_a_cancel_ends_an_orphaned_pod(world: World) -> None:
 
 
 async def test_a_run_held_by_a_foreign_finalizer_is_stopped(world: World) -> None:
-    uid = await running(world)
+    uid = await world.running()
     world.run()["metadata"]["deletionTimestamp"] = "2026-11-22T03:00:00Z"
     world.run()["metadata"]["finalizers"] = ["someone/else"]
     world.kubernetes.put("pipelineruns", world.run())
@@ -431,7 +419,7 @@ async def test_a_run_held_by_a_foreign_finalizer_is_stopped(world: World) -> Non
 
 
 async def test_and_its_end_is_recorded(world: World) -> None:
-    uid = await running(world)
+    uid = await world.running()
     world.run()["metadata"]["deletionTimestamp"] = "2026-11-22T03:00:00Z"
     world.run()["metadata"]["finalizers"] = ["someone/else"]
     world.kubernetes.put("pipelineruns", world.run())
@@ -471,12 +459,7 @@ async def test_a_job_of_another_owner_does_not_hold_the_record_for_ever(world: W
 
 async def test_record_and_object_agree_while_the_namespace_is_full(world: World) -> None:
     uid = world.apply()
-
-    def full(method: str, path: str) -> None:
-        if method == "POST" and path.endswith("/jobs"):
-            raise KubeError(403, "Forbidden", "exceeded quota")
-
-    world.kubernetes.before = full
+    world.kubernetes.before = fails_job(KubeError(403, "Forbidden", "exceeded quota"))
     with pytest.raises(KubeError):
         await world.reconcile(uid)
     assert world.record(uid).phase.value == world.status()["phase"]
@@ -484,12 +467,9 @@ async def test_record_and_object_agree_while_the_namespace_is_full(world: World)
 
 async def test_a_failing_webhook_is_told(world: World) -> None:
     uid = world.apply()
-
-    def webhook(method: str, path: str) -> None:
-        if method == "POST" and path.endswith("/jobs"):
-            raise KubeUnavailableError('POST: HTTP 500: Internal error occurred: failed calling webhook "x"')
-
-    world.kubernetes.before = webhook
+    world.kubernetes.before = fails_job(
+        KubeUnavailableError('POST: HTTP 500: Internal error occurred: failed calling webhook "x"')
+    )
     for _ in range(5):
         with pytest.raises(KubeUnavailableError):
             await world.reconcile(uid)
@@ -510,7 +490,7 @@ async def test_a_broken_runner_template_is_told(world: World) -> None:
 
 
 async def test_a_cancel_is_told_on_the_object_at_once(world: World) -> None:
-    uid = await running(world)
+    uid = await world.running()
     world.run()["spec"]["cancel"] = True
     world.run()["metadata"]["generation"] = 2
     world.kubernetes.put("pipelineruns", world.run())
@@ -536,7 +516,7 @@ async def test_a_start_that_was_held_up_reads_live_before_it_creates(world: Worl
 
 
 async def test_a_finished_run_is_forgotten_though_its_delete_was_lost(world: World) -> None:
-    uid = await running(world)
+    uid = await world.running()
     world.end_pods(GOOD)
     await world.reconcile(uid)
     world.kubernetes.remove("pipelineruns", "default", "billing")  # no event comes of it
@@ -546,7 +526,7 @@ async def test_a_finished_run_is_forgotten_though_its_delete_was_lost(world: Wor
 
 
 async def test_a_finished_run_still_expires_after_a_sweep(world: World) -> None:
-    uid = await running(world, ttlSecondsAfterFinished=3600)
+    uid = await world.running(ttlSecondsAfterFinished=3600)
     world.end_pods(GOOD)
     await world.reconcile(uid)
     sweep, _ = sweep_of(world)
@@ -557,7 +537,7 @@ async def test_a_finished_run_still_expires_after_a_sweep(world: World) -> None:
 
 
 async def test_a_finished_run_that_the_sweep_shows_first_is_woken_for_its_expiry(world: World) -> None:
-    uid = await running(world)
+    uid = await world.running()
     world.end_pods(GOOD)
     await world.reconcile(uid)
     world.start_operator()
@@ -567,7 +547,7 @@ async def test_a_finished_run_that_the_sweep_shows_first_is_woken_for_its_expiry
 
 
 async def test_an_end_that_another_operator_wrote_wakes_for_the_expiry(world: World) -> None:
-    uid = await running(world)
+    uid = await world.running()
     woken: list[str] = []
     intake = Intake(world.cache, woken.append, Expectations([], 90.0, lambda: 0.0))
     body = copy.deepcopy(world.run())
@@ -581,7 +561,7 @@ async def test_an_end_that_another_operator_wrote_wakes_for_the_expiry(world: Wo
 
 
 async def test_no_second_pod_starts_while_one_of_a_job_that_was_never_told_of_lives(world: World) -> None:
-    uid = await running(world)
+    uid = await world.running()
     orphan(world)
     world.run()["status"] = {}  # the process had died before it could write the Job's name
     world.start_operator()
@@ -624,7 +604,7 @@ async def test_a_run_deleted_while_its_orphaned_job_is_looked_at_is_not_failed(w
 
 @pytest.mark.parametrize("namespace_is_there", [True, False])
 async def test_a_run_that_went_with_its_namespace_and_the_rights_in_it(world: World, namespace_is_there: bool) -> None:
-    uid = await running(world)
+    uid = await world.running()
     world.end_pods(Outcome(status="failed", error="Extractor: throttled"), exit_code=75, reason="Error")
     world.watch()
     world.kubernetes.objects.clear()

@@ -74,10 +74,7 @@ def report(world: World, uid: str, stage: str, percent: int) -> None:
 
 
 async def test_a_success_with_much_progress(world: World, log: Log) -> None:
-    uid = world.apply()
-    await world.reconcile(uid)
-    world.start_pods()
-    await world.reconcile(uid)
+    uid = await world.running()
     for percent in range(5, 100, 5):
         world.pass_time(10)
         report(world, uid, "extract" if percent < 50 else "load", percent)
@@ -95,10 +92,7 @@ async def test_a_success_with_much_progress(world: World, log: Log) -> None:
 
 
 async def test_a_failure_after_a_retry_says_why_each_attempt_failed(world: World, log: Log) -> None:
-    uid = world.apply()
-    await world.reconcile(uid)
-    world.start_pods()
-    await world.reconcile(uid)
+    uid = await world.running()
     world.end_pods(None, exit_code=137, reason="OOMKilled")
     await world.reconcile(uid)
     world.pass_time(10)
@@ -128,10 +122,7 @@ def second_pod(world: World) -> None:
 
 
 async def test_a_cancel(world: World, log: Log) -> None:
-    uid = world.apply()
-    await world.reconcile(uid)
-    world.start_pods()
-    await world.reconcile(uid)
+    uid = await world.running()
     world.run()["spec"]["cancel"] = True
     world.kubernetes.put("pipelineruns", world.run())
     await world.reconcile(uid)

@@ -170,10 +170,7 @@ async def test_a_run_is_overdue_two_minutes_after_its_timeout() -> None:
 @pytest.mark.parametrize("by_deletion", [False, True])
 async def test_a_cancelled_run_is_overdue_while_a_silent_node_keeps_its_pod(by_deletion: bool) -> None:
     world = World()
-    uid = world.apply()
-    await world.reconcile(uid)
-    world.start_pods()
-    await world.reconcile(uid)
+    await world.running()
     for (plural, namespace, name), body in list(world.kubernetes.objects.items()):
         if plural == "jobs" or (plural == names.RUNS and by_deletion):
             world.kubernetes.remove(plural, namespace, name)

@@ -10,7 +10,7 @@ from pipeline_core.kube.api import KubeError, KubeUnavailableError
 from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.outcome import Outcome
 from pipeline_core.store.errors import StoreUnavailableError
-from support.fake_kubernetes import no_faults
+from support.fake_kubernetes import fails_job, no_faults
 from support.fake_ledger import FakePlans
 from support.operator_world import World
 
@@ -120,10 +120,7 @@ async def test_who_may_not_run_is_told_why_and_uses_nothing(
 
 
 async def test_cancelling_ends_only_when_job_and_pods_are_gone(world: World) -> None:
-    uid = world.apply()
-    await world.reconcile(uid)
-    world.start_pods()
-    await world.reconcile(uid)
+    uid = await world.running()
     cancel(world)
     await world.reconcile(uid)
     assert not [key for key in world.kubernetes.objects if key[0] == "jobs"]
@@ -156,10 +153,7 @@ async def test_a_run_cancelled_while_it_waits_for_a_slot_waits_no_more(world: Wo
 
 
 async def test_a_cancelled_run_that_was_admitted_stays_admitted_though_its_record_is_lost(world: World) -> None:
-    uid = world.apply()
-    await world.reconcile(uid)
-    world.start_pods()
-    await world.reconcile(uid)
+    uid = await world.running()
     cancel(world)
     await world.reconcile(uid)
     world.records.rows.clear()  # an older backup was restored
@@ -210,10 +204,7 @@ async def test_a_refusal_that_its_record_alone_knows_of_is_told_in_full(world: W
 
 
 async def test_a_deleted_run_is_recorded_as_cancelled_once_nothing_of_it_runs(world: World) -> None:
-    uid = world.apply()
-    await world.reconcile(uid)
-    world.start_pods()
-    await world.reconcile(uid)
+    uid = await world.running()
     world.kubernetes.remove("pipelineruns", "default", "billing")
     assert await world.reconcile(uid) == 1.0
     assert world.record(uid).phase is Phase.RUNNING
@@ -290,12 +281,7 @@ async def test_without_postgresql_a_run_waits_says_so_and_nothing_is_started_unr
 
 async def test_a_job_that_the_namespace_has_no_room_for_is_waited_for_and_said(world: World) -> None:
     uid = world.apply()
-
-    def full(method: str, path: str) -> None:
-        if method == "POST" and path.endswith("/jobs"):
-            raise KubeError(403, "Forbidden", "exceeded quota: pods")
-
-    world.kubernetes.before = full
+    world.kubernetes.before = fails_job(KubeError(403, "Forbidden", "exceeded quota: pods"))
     with pytest.raises(KubeError):
         await world.reconcile(uid)
     assert world.status()["message"] == "The run's Job can't be created: exceeded quota: pods"
@@ -306,12 +292,7 @@ async def test_a_job_that_the_namespace_has_no_room_for_is_waited_for_and_said(w
 
 async def test_a_job_that_the_api_server_never_takes_fails_the_run(world: World) -> None:
     uid = world.apply()
-
-    def refuse(method: str, path: str) -> None:
-        if method == "POST" and path.endswith("/jobs"):
-            raise KubeError(422, "Invalid", "spec.template: too long")
-
-    world.kubernetes.before = refuse
+    world.kubernetes.before = fails_job(KubeError(422, "Invalid", "spec.template: too long"))
     await world.reconcile(uid)
     assert world.status()["phase"] == "Failed"
     assert "too long" in world.record(uid).error_message

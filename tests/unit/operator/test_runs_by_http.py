@@ -11,11 +11,7 @@ from pipeline_core.kube import names
 from pipeline_core.kube.api import Json, KubeError, KubeUnavailableError
 from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.store.errors import StoreUnavailableError
-from support.bridge_and_operator import KEY, Both
-
-
-class CrashError(BaseException):
-    """The process is gone."""
+from support.bridge_and_operator import KEY, Both, well
 
 
 @pytest.fixture
@@ -23,25 +19,6 @@ def both() -> Both:
     both = Both()
     both.allow(1)
     return both
-
-
-def well(_part: str, _method: str, _after: bool) -> None:
-    """Nothing befalls the bridge."""
-
-
-def dies_before_the_object(part: str, _method: str, _after: bool) -> None:
-    if part == "cluster":
-        raise CrashError
-
-
-async def reserved(both: Both) -> str:
-    """A run of which the bridge has made no object."""
-    both.fault = dies_before_the_object
-    with pytest.raises(CrashError):
-        await both.post(KEY)
-    both.fault = well
-    (run_id,) = both.held()
-    return run_id
 
 
 def becomes_globexs(both: Both) -> None:
@@ -151,7 +128,7 @@ async def test_one_cancelled_in_a_namespace_that_is_anothers_by_now_gives_its_sl
 async def test_a_strangers_object_that_ends_before_it_began_takes_nothing_of_the_run_it_names(
     both: Both, end: str
 ) -> None:
-    run_id = await reserved(both)
+    run_id = await both.reserve()
     becomes_globexs(both)
     uid = both.apply("forged", runId=run_id, cancel=end == "cancelled")
     if end == "being deleted":  # with a finalizer of the stranger's, or in the foreground
@@ -180,7 +157,7 @@ async def test_another_object_that_claims_its_id_gets_nothing(both: Both) -> Non
 
 
 async def test_what_nobody_makes_is_ended_after_a_minute(both: Both) -> None:
-    run_id = await reserved(both)
+    run_id = await both.reserve()
     await both.healing.round()
     assert both.held() == [run_id]
     both.pass_time(61)
@@ -191,7 +168,7 @@ async def test_what_nobody_makes_is_ended_after_a_minute(both: Both) -> None:
 
 
 async def test_a_request_that_is_sent_again_while_healing_looks_goes_on(both: Both) -> None:
-    run_id = await reserved(both)
+    run_id = await both.reserve()
     both.pass_time(61)
     # Healing has found no object; it is made before the record is ended.
     first(both, "end_unmade", lambda: both.post(KEY))
@@ -202,7 +179,7 @@ async def test_a_request_that_is_sent_again_while_healing_looks_goes_on(both: Bo
 
 
 async def test_an_object_that_is_seen_while_healing_looks_goes_on(both: Both) -> None:
-    run_id = await reserved(both)
+    run_id = await both.reserve()
     both.pass_time(61)
 
     async def made_and_seen() -> None:
@@ -216,7 +193,7 @@ async def test_an_object_that_is_seen_while_healing_looks_goes_on(both: Both) ->
 
 
 async def test_a_request_that_comes_after_healing_is_another_run(both: Both) -> None:
-    run_id = await reserved(both)
+    run_id = await both.reserve()
     both.pass_time(61)
     first(both, "reserve", both.healing.round)  # it has read the record, and healing is faster
     again = await both.post(KEY)
@@ -247,7 +224,7 @@ async def test_an_object_that_is_made_after_healing_shows_the_records_end(both: 
 
 
 async def test_a_slot_whose_namespace_is_gone_comes_back(both: Both) -> None:
-    await reserved(both)
+    await both.reserve()
     both.pass_time(61)
 
     def refused(_method: str, path: str) -> None:
@@ -261,7 +238,7 @@ async def test_a_slot_whose_namespace_is_gone_comes_back(both: Both) -> None:
 
 @pytest.mark.parametrize("error", [KubeError(403, "Forbidden", "no right"), KubeUnavailableError("no answer")])
 async def test_what_cant_be_looked_at_is_kept(both: Both, error: Exception) -> None:
-    run_id = await reserved(both)
+    run_id = await both.reserve()
     both.pass_time(61)
     both.kubernetes.put("namespaces", {"metadata": {"name": "default", "namespace": ""}})
 

@@ -32,6 +32,17 @@ def sweep(world: ScheduleOperator, namespaces: list[str]) -> Sweep:
     )
 
 
+async def in_namespaces(world: ScheduleOperator, *namespaces: str) -> None:
+    """A schedule in each of these namespaces, of which the operator knows."""
+    for namespace in namespaces:
+        world.kubernetes.put("namespaces", {"metadata": {"name": namespace, "namespace": ""}})
+        body = world.schedule("s") and world.object("s")
+        metadata = {"name": "s", "namespace": namespace}
+        world.kubernetes.put(names.SCHEDULES, {"metadata": metadata, "spec": body["spec"]})
+    world.kubernetes.remove(names.SCHEDULES, NAMESPACE, "s")
+    await world.turn()
+
+
 async def test_only_what_differs_is_woken(world: ScheduleOperator) -> None:
     for name in ("same", "edited", "gone"):
         world.schedule(name)
@@ -46,13 +57,7 @@ async def test_only_what_differs_is_woken(world: ScheduleOperator) -> None:
 
 
 async def test_with_its_namespace_a_schedule_is_gone_and_in_another_it_stays(world: ScheduleOperator) -> None:
-    for namespace in ("kept", "deleted"):
-        world.kubernetes.put("namespaces", {"metadata": {"name": namespace, "namespace": ""}})
-        body = world.schedule("s") and world.object("s")
-        metadata = {"name": "s", "namespace": namespace}
-        world.kubernetes.put(names.SCHEDULES, {"metadata": metadata, "spec": body["spec"]})
-    world.kubernetes.remove(names.SCHEDULES, NAMESPACE, "s")
-    await world.turn()
+    await in_namespaces(world, "kept", "deleted")
     assert len(world.parts.cache) == 2
     world.kubernetes.remove("namespaces", "", "deleted")
     world.kubernetes.remove(names.SCHEDULES, "deleted", "s")
@@ -112,13 +117,7 @@ async def test_a_list_of_before_brings_no_deleted_schedule_back(world: ScheduleO
 
 
 async def test_where_schedules_cannot_be_listed_the_sweep_goes_on_without_them(world: ScheduleOperator) -> None:
-    for namespace in ("with", "without"):
-        world.kubernetes.put("namespaces", {"metadata": {"name": namespace, "namespace": ""}})
-        body = world.schedule("s") and world.object("s")
-        metadata = {"name": "s", "namespace": namespace}
-        world.kubernetes.put(names.SCHEDULES, {"metadata": metadata, "spec": body["spec"]})
-    world.kubernetes.remove(names.SCHEDULES, NAMESPACE, "s")
-    await world.turn()
+    await in_namespaces(world, "with", "without")
     await world.parts.mirror.write()
 
     def refused(_method: str, path: str) -> None:

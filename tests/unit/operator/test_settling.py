@@ -94,10 +94,7 @@ async def test_a_job_that_is_over_is_not_kept(world: World) -> None:
 
 async def at_work(world: World) -> tuple[str, str, str]:
     """A run with a live pod: the UIDs of both and the run's id."""
-    uid = world.apply()
-    await world.reconcile(uid)
-    world.start_pods()
-    await world.reconcile(uid)
+    uid = await world.running()
     pod = next(body for key, body in world.kubernetes.objects.items() if key[0] == "pods")
     return uid, pod["metadata"]["uid"], world.status()["runId"]
 

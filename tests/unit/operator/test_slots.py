@@ -14,6 +14,7 @@ from pipeline_operator.cluster import Cluster
 from pipeline_operator.namespaces import Namespaces
 from pipeline_operator.queue import WorkQueue
 from pipeline_operator.sweep import Sweep
+from support.fake_kubernetes import fails_job
 from support.operator_world import World
 
 
@@ -24,10 +25,7 @@ def world() -> World:
 
 async def first_of_an_id(world: World) -> None:
     """Two runs of one id; the first has its Job and its pod."""
-    uid = world.apply("first", runId="run_given")
-    await world.reconcile(uid)
-    world.start_pods()
-    await world.reconcile(uid)
+    await world.running("first", runId="run_given")
     assert world.holders() == ["first"]
 
 
@@ -92,12 +90,7 @@ async def test_a_run_that_ends_before_it_heard_of_its_slot_gives_it_back(world: 
 async def test_a_run_that_was_admitted_never_waits_again(world: World) -> None:
     """Its Job is refused, its process ends, and others wait for the slot that it holds."""
     world.allow(1)
-
-    def no_jobs(method: str, path: str) -> None:
-        if method == "POST" and path.endswith("/jobs"):
-            raise KubeUnavailableError("connection lost")
-
-    world.kubernetes.before = no_jobs
+    world.kubernetes.before = fails_job(KubeUnavailableError("connection lost"))
     first = world.apply("first", quotaPolicy="Queue")
     with pytest.raises(KubeUnavailableError):
         await world.reconcile(first)
@@ -113,10 +106,7 @@ async def test_a_run_that_was_admitted_never_waits_again(world: World) -> None:
 
 
 async def test_a_finished_run_whose_deletion_no_event_told_of_frees_its_slot_and_is_forgotten(world: World) -> None:
-    uid = world.apply("first")
-    await world.reconcile(uid)
-    world.start_pods()
-    await world.reconcile(uid)
+    uid = await world.running("first")
     pod = next(body["metadata"]["uid"] for key, body in world.kubernetes.objects.items() if key[0] == "pods")
     world.cache.put_published(world.status("first")["runId"], Published(pod, 42, 1.5, world.now()))
     await world.reconcile(uid)
@@ -133,12 +123,7 @@ async def test_a_finished_run_whose_deletion_no_event_told_of_frees_its_slot_and
 
 async def test_a_slot_counts_once_however_often_it_is_asked_for(world: World) -> None:
     before = metrics.QUOTA_RESERVATIONS._value.get()
-
-    def no_jobs(method: str, path: str) -> None:
-        if method == "POST" and path.endswith("/jobs"):
-            raise KubeUnavailableError("connection lost")
-
-    world.kubernetes.before = no_jobs
+    world.kubernetes.before = fails_job(KubeUnavailableError("connection lost"))
     uid = world.apply("first")
     for _ in range(3):
         with pytest.raises(KubeUnavailableError):
