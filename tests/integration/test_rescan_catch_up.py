@@ -7,7 +7,7 @@ from pipeline_core.settings import BigQuerySettings
 from pipeline_runner.execution import execute
 from pipeline_runner.processors.gcp.external_bq_extractor import ExternalBQExtractor
 from pipeline_runner.progress import Progress
-from support.billing import Billing
+from support.billing import Billing, row
 from support.rescans import DAYS, LAST, copied_by, rescan, same_as_source, ten_days
 
 pytestmark = pytest.mark.usefixtures("quick_retries")
@@ -63,3 +63,18 @@ async def test_a_failure_while_days_are_caught_up_tells_the_way_out(billing: Bil
     )
     made.config["source"] |= {"catch_up_days": 0}
     assert (await execute(made, Progress()))[1] is ExitCode.OK
+
+
+async def test_corrections_that_fell_into_a_pause_are_copied_though_it_left_no_day_out(billing: Billing) -> None:
+    async def run_of(day: str) -> str:
+        made = billing.document(date=day)
+        made.config["source"] |= {"rescan_days": 3}
+        assert (await execute(made, Progress()))[1] is ExitCode.OK
+        return made.run_id
+
+    await run_of(DAYS[5])
+    # of the last two days, a run of the seventh and one of the eighth would have seen these
+    billing.add([row(DAYS[4], "2.5"), row(DAYS[5], "3.5")])
+    run_id = await run_of(DAYS[8])
+    assert copied_by(billing, run_id) == {DAYS[4], DAYS[5], *DAYS[6:9]}
+    assert len(billing.costs()) == 7  # one of each day since the fifth, and the two that came late

@@ -37,6 +37,7 @@ async def test_checks_are_of_each_day_by_itself(billing: Billing) -> None:
         "row_count": {"min": 1},
         "sum": {"cost": {"max": "0.3"}},
         "not_null": ["billing_account_id"],
+        "not_null_proportion": {"billing_account_id": {"min": "0.5"}},
     }
     outcome, code = await execute(run, Progress())
     assert code is ExitCode.DATA
@@ -53,6 +54,8 @@ async def test_checks_are_of_each_day_by_itself(billing: Billing) -> None:
     assert code is ExitCode.DATA
     assert str(outcome.error).endswith(
         f"not_null: expected no NULL in billing_account_id, found 1 in 1 rows on {DAYS[5]}; "
+        "checks.not_null_proportion.billing_account_id: expected at least 0.5, found values in 0 of 1 rows "
+        f"on {DAYS[5]}; "
         f"checks.sum.cost: expected at most 0.3, found 0.31 on {DAYS[5]}; "
         f"checks.row_count: expected at least 1, found 0 on {DAYS[7]}"
     )

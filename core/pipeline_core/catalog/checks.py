@@ -14,9 +14,9 @@ _DECIMAL = re.compile(r"-?[0-9]{1,38}(\.[0-9]{1,38})?")
 _MAX_INTEGER = 10**38
 
 
-def _decimal(value: object) -> Decimal | None:
+def _decimal(value: object) -> Decimal:
     """Exact or not at all: a bound that went through a binary float isn't the one that was written."""
-    if value is None or isinstance(value, Decimal):
+    if isinstance(value, Decimal):
         return value
     if isinstance(value, str) and _DECIMAL.fullmatch(value):
         return Decimal(value)
@@ -26,7 +26,7 @@ def _decimal(value: object) -> Decimal | None:
     raise ValueError(f'expected an integer or a decimal in quotes such as "0.50", got {shorten(value)}{hint}')
 
 
-Bound = Annotated[Decimal | None, BeforeValidator(_decimal)]
+Bound = Annotated[Decimal, BeforeValidator(_decimal)]
 Count = Annotated[int, Field(ge=0)]
 
 
@@ -49,8 +49,8 @@ class CountRange(_Section):
 class SumRange(_Section):
     """Bounds of a column's exact sum, both included; at least one of them is given."""
 
-    min: Bound = None
-    max: Bound = None
+    min: Bound | None = None
+    max: Bound | None = None
 
     @model_validator(mode="after")
     def _is_a_range(self) -> Self:  # noqa: N804 - after validation it is the instance that is checked
@@ -61,7 +61,7 @@ class SumRange(_Section):
 class Proportion(_Section):
     """The least share of rows that have a value in a column, 0 to 1."""
 
-    min: Annotated[Decimal, BeforeValidator(_decimal), Field(ge=0, le=1)]
+    min: Annotated[Bound, Field(ge=0, le=1)]
 
 
 class QuarantineLimit(_Section):

@@ -6,9 +6,10 @@ https://cloud.google.com/bigquery/docs/loading-data-cloud-storage-json#details_o
 
 import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_UP, Context, Decimal
+from json.encoder import encode_basestring
 from typing import Any
 
 from pipeline_runner.bigquery.columns import Column, by_name
@@ -40,9 +41,11 @@ class RowEncoder:
         for column in columns:
             if column.type not in _WRITERS:
                 raise ValueError(f"column {column.name} is {column.kind}, expected one of {', '.join(_WRITERS)}")
-        self._columns = by_name(columns).values()
+        self._steps = [
+            (each.name, f"{encode_basestring(each.name)}:", _WRITERS[each.type], each.repeated, each.name in required)
+            for each in by_name(columns).values()
+        ]
         self._names = {column.name for column in columns}
-        self._required = required
         self.money = tuple(each.name for each in columns if each.type == "NUMERIC" and not each.repeated)
         self._sums = dict.fromkeys(self.money, Decimal(0))
         self._lost = dict.fromkeys(self.money, Decimal(0))
@@ -52,20 +55,24 @@ class RowEncoder:
         """One line, its end included. Raises UnfitRowError, with the sums as they were."""
         if not row.keys() <= self._names:
             raise UnfitRowError(f"{min(row.keys() - self._names)}: there is no such column")
-        written = {}
-        for column in self._columns:
-            value = row.get(column.name)
-            if value is not None:
-                written[column.name] = _write(column, value)
-            elif column.name in self._required:
-                raise UnfitRowError(f"{column.name}: expected a value, got NULL")
+        written = []
+        for name, key, write, repeated, required in self._steps:
+            value = row.get(name)
+            if value is None:
+                if required:
+                    raise UnfitRowError(f"{name}: expected a value, got NULL")
+                continue
+            try:
+                written.append(key + (write(value) if not repeated else _written_list(write, value)))
+            except UnfitRowError as error:
+                raise UnfitRowError(f"{name}: {error}") from None
+            except RecursionError:
+                raise UnfitRowError(f"{name}: the value is nested too deeply") from None
         try:
-            line = _JSON.encode(written).encode()
+            line = f"{{{','.join(written)}}}".encode()
         except UnicodeEncodeError as error:
-            bad = ascii(error.object[error.start : error.start + 1])
-            raise UnfitRowError(f"{_column_of(written, error)}: {bad} is no character") from None
-        except RecursionError:
-            raise UnfitRowError("a value is nested too deeply") from None
+            bad = error.object[error.start : error.start + 1]
+            raise UnfitRowError(f"{_column_of(written, bad)}: {bad!a} is no character") from None
         if len(line) > _MAX_ROW_BYTES:
             raise UnfitRowError(f"the row takes {len(line)} bytes, and at most {_MAX_ROW_BYTES} are allowed")
         self._count(row)
@@ -118,15 +125,8 @@ def json_value(value: object, *, lenient: bool = False) -> Any:
             raise UnfitRowError(f"expected JSON, got {value!r:.100}")
 
 
-def _write(column: Column, value: object) -> Any:
-    try:
-        if not column.repeated:
-            return _WRITERS[column.type](value)
-        return [_WRITERS[column.type](each) for each in _list(value)]
-    except UnfitRowError as error:
-        raise UnfitRowError(f"{column.name}: {error}") from None
-    except RecursionError:
-        raise UnfitRowError(f"{column.name}: the value is nested too deeply") from None
+def _written_list(write: Callable[[Any], str], value: object) -> str:
+    return f"[{','.join([write(each) for each in _list(value)])}]"
 
 
 def _list(value: object) -> list[object] | tuple[object, ...]:
@@ -138,19 +138,19 @@ def _list(value: object) -> list[object] | tuple[object, ...]:
 def _string(value: object) -> str:
     if not isinstance(value, str):
         raise UnfitRowError(f"expected a text, got {value!r:.100}")
-    return value
+    return encode_basestring(value)
 
 
 def _integer(value: object) -> str:
     if not isinstance(value, int) or isinstance(value, bool) or value not in _INTEGERS:
         raise UnfitRowError(f"expected an integer of 64 bits, got {value!r:.100}")
-    return str(value)
+    return f'"{int(value)}"'
 
 
-def _boolean(value: object) -> bool:
+def _boolean(value: object) -> str:
     if not isinstance(value, bool):
         raise UnfitRowError(f"expected true or false, got {value!r:.100}")
-    return value
+    return "true" if value else "false"
 
 
 def _numeric(value: object) -> str:
@@ -164,13 +164,19 @@ def _numeric(value: object) -> str:
         or (kept := rounded(exact)).copy_abs() >= _NUMERIC_LIMIT
     ):
         raise UnfitRowError(f"expected an amount of less than 1e29, got {value!s:.100}")
-    return format(kept or abs(kept), "f")
+    return f'"{kept or abs(kept):f}"'
 
 
 def _date(value: object) -> str:
     if not isinstance(value, date) or isinstance(value, datetime):
         raise UnfitRowError(f"expected a date, got {value!r:.100}")
-    return value.isoformat()
+    return _iso(value)
+
+
+@functools.lru_cache(maxsize=256)
+def _iso(day: date) -> str:
+    """Remembered, since all rows of a day have it."""
+    return f'"{day.isoformat()}"'
 
 
 def _timestamp(value: object) -> str:
@@ -185,21 +191,25 @@ def _timestamp(value: object) -> str:
 @functools.lru_cache(maxsize=256)
 def _in_utc(moment: datetime) -> str:
     """Remembered, since all rows of an interval have its times."""
-    return moment.astimezone(UTC).isoformat()
+    return f'"{moment.astimezone(UTC).isoformat()}"'
 
 
-_WRITERS: Mapping[str, Callable[[object], Any]] = {
+def _json(value: object) -> str:
+    return _JSON.encode(json_value(value))
+
+
+# Each gives a value as JSON.
+_WRITERS: Mapping[str, Callable[[Any], str]] = {
     "STRING": _string,
     "INTEGER": _integer,
     "BOOLEAN": _boolean,
     "NUMERIC": _numeric,
     "DATE": _date,
     "TIMESTAMP": _timestamp,
-    "JSON": json_value,
+    "JSON": _json,
 }
 
 
-def _column_of(written: Mapping[str, Any], error: UnicodeEncodeError) -> str:
-    """The column whose text can't be encoded."""
-    bad = error.object[error.start : error.start + 1]
-    return next((name for name, each in written.items() if bad in json.dumps(each, ensure_ascii=False)), "a column")
+def _column_of(written: Iterable[str], bad: str) -> str:
+    """The column whose text can't be encoded; no name of a column has such a character."""
+    return next((json.JSONDecoder().raw_decode(each)[0] for each in written if bad in each), "a column")

@@ -116,19 +116,33 @@ class ResultReader:
     def __init__(
         self, fields: Iterable[Field], *, constants: Mapping[str, object] | None = None, ignored: Iterable[str] = ()
     ) -> None:
-        self._fields = tuple(fields)
+        fields = tuple(fields)
+        # What is read at once: nearly all values stand in the result itself, and are what they should be.
+        self._steps = [(each.column, each.path[0], each.read if len(each.path) == 1 else None, each) for each in fields]
         self._constants = dict(constants or {})
-        self._known = _tree([*(field.path for field in self._fields), *((name,) for name in ignored)])
+        self._known = _tree([*(field.path for field in fields), *((name,) for name in ignored)])
 
     def read(self, result: object) -> Row:
         """The row of a result, without its bucket's columns; `further` holds the fields that no column is for.
 
         Raises UnfitError.
         """
-        if not isinstance(result, Mapping):
+        if not isinstance(result, _OBJECT):
             raise _unfit(("result",), result, "an object")
-        row = self._constants | {field.column: field.value(result) for field in self._fields}
-        return row | {"further": _unknown(result, self._known) or None}
+        row = self._constants.copy()
+        for column, name, read, field in self._steps:
+            found = result.get(name)
+            if found is None and not field.required:
+                row[column] = None
+                continue
+            try:
+                row[column] = field.value(result) if read is None or found is None else read(found)
+            except UnfitError:
+                raise
+            except ValueError:
+                row[column] = field.value(result)  # which says why it doesn't fit
+        row["further"] = _unknown(result, self._known) or None
+        return row
 
 
 def paths(further: object, within: str = "") -> Iterable[str]:
@@ -157,12 +171,12 @@ def _unknown(found: Result, known: _Tree) -> dict[str, Any]:
     """What of an object no column is for; fields that are null say nothing and are left out."""
     rest = {}
     for name, value in found.items():
-        if name in known and known[name] and isinstance(value, Mapping):
-            value = _unknown(value, known[name]) or None
-        elif name in known:
-            continue
-        if value is not None:
-            rest[name] = value
+        within = known.get(name)
+        if within is None:
+            if value is not None:
+                rest[name] = value
+        elif within and isinstance(value, _OBJECT) and (inner := _unknown(value, within)):
+            rest[name] = inner
     return rest
 
 

@@ -105,7 +105,8 @@ class ApiUsageProcessor(RowProcessor, Generic[SourceT]):
             except UnfitError as error:
                 staging.reject(report.table, result, str(error), day)
                 continue
-            self._count(f"{report.path}: {path}" for path in paths(row["further"]))
+            if row["further"]:
+                self._count(f"{report.path}: {path}" for path in paths(row["further"]))
             self._rows_read += 1
             yield {DAY: day, "bucket_start": bucket.start, "bucket_end": bucket.end, **row}
 

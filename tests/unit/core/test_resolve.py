@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline_core.catalog.checks import ChecksSection, SumRange
+from pipeline_core.catalog.checks import ChecksSection, Proportion, SumRange
 from pipeline_core.catalog.loader import load_catalog
 from pipeline_core.catalog.snapshot import Catalog
 from pipeline_core.errors import (
@@ -187,10 +187,13 @@ def test_two_tables_that_a_setting_makes_one_are_refused(folder):
 
 def test_bounds_of_checks_reach_the_runner_exactly(folder):
     checks = 'checks:\n  sum: {cost: {min: 0, max: "0.100000000000000000001"}}\n  quarantined: {max: 3}\n'
+    checks += '  not_null_proportion: {cost: {min: "0.300000000000000000001"}, labels: {min: 1}}\n'
     folder.edit_billing("schedule:\n", f"{checks}schedule:\n")
     document = RunDocument.model_validate_json(resolve(load_catalog(folder.root)).model_dump_json())
     found = ChecksSection.model_validate(document.config["checks"])
     assert found.sum == {"cost": SumRange(min=Decimal(0), max=Decimal("0.100000000000000000001"))}
+    shares = {"cost": Proportion(min=Decimal("0.300000000000000000001")), "labels": Proportion(min=Decimal(1))}
+    assert found.not_null_proportion == shares
     assert (found.max_quarantined, found.of("usage").max_quarantined) == (3, 0)
 
 
