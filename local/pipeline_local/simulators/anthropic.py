@@ -29,6 +29,8 @@ _FILTERS = {
     "context_window": "context_window",
     "inference_geos": "inference_geo",
 }
+# Of each measure: its field, and the field within that or "".
+_NESTED = {name: (name.partition(".")[0], name.partition(".")[2]) for name in MEASURES}
 _UNDOCUMENTED = {"speed": "standard", "thinking_tokens": 11, "billing": {"plan": "scale", "tags": ["a"]}}
 
 
@@ -91,7 +93,7 @@ def _document(found: Page, table: str, request: Request) -> dict[str, Any]:
 def _used(result: Result, request: Request) -> dict[str, Any]:
     made: dict[str, Any] = dict(result.dimensions)
     for name, value in result.measures.items():
-        outer, _, inner = name.partition(".")
+        outer, inner = _NESTED[name]
         if inner:
             made.setdefault(outer, {})[inner] = int(value)
         else:

@@ -55,11 +55,15 @@ def results(lines_of: LinesOf, start: datetime, width: timedelta, grouping: Grou
 
 def grouped(lines: Iterable[Line], grouping: Grouping) -> list[Result]:
     """The lines summed by the dimensions that are told apart, in the order in which the groups came."""
+    told_apart = [name if name in grouping.by else None for name in grouping.dimensions]
     sums: dict[tuple[Value, ...], dict[str, Decimal]] = {}
     with localcontext(prec=_DIGITS):
         for line in lines:
-            key = tuple(line.dimensions[name] if name in grouping.by else None for name in grouping.dimensions)
-            sum_ = sums.setdefault(key, dict.fromkeys(grouping.measures, Decimal(0)))
+            key = tuple([None if name is None else line.dimensions[name] for name in told_apart])
+            known = sums.get(key)
+            if known is None:
+                sums[key] = {name: line.measures[name] for name in grouping.measures}
+                continue
             for name in grouping.measures:
-                sum_[name] += line.measures[name]
+                known[name] += line.measures[name]
     return [Result(dict(zip(grouping.dimensions, key, strict=True)), sum_) for key, sum_ in sums.items()]

@@ -60,6 +60,7 @@ def _traffic(day: date, hour: int) -> float:
     return _HOURS[hour] / 100 * (_WEEKEND if day.weekday() >= 5 else 1)
 
 
+@lru_cache(maxsize=8192)
 def is_empty(org: str, day: date) -> bool:
     """Whether nothing at all was used on this day: about one day in ten."""
     return randomness(org, "empty", day).random() < _EMPTY_SHARE
