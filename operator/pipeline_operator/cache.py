@@ -3,77 +3,12 @@
 Memory for waking and for cheap decisions; whatever is unsafe on stale facts is read from the API server first.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
-from pipeline_core.lifecycle.observed import Job, Pod, Progress, Published, Run
+from pipeline_core.lifecycle.observed import Progress, Published, Run
+from pipeline_operator.entry import Entry, Vanished, is_news_of_job, is_news_of_pod
 from pipeline_operator.parsing import Body, parse_job, parse_pod, parse_run, run_uid_of
-from pipeline_operator.schedules.parsing import MadeFor, parse_made_for
-
-_USUAL_WAITS = frozenset({"ContainerCreating", "PodInitializing"})
-
-
-@dataclass(frozen=True, slots=True)
-class Vanished:
-    """A run whose object is gone before its record was final, or before its slot was free."""
-
-    uid: str
-    run_id: str
-    namespace: str
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Words:
-    """The newest warning about the object of this UID (None: there is none), and when it was looked up."""
-
-    uid: str
-    text: str | None
-    at: datetime
-
-
-@dataclass(slots=True)
-class Entry:
-    """All that is known of one run. `status` is the object's, raw, to compare a patch with.
-
-    `doubted` asks for a read from the API server before the next decision.
-    """
-
-    run: Run | None = None
-    # What of a schedule the run was made for, where it names one.
-    made_for: MadeFor | None = None
-    status: Mapping[str, Any] = field(default_factory=dict)
-    vanished: Vanished | None = None
-    job: Job | None = None
-    pods: dict[str, Pod] = field(default_factory=dict)
-    progress: Progress | None = None
-    published: Published | None = None
-    words: Words | None = None
-    # How the pods that are gone went: having said that they failed, or without such a word.
-    pods_failed: bool = False
-    pods_lost: bool = False
-    doubted: bool = False
-    # Whether the run has been waited for, of which so far only a Job was seen.
-    awaited: bool = False
-    # Whether the run is known to hold a slot of its organization.
-    holds_slot: bool = False
-    # Whether this process has seen to the run: what its status says is so, or on its way to it.
-    seen_to: bool = False
-
-    def note_gone(self, pod: Pod) -> None:
-        """Remember how a pod went that hadn't succeeded."""
-        if pod.says_it_failed:
-            self.pods_failed = True
-        else:
-            self.pods_lost = True
-
-    @property
-    def run_id(self) -> str | None:
-        """The run's id, of an object or of one that is gone."""
-        known = self.run or self.vanished
-        return known.run_id if known else None
+from pipeline_operator.schedules.parsing import parse_made_for
 
 
 class Cache:
@@ -189,7 +124,7 @@ class Cache:
         if known is not None and known.uid == job.uid and job.version < known.version:
             return None
         entry.job = job
-        return uid if _is_news_of_job(known, job) else None
+        return uid if is_news_of_job(known, job) else None
 
     def put_pod(self, body: Body, *, gone: bool = False) -> str | None:
         """A pod as seen; returns the UID of its run, None if it isn't a run's or says nothing new."""
@@ -212,7 +147,7 @@ class Cache:
             return None
         entry.pods[pod.uid] = pod
         self._by_pod[pod.uid] = uid
-        return uid if _is_news_of_pod(known, pod) else None
+        return uid if is_news_of_pod(known, pod) else None
 
     def put_progress(self, run_id: str, progress: Progress) -> str | None:
         """A progress message; returns the run's UID if the message is from a pod of the run and not late."""
@@ -283,20 +218,3 @@ class Cache:
 
     def _entry(self, uid: str) -> Entry:
         return self._entries.setdefault(uid, Entry())
-
-
-def _is_news_of_job(known: Job | None, seen: Job) -> bool:
-    """Whether `seen` says more than another version: much of what Kubernetes writes means nothing to a run."""
-    if known is None:
-        return True
-    first = max(known.attempts, seen.attempts) <= 1  # that its first pod is being made is told by the pod
-    return replace(known, version=seen.version, attempts=seen.attempts if first else known.attempts) != seen
-
-
-def _is_news_of_pod(known: Pod | None, seen: Pod) -> bool:
-    """The same of a pod. That it has got a node, and that its container is being made, are steps on the usual way."""
-    if known is None:
-        return True
-    on_its_way = known.waiting is None and seen.waiting is not None and seen.waiting[0] in _USUAL_WAITS
-    same = replace(known, version=seen.version, node=seen.node, scheduled_at=seen.scheduled_at)
-    return (replace(same, waiting=seen.waiting) if on_its_way else same) != seen

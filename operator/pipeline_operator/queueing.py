@@ -81,9 +81,7 @@ class Queueing:
                 return False
         # crash here: the next process begins the same record and writes the same status.
         waiting = status.condition("Admitted", "False", Reason.WAITING_FOR_QUOTA, message, run.generation)
-        phase = max(Phase.PENDING, run.status.phase or Phase.PENDING, key=lambda each: each.rank)
-        conditions = [waiting, status.succeeded(run, phase, Reason.PENDING, message)]
-        await self._writer.write(run, status.build_status(run, phase, conditions, message=message))
+        await self._writer.write_wait(run, Phase.PENDING, Reason.PENDING, message, waiting)
         if not run.status.waits_for_quota:
             _log.info("run waits for a slot", run_id=run.run_id, org=run.spec.org, message=message)
             self._events.tell(run, Reason.WAITING_FOR_QUOTA, message)

@@ -8,22 +8,21 @@ import structlog
 
 from pipeline_core.lifecycle import actions
 from pipeline_core.lifecycle.decide import decide
-from pipeline_core.lifecycle.failures import explain_failed_pod, newest_failure
 from pipeline_core.lifecycle.observed import Observed, Run
-from pipeline_core.lifecycle.reasons import Reason
 from pipeline_core.store.quota.ledger import QuotaLedger
 from pipeline_core.store.records import RunRecords
 from pipeline_core.store.runs import StoredRun
-from pipeline_operator import status
-from pipeline_operator.cache import Cache, Entry, Words
+from pipeline_operator.cache import Cache
 from pipeline_operator.cluster import Cluster
 from pipeline_operator.ending import Ending
+from pipeline_operator.entry import Entry, Words
 from pipeline_operator.events import Events
 from pipeline_operator.reading import read_bodies
+from pipeline_operator.reporting import Reporting
 from pipeline_operator.settling import Settling
 from pipeline_operator.starting import Starting
 from pipeline_operator.waiting_room import WaitingRoom
-from pipeline_operator.writer import ConflictError, StatusWriter
+from pipeline_operator.writer import ConflictError
 
 _log = structlog.get_logger(__name__)
 
@@ -31,15 +30,10 @@ _log = structlog.get_logger(__name__)
 _STEPS_MAX = 6
 # Kubernetes repeats a warning that still holds; one look in this time is enough.
 _WORDS_KEPT = timedelta(seconds=60)
-_ONLY_PROGRESS = frozenset({"progress", "recordsProcessed"})
 
 
 class Reconciler:
-    """One pass at a time for a run; the work queue sees to that.
-
-    `now` is the wall clock in UTC. A phase that a run passes through may go `unsaid` for so long since the run's last
-    report, or since its creation where it is the `first`: many are over by then, and starts and ends go before.
-    """
+    """One pass at a time for a run; the work queue sees to that. `now` is the wall clock in UTC."""
 
     def __init__(
         self,
@@ -49,13 +43,12 @@ class Reconciler:
         ledger: QuotaLedger,
         room: WaitingRoom,
         starting: Starting,
+        reporting: Reporting,
         ending: Ending,
         settling: Settling,
-        writer: StatusWriter,
         events: Events,
         now: Callable[[], datetime],
         deadlines: actions.Deadlines,
-        unsaid: Callable[[bool], timedelta] = lambda _first: timedelta(),
     ) -> None:
         self._cluster = cluster
         self._cache = cache
@@ -63,14 +56,12 @@ class Reconciler:
         self._ledger = ledger
         self._room = room
         self._starting = starting
+        self._reporting = reporting
         self._ending = ending
         self._settling = settling
-        self._writer = writer
         self._events = events
         self._now = now
         self._deadlines = deadlines
-        self._unsaid = unsaid
-        self._reported: dict[str, datetime] = {}
 
     async def reconcile(self, uid: str) -> float | None:
         """Bring the run of this UID forward; returns in how many seconds to look again, None to wait for news."""
@@ -84,7 +75,7 @@ class Reconciler:
             entry = self._cache.get(uid)
             run = entry.run
             if run is None:
-                self._reported.pop(uid, None)
+                self._reporting.forget(uid)
                 self._room.leave(uid)
                 return await self._settling.settle(uid)
             structlog.contextvars.bind_contextvars(
@@ -126,71 +117,19 @@ class Reconciler:
             case actions.Start():
                 return await self._starting.start(run)
             case actions.Report():
-                return await self._report(run, entry, action)
+                return await self._reporting.report(run, entry, action)
             case actions.StopJob():
                 await self._stop(run, entry, action)
             case actions.StopPods():
                 await self._stop_pods(run, entry)
             case actions.Finish():
                 await self._ending.finish(run, action, frees=_observed(run, entry).is_at_rest)
-                self._reported.pop(run.uid, None)
+                self._reporting.forget(run.uid)
             case actions.Release():
                 await self._release(run, entry)
             case actions.Expire():
                 await self._cluster.delete_run(run.namespace, run.name, run.uid)
         return None
-
-    async def _report(self, run: Run, entry: Entry, report: actions.Report) -> float | None:
-        conditions = [status.admitted(run), status.succeeded(run, report.phase, report.reason, report.message)]
-        wanted = status.build_status(
-            run,
-            report.phase,
-            conditions,
-            message=report.message,
-            started_at=report.started_at,
-            records=report.records,
-            progress=report.progress,
-            attempts=report.attempts,
-            job_name=entry.job.name if entry.job else None,
-        )
-        patch = self._writer.difference(run, wanted)
-        if patch is None and run.uid in self._reported:
-            return None
-        # A process that has just begun asks the record once, though the object shows nothing to change.
-        only_progress = patch is not None and patch.keys() <= _ONLY_PROGRESS
-        if (wait := self._too_soon(run, report, only_progress)) > 0:
-            return wait
-        changed = await self._records.advance(
-            run.run_id,
-            phase=report.phase,
-            at=self._now(),
-            started_at=report.started_at,
-            progress=report.progress,
-            attempts=report.attempts,
-            job_name=wanted.get("jobName"),
-            message=report.message,
-            object_uid=run.uid,
-        )
-        if not changed and (stored := await self._records.get(run.run_id)) and stored.phase.is_final:
-            # The end was recorded, and the process died before the object heard of it.
-            await self._ending.publish(run, stored)
-            return None
-        # crash here: the record is ahead of the object; the next pass writes the object.
-        await self._writer.write(run, wanted)
-        self._reported[run.uid] = self._now()
-        if report.phase != run.status.phase:
-            _log.info("run advanced", phase=report.phase.value, reason=report.reason.value, message=report.message)
-        elif report.attempts > max(1, run.status.attempts):
-            _log.info("run tried again", attempt=report.attempts, **_last_failure(entry))
-        return None
-
-    def _too_soon(self, run: Run, report: actions.Report, only_progress: bool) -> float:
-        """How many seconds a report that moves but numbers, or tells of a phase between start and end, has to wait."""
-        if report.reason is Reason.CANCELLING and not only_progress:
-            return 0.0  # with the pods goes what shows that a container has started
-        last = self._reported.get(run.uid)
-        interval = actions.PROGRESS_INTERVAL if only_progress else self._unsaid(last is None)
-        return ((last or run.created_at) + interval - self._now()) / timedelta(seconds=1)
 
     async def _stop(self, run: Run, entry: Entry, action: actions.StopJob) -> None:
         if entry.job is None:
@@ -247,15 +186,6 @@ def _observed(run: Run, entry: Entry) -> Observed:
 
 def _has_begun(stored: StoredRun | None) -> bool:
     return stored is not None and (stored.started_at is not None or stored.attempts > 0)
-
-
-def _last_failure(entry: Entry) -> dict[str, str]:
-    """Why the attempt before this one failed, as far as it is known."""
-    failed = newest_failure(entry.pods.values())
-    if failed is None:
-        return {}
-    reason, message = explain_failed_pod(failed)
-    return {"reason": reason.value, "message": message}
 
 
 def _is_over(run: Run, decision: actions.Decision) -> bool:

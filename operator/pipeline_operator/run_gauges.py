@@ -8,7 +8,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from pipeline_core.lifecycle.phases import Phase
-from pipeline_operator.cache import Cache, Entry
+from pipeline_operator.cache import Cache
+from pipeline_operator.entry import Entry
 
 _ACTIVE = tuple(phase for phase in Phase if not phase.is_final)
 # Kubernetes needs a moment to stop a run whose time is over, and the operator one to say so.

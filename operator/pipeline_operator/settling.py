@@ -15,8 +15,9 @@ from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.store.quota.ledger import QuotaLedger
 from pipeline_core.store.records import RunRecords
 from pipeline_operator import metrics
-from pipeline_operator.cache import Cache, Entry, Vanished
+from pipeline_operator.cache import Cache
 from pipeline_operator.cluster import Cluster
+from pipeline_operator.entry import Entry, Vanished
 from pipeline_operator.final_records import end_of_deleted, end_record
 from pipeline_operator.reading import read_job_and_pods, read_run
 

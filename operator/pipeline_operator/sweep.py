@@ -11,8 +11,9 @@ from pipeline_core.kube import names
 from pipeline_core.kube.api import Json, KubeError, KubeUnavailableError
 from pipeline_core.store.records import RunRecords
 from pipeline_operator import metrics
-from pipeline_operator.cache import Cache, Vanished
+from pipeline_operator.cache import Cache
 from pipeline_operator.cluster import Cluster
+from pipeline_operator.entry import Vanished
 from pipeline_operator.namespaces import Namespaces
 from pipeline_operator.queue import WorkQueue
 

@@ -16,7 +16,8 @@ from pipeline_core.admission.fair_queue import FairQueue, Rank
 from pipeline_core.errors import PipelinesError
 from pipeline_core.lifecycle.observed import Run
 from pipeline_operator import metrics
-from pipeline_operator.cache import Cache, Entry
+from pipeline_operator.cache import Cache
+from pipeline_operator.entry import Entry
 
 _log = structlog.get_logger(__name__)
 

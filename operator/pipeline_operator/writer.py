@@ -9,9 +9,11 @@ from datetime import datetime
 
 from pipeline_core.kube.api import KubeError
 from pipeline_core.lifecycle.observed import Run
+from pipeline_core.lifecycle.phases import Phase
+from pipeline_core.lifecycle.reasons import Reason
 from pipeline_operator.cache import Cache
 from pipeline_operator.cluster import Cluster
-from pipeline_operator.status import Status, merge
+from pipeline_operator.status import Status, build_status, merge, succeeded
 
 
 class ConflictError(Exception):
@@ -29,6 +31,15 @@ class StatusWriter:
     def difference(self, run: Run, wanted: Status) -> Status | None:
         """What would be written."""
         return merge(self._cache.get(run.uid).status, wanted, self._now())
+
+    async def write_wait(self, run: Run, phase: Phase, reason: Reason, message: str, admitted: Status) -> None:
+        """Say that the run waits, and for what: in this phase, or in a later one that it has come to before.
+
+        `admitted` is its condition of that name. Raises ConflictError as `write` does.
+        """
+        phase = max(phase, run.status.phase or phase, key=lambda each: each.rank)
+        conditions = [admitted, succeeded(run, phase, reason, message)]
+        await self.write(run, build_status(run, phase, conditions, message=message))
 
     async def write(self, run: Run, wanted: Status) -> None:
         """Make the object's status say what is wanted.

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from pipeline_core.store.engine import transaction
 from pipeline_core.store.errors import StoreUnavailableError
-from pipeline_core.store.outbox import ExportTurn
+from pipeline_core.store.export_turn import ExportTurn
 from pipeline_core.store.schedule_outbox import UnexportedSchedule
 from pipeline_core.store.schedules import ScheduleRecords
 from support.exporting import Bench

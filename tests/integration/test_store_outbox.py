@@ -8,10 +8,12 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from pipeline_core.lifecycle.phases import Phase
+from pipeline_core.store import export_turn
 from pipeline_core.store import outbox as outbox_module
 from pipeline_core.store.engine import transaction
 from pipeline_core.store.errors import StoreUnavailableError
-from pipeline_core.store.outbox import ExportTurn, Outbox
+from pipeline_core.store.export_turn import ExportTurn
+from pipeline_core.store.outbox import Outbox
 from pipeline_core.store.records import RunRecords
 from support.runs import T0, after, new_run
 from support.waiting import eventually
@@ -191,7 +193,7 @@ async def test_a_statement_of_a_turn_that_hangs_is(
 ) -> None:
     await records.begin(new_run())
     batch = await _read(outbox)
-    monkeypatch.setattr(outbox_module, "TRANSACTION_SECONDS", 0.2)
+    monkeypatch.setattr(export_turn, "TRANSACTION_SECONDS", 0.2)
 
     async def mark_what_is_locked() -> None:
         async with transaction(engine) as other:

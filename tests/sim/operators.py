@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline_core.kube.api import Json
 from pipeline_operator.lease import LeaseLostError
-from pipeline_operator.main import Operator
+from pipeline_operator.parts import Operator
 from pipeline_operator.progress import progress_token
 from pipeline_operator.settings import OperatorSettings
 from sim.base import BaseInstance

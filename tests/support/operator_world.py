@@ -26,8 +26,10 @@ from pipeline_operator.cluster import Cluster
 from pipeline_operator.ending import Ending
 from pipeline_operator.events import Events
 from pipeline_operator.healing import Healing
+from pipeline_operator.job_making import JobMaking
 from pipeline_operator.queueing import Queueing
 from pipeline_operator.reconciler import Reconciler
+from pipeline_operator.reporting import Reporting
 from pipeline_operator.settings import RunnerTemplate
 from pipeline_operator.settling import Settling
 from pipeline_operator.slots import Slots
@@ -155,13 +157,10 @@ class World:
         self.healing = Healing(cluster, self.cache, self.ledger, self.now, room)
         tenancy = Tenancy(cluster, self.tenancy, self._clock)
         ending = Ending(self.records, self.cache, tenancy, writer, events, self.now, room.slot_freed)
-        starting = Starting(
+        jobs = JobMaking(
             cluster,
             self.cache,
             self.records,
-            Admission(CATALOG, FakeFacts(self.plans), "dev", tenancy),
-            Slots(self.ledger, self.cache, self.healing, room),
-            Queueing(room, self.records, ending, writer, events, self.now),
             ending,
             writer,
             events,
@@ -171,7 +170,18 @@ class World:
             now=self.now,
             deadline=Deadlines().schedule,
         )
-        settling = Settling(cluster, self.cache, self.records, self.ledger, self.now, room.slot_freed)
+        starting = Starting(
+            cluster,
+            self.cache,
+            self.records,
+            Admission(CATALOG, FakeFacts(self.plans), "dev", tenancy),
+            Slots(self.ledger, self.cache, self.healing, room),
+            Queueing(room, self.records, ending, writer, events, self.now),
+            jobs,
+            ending,
+            writer,
+            self.now,
+        )
         self.reconciler = Reconciler(
             cluster,
             self.cache,
@@ -179,13 +189,12 @@ class World:
             self.ledger,
             room,
             starting,
+            Reporting(self.records, ending, writer, self.now, lambda _first: self.unsaid),
             ending,
-            settling,
-            writer,
+            Settling(cluster, self.cache, self.records, self.ledger, self.now, room.slot_freed),
             events,
             self.now,
             Deadlines(),
-            lambda _first: self.unsaid,
         )
 
     def _clock(self) -> float:

@@ -8,7 +8,7 @@ from typing import Generic, NamedTuple
 
 from google.api_core.exceptions import BadRequest
 
-from pipeline_core.store.outbox import ExportTurn
+from pipeline_core.store.export_turn import ExportTurn
 from pipeline_operator.exporter.lanes import Lane, Row
 
 # BigQuery takes requests of at most 10 MB, and JSON in JSON grows.

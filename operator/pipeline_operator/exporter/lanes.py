@@ -10,7 +10,8 @@ from typing import ClassVar, Generic, Protocol, TypeVar
 import structlog
 
 from pipeline_core.store.bigquery.record_schema import RUNS, SCHEDULES
-from pipeline_core.store.outbox import ExportTurn, Outbox
+from pipeline_core.store.export_turn import ExportTurn
+from pipeline_core.store.outbox import Outbox
 from pipeline_core.store.runs import StoredRun
 from pipeline_core.store.schedule_outbox import UnexportedSchedule
 

@@ -11,7 +11,8 @@ import structlog
 from google.api_core.exceptions import NotFound
 
 from pipeline_core.store.errors import StoreUnavailableError
-from pipeline_core.store.outbox import TURN_SECONDS, ExportTurn, Outbox
+from pipeline_core.store.export_turn import ExportTurn
+from pipeline_core.store.outbox import TURN_SECONDS, Outbox
 from pipeline_operator.exporter.attempts import LONGEST_BACKOFF, Attempts
 from pipeline_operator.exporter.batch import send, within_size
 from pipeline_operator.exporter.lanes import Lane, Row, RunsLane, SchedulesLane, Target

@@ -2,7 +2,8 @@
 
 from pipeline_core.lifecycle.observed import Run, is_at_rest
 from pipeline_core.schedules.observed import Schedule, ScheduledRun
-from pipeline_operator.cache import Cache, Entry
+from pipeline_operator.cache import Cache
+from pipeline_operator.entry import Entry
 from pipeline_operator.schedules.parsing import TRIGGERED
 
 

@@ -1,28 +1,18 @@
-"""Writes rows as lines of JSON from which BigQuery loads exactly what they hold, or says what doesn't fit.
+"""Writes rows as lines of JSON from which BigQuery loads exactly what they hold, or says what doesn't fit."""
 
-Numbers go as strings, which BigQuery's loads read as they are: a JSON number may pass through a float on its way.
-https://cloud.google.com/bigquery/docs/loading-data-cloud-storage-json#details_of_loading_json_data
-"""
-
-import functools
 import json
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, date, datetime
-from decimal import ROUND_HALF_UP, Context, Decimal
+from decimal import Decimal
 from json.encoder import encode_basestring
 from typing import Any
 
 from pipeline_runner.bigquery.columns import Column, by_name
+from pipeline_runner.bigquery.scalars import DIGITS, SCALAR_WRITERS, UnfitValueError, rounded
 
 # Made once: json.dumps makes one for each call that says how.
 _JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
-_BILLIONTH = Decimal("0.000000001")
-_NUMERIC_LIMIT = Decimal("1e29")
-_INTEGERS = range(-(2**63), 2**63)
 # What a JSON column holds as a number without a loss; others are kept as strings.
 _JSON_INTEGERS = range(-(2**63), 2**64)
-# NUMERIC has 38 digits and sums have more; Python's own context would round at 28.
-DIGITS = Context(prec=200, rounding=ROUND_HALF_UP)
 # One row must not fill the memory; BigQuery's own limit is 100 MB.
 _MAX_ROW_BYTES = 8 * 1024 * 1024
 
@@ -64,7 +54,7 @@ class RowEncoder:
                 continue
             try:
                 written.append(key + (write(value) if not repeated else _written_list(write, value)))
-            except UnfitRowError as error:
+            except UnfitValueError as error:
                 raise UnfitRowError(f"{name}: {error}") from None
             except RecursionError:
                 raise UnfitRowError(f"{name}: the value is nested too deeply") from None
@@ -95,15 +85,10 @@ class RowEncoder:
                 self._lost[name] = DIGITS.add(self._lost[name], DIGITS.subtract(exact, kept))
 
 
-def rounded(value: Decimal) -> Decimal:
-    """At nine decimals, half away from zero, as PARSE_NUMERIC does it."""
-    return value.quantize(_BILLIONTH, context=DIGITS)
-
-
 def json_value(value: object, *, lenient: bool = False) -> Any:
     """A value as it goes into a JSON column: numbers that a float doesn't hold become strings.
 
-    Raises UnfitRowError for what JSON doesn't have; `lenient` takes its text instead.
+    Raises UnfitValueError for what JSON doesn't have; `lenient` takes its text instead.
     """
     match value:
         case None | bool() | str():
@@ -115,14 +100,14 @@ def json_value(value: object, *, lenient: bool = False) -> Any:
             return short if Decimal(repr(short)) == value else str(value)
         case Mapping():
             if not lenient and (bad := [key for key in value if not isinstance(key, str)]):
-                raise UnfitRowError(f"expected JSON, got the key {bad[0]!r:.100}")
+                raise UnfitValueError(f"expected JSON, got the key {bad[0]!r:.100}")
             return {str(key): json_value(each, lenient=lenient) for key, each in value.items()}
         case list() | tuple():
             return [json_value(each, lenient=lenient) for each in value]
         case _ if lenient:
             return str(value)
         case _:
-            raise UnfitRowError(f"expected JSON, got {value!r:.100}")
+            raise UnfitValueError(f"expected JSON, got {value!r:.100}")
 
 
 def _written_list(write: Callable[[Any], str], value: object) -> str:
@@ -131,83 +116,15 @@ def _written_list(write: Callable[[Any], str], value: object) -> str:
 
 def _list(value: object) -> list[object] | tuple[object, ...]:
     if not isinstance(value, list | tuple):
-        raise UnfitRowError(f"expected a list, got {value!r:.100}")
+        raise UnfitValueError(f"expected a list, got {value!r:.100}")
     return value
-
-
-def _string(value: object) -> str:
-    if not isinstance(value, str):
-        raise UnfitRowError(f"expected a text, got {value!r:.100}")
-    return encode_basestring(value)
-
-
-def _integer(value: object) -> str:
-    if not isinstance(value, int) or isinstance(value, bool) or value not in _INTEGERS:
-        raise UnfitRowError(f"expected an integer of 64 bits, got {value!r:.100}")
-    return f'"{int(value)}"'
-
-
-def _boolean(value: object) -> str:
-    if not isinstance(value, bool):
-        raise UnfitRowError(f"expected true or false, got {value!r:.100}")
-    return "true" if value else "false"
-
-
-def _numeric(value: object) -> str:
-    if not isinstance(value, int | Decimal) or isinstance(value, bool):
-        raise UnfitRowError(f"expected a Decimal, got {value!r:.100}")
-    exact = Decimal(value)
-    # compared first: a quotient of a million digits isn't worth rounding
-    if (
-        not exact.is_finite()
-        or exact.copy_abs() >= _NUMERIC_LIMIT
-        or (kept := rounded(exact)).copy_abs() >= _NUMERIC_LIMIT
-    ):
-        raise UnfitRowError(f"expected an amount of less than 1e29, got {value!s:.100}")
-    return f'"{kept or abs(kept):f}"'
-
-
-def _date(value: object) -> str:
-    if not isinstance(value, date) or isinstance(value, datetime):
-        raise UnfitRowError(f"expected a date, got {value!r:.100}")
-    return _iso(value)
-
-
-@functools.lru_cache(maxsize=256)
-def _iso(day: date) -> str:
-    """Remembered, since all rows of a day have it."""
-    return f'"{day.isoformat()}"'
-
-
-def _timestamp(value: object) -> str:
-    if not isinstance(value, datetime) or value.tzinfo is None:
-        raise UnfitRowError(f"expected a time with its zone, got {value!r:.100}")
-    try:
-        return _in_utc(value)
-    except OverflowError:
-        raise UnfitRowError(f"expected a time of the years 1 to 9999 in UTC, got {value!r:.100}") from None
-
-
-@functools.lru_cache(maxsize=256)
-def _in_utc(moment: datetime) -> str:
-    """Remembered, since all rows of an interval have its times."""
-    return f'"{moment.astimezone(UTC).isoformat()}"'
 
 
 def _json(value: object) -> str:
     return _JSON.encode(json_value(value))
 
 
-# Each gives a value as JSON.
-_WRITERS: Mapping[str, Callable[[Any], str]] = {
-    "STRING": _string,
-    "INTEGER": _integer,
-    "BOOLEAN": _boolean,
-    "NUMERIC": _numeric,
-    "DATE": _date,
-    "TIMESTAMP": _timestamp,
-    "JSON": _json,
-}
+_WRITERS: Mapping[str, Callable[[Any], str]] = {**SCALAR_WRITERS, "JSON": _json}
 
 
 def _column_of(written: Iterable[str], bad: str) -> str:

@@ -17,10 +17,10 @@ import structlog
 
 from pipeline_runner.bigquery import daily, sql
 from pipeline_runner.bigquery.columns import Column, fields
+from pipeline_runner.bigquery.copying import Copy
 from pipeline_runner.bigquery.daily import Figures
 from pipeline_runner.bigquery.library import bigquery
 from pipeline_runner.bigquery.publishing import LINEAGE, Target
-from pipeline_runner.bigquery.staging import Copy
 from pipeline_runner.bigquery.warehouse import WRITE_RIGHT, Row, Warehouse
 from pipeline_runner.bigquery.window import Window
 

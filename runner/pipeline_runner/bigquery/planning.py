@@ -8,12 +8,12 @@ from typing import Self
 from pipeline_runner.bigquery import sql
 from pipeline_runner.bigquery.columns import Column, ColumnConflictError, by_name, merge, of_table
 from pipeline_runner.bigquery.config import CopyConfig
+from pipeline_runner.bigquery.copying import Copy
 from pipeline_runner.bigquery.evolution import with_row
 from pipeline_runner.bigquery.library import bigquery
 from pipeline_runner.bigquery.money import exact
 from pipeline_runner.bigquery.publishing import Target, refuse_lineage
 from pipeline_runner.bigquery.source import READ_RIGHT, Source, find_source, reads_by_query
-from pipeline_runner.bigquery.staging import Copy
 from pipeline_runner.bigquery.tenancy import check_references, check_source
 from pipeline_runner.bigquery.threads import together
 from pipeline_runner.bigquery.warehouse import WRITE_RIGHT, Warehouse

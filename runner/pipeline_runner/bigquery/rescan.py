@@ -5,12 +5,12 @@ from datetime import date, datetime
 from functools import partial
 
 from pipeline_runner.bigquery import daily
+from pipeline_runner.bigquery.copying import origin
 from pipeline_runner.bigquery.due_days import DueDays
 from pipeline_runner.bigquery.emptying import refuse_emptying
 from pipeline_runner.bigquery.manifest import Known, changed
 from pipeline_runner.bigquery.planning import Plan
 from pipeline_runner.bigquery.source import READ_RIGHT
-from pipeline_runner.bigquery.staging import origin
 from pipeline_runner.bigquery.tenancy import check_references
 from pipeline_runner.bigquery.warehouse import Warehouse
 

@@ -8,7 +8,6 @@ that are loaded. Both ways make the same decimals of the same floats, so they gi
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from pipeline_runner.bigquery import daily, sql
-from pipeline_runner.bigquery.columns import Column, by_name, dotted, leaves
+from pipeline_runner.bigquery.columns import Column, by_name
+from pipeline_runner.bigquery.copying import Copy, origin
 from pipeline_runner.bigquery.counted import Counted
 from pipeline_runner.bigquery.failures import explained
 from pipeline_runner.bigquery.library import bigquery
-from pipeline_runner.bigquery.money import is_money
-from pipeline_runner.bigquery.source import READ_RIGHT, Source
+from pipeline_runner.bigquery.source import READ_RIGHT
 from pipeline_runner.bigquery.tenancy import check_references
 from pipeline_runner.bigquery.threads import in_thread, together
-from pipeline_runner.bigquery.warehouse import Row, Warehouse
+from pipeline_runner.bigquery.warehouse import Warehouse
 from pipeline_runner.errors import ProcessorError
 
 if TYPE_CHECKING:
@@ -34,36 +33,6 @@ _log = structlog.get_logger(__name__)
 
 # Staging tables are dropped at the end of a run; one whose runner was killed goes by itself.
 STAGING_LIFETIME = timedelta(hours=24)
-
-
-@dataclass(frozen=True)
-class Copy:
-    """What is to be copied: rows of `source` that meet `condition`, in the shape of `columns`.
-
-    `location` is the target's. `wanted` are the source's columns with their money made exact: the shape in which rows
-    are staged, whichever way they come. `days` is how many days the condition covers.
-    """
-
-    source: Source
-    condition: str
-    wanted: tuple[Column, ...]
-    columns: tuple[Column, ...]
-    location: str
-    days: int = 1
-
-    @property
-    def money(self) -> tuple[str, ...]:
-        """The leaves that are compared by sum: NUMERIC in the target, FLOAT or NUMERIC in the source."""
-        return tuple(dotted(path) for path in leaves(self.wanted) if path[-1].type == "NUMERIC")
-
-    @property
-    def quantities(self) -> frozenset[str]:
-        """Those of `money` that are none by their name: quantities and prices that a config wants exact."""
-        return frozenset(dotted(path) for path in leaves(self.wanted) if not is_money(path))
-
-    def counted(self, row: Row, what: str, read_at: datetime) -> Counted:
-        """Read a row of sql.statistics over these days."""
-        return Counted.read(row, self.money, what, read_at, unlimited=self.quantities, days=self.days)
 
 
 class Staging:
@@ -82,13 +51,9 @@ class Staging:
 
     async def by_query(self, copy: Copy, read_at: datetime) -> Counted:
         """Copy server-side what stood in the source at `read_at`; source and target must be in one location."""
-        source = copy.source
         rows = origin(copy, read_at)
-        what = f"source table {source.name}"
         # The count fails first where both do: it says more.
-        expected, _ = await together(
-            self._count("count", copy, source.columns, rows, what, read_at), self._convert(copy, rows)
-        )
+        expected, _ = await together(self._count(copy, rows, read_at), self._convert(copy, rows))
         return await self._checked(copy, expected)
 
     async def by_storage(self, copy: Copy, read_at: datetime, on_rows: Callable[[int], None]) -> Counted:
@@ -172,12 +137,11 @@ class Staging:
         project, dataset, _ = self.table.rsplit(".", 2)
         check_references(project, dataset, copy.source.name, tables)
 
-    async def _count(
-        self, step: str, copy: Copy, columns: tuple[Column, ...], origin: str, what: str, read_at: datetime
-    ) -> Counted:
-        statement = sql.statistics(columns, copy.money, origin)
+    async def _count(self, copy: Copy, origin: str, read_at: datetime) -> Counted:
+        what = f"source table {copy.source.name}"
+        statement = sql.statistics(copy.source.columns, copy.money, origin)
         rows: list[Any] = await self._warehouse.query(
-            step, statement, location=copy.location, what=f"counting the rows of {what}", right=READ_RIGHT
+            "count", statement, location=copy.location, what=f"counting the rows of {what}", right=READ_RIGHT
         )
         return copy.counted(rows[0], what, read_at)
 
@@ -191,16 +155,6 @@ async def now(warehouse: Warehouse, location: str) -> datetime:
     rows = await warehouse.query("clock", statement, location=location, what="asking for the time")
     read_at: datetime = rows[0]["read_at"]
     return read_at
-
-
-def origin(copy: Copy, read_at: datetime) -> str:
-    """What follows FROM, for every query of one read.
-
-    Rows come into a source at any time, so all are of one moment, where the source is a table. Views have no snapshots:
-    a change in between shows as a difference, and the run is tried again.
-    """
-    at = f" FOR SYSTEM_TIME AS OF {sql.moment(read_at)}" if copy.source.is_table else ""
-    return f"{sql.quoted(copy.source.name)} AS s{at}\nWHERE {copy.condition}"
 
 
 async def _next_part(parts: "Iterator[Part]", files: ExitStack, source: str, right: str) -> "Part | None":

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.store.runs import NewRun
-from pipeline_operator.cache import Vanished
+from pipeline_operator.entry import Vanished
 from pipeline_operator.exporter.metrics import ExporterMetrics
 from pipeline_operator.exporter.verdicts import Verdicts
 from support.operator_world import World

@@ -482,7 +482,7 @@ async def test_a_broken_runner_template_is_told(world: World) -> None:
     def broken() -> RunnerTemplate:
         raise ConfigInvalidError("runner.yaml: image: Field required")
 
-    world.reconciler._starting._template = broken
+    world.reconciler._starting._jobs._template = broken
     for _ in range(3):
         with pytest.raises(ConfigInvalidError):
             await world.reconcile(uid)

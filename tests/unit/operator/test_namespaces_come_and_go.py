@@ -19,9 +19,9 @@ from pipeline_operator.cluster import Cluster
 from pipeline_operator.expectations import Expectations
 from pipeline_operator.health import Health
 from pipeline_operator.intake import Intake
-from pipeline_operator.main import Operator
 from pipeline_operator.namespaces import NamespaceBackError, Namespaces
 from pipeline_operator.observed_api import ObservedApi
+from pipeline_operator.parts import Operator
 from pipeline_operator.queue import WorkQueue
 from pipeline_operator.settings import OperatorSettings
 from pipeline_operator.sweep import Sweep

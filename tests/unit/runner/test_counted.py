@@ -6,9 +6,9 @@ from decimal import Decimal
 import pytest
 
 from pipeline_runner.bigquery.columns import Column
+from pipeline_runner.bigquery.copying import Copy
 from pipeline_runner.bigquery.counted import Counted
 from pipeline_runner.bigquery.source import Source
-from pipeline_runner.bigquery.staging import Copy
 from pipeline_runner.errors import DataError, TransientError
 
 READ_AT = datetime(2026, 11, 2, tzinfo=UTC)

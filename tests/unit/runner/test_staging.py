@@ -11,8 +11,9 @@ import pytest
 from pipeline_core.settings import BigQuerySettings
 from pipeline_runner.bigquery import sql, storage_read
 from pipeline_runner.bigquery.columns import Column
+from pipeline_runner.bigquery.copying import Copy
 from pipeline_runner.bigquery.source import Source
-from pipeline_runner.bigquery.staging import Copy, Staging
+from pipeline_runner.bigquery.staging import Staging
 from pipeline_runner.bigquery.storage_read import Part
 from pipeline_runner.errors import TransientError
 

@@ -11,7 +11,7 @@ import pytest
 from google.cloud.bigquery_storage_v1 import types
 
 from pipeline_core.settings import BigQuerySettings
-from pipeline_runner.bigquery import storage_read
+from pipeline_runner.bigquery import read_session, storage_read
 from pipeline_runner.bigquery.columns import Column
 from pipeline_runner.errors import TransientError
 
@@ -55,7 +55,7 @@ def silent_server(messages: int) -> Iterator[str]:
 
 @pytest.mark.parametrize("messages", [0, 2])
 def test_a_silent_stream_is_given_up(messages: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage_read, "_MESSAGE_SECONDS", 0.3)
+    monkeypatch.setattr(read_session, "_MESSAGE_SECONDS", 0.3)
     with silent_server(messages) as address:
         settings = BigQuerySettings(project="p", storage_endpoint=address, credentials="anonymous")
         columns = (Column("v", "INTEGER"),)
