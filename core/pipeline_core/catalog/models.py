@@ -9,18 +9,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag, model_validator
 
 from pipeline_core.catalog.checks import ChecksSection as ChecksSection
+from pipeline_core.catalog.days import CatchUpDays, RescanDays
 from pipeline_core.catalog.fields import ClassName, Column, Cron, ModuleName, Name, SettingName, TargetDataset, Text
 from pipeline_core.parameters import Parameter
 
 MAX_TIMEOUT_SECONDS = 86_400
 MAX_RETRIES = 10
-MAX_RESCAN_DAYS = 90
-MAX_CATCH_UP_DAYS = 90
-
-# The days that a run covers whose caller named none; they end with the run's date.
-RescanDays = Annotated[int, Field(ge=1, le=MAX_RESCAN_DAYS)]
-# How many days such a run looks back for one that was missed, its own included; None means the most, 0 that it doesn't.
-CatchUpDays = Annotated[int, Field(ge=0, le=MAX_CATCH_UP_DAYS)]
 
 
 class _Model(BaseModel):

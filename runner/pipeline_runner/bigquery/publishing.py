@@ -73,7 +73,7 @@ class Publisher:
         )
         await together(
             self._prepare_commits(commits),
-            self._query("lock", self._lock_rows(), f"writing {self._targets[0].locks}"),
+            self._query("lock", self._lock_rows(), f"writing {self._targets[0].locks}", wants_rows=False),
             together(*(self._prepare(each) for each in prepared)),
         )
 
@@ -139,9 +139,9 @@ class Publisher:
             for name in (sql.text(each.table) for each in self._targets)
         )
 
-    async def _query(self, step: str, statement: str, what: str) -> list[Row]:
+    async def _query(self, step: str, statement: str, what: str, *, wants_rows: bool = True) -> list[Row]:
         return await self._warehouse.query(
-            step, statement, location=self._targets[0].location, what=what, right=WRITE_RIGHT
+            step, statement, location=self._targets[0].location, what=what, right=WRITE_RIGHT, wants_rows=wants_rows
         )
 
 

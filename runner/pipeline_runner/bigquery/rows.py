@@ -16,7 +16,7 @@ from pipeline_runner.bigquery.encoding import RowEncoder, UnfitRowError
 from pipeline_runner.bigquery.library import bigquery
 from pipeline_runner.bigquery.parts import Parts
 from pipeline_runner.bigquery.quarantine import Quarantine
-from pipeline_runner.bigquery.staging import STAGING_LIFETIME, now
+from pipeline_runner.bigquery.staging import STAGING_LIFETIME
 from pipeline_runner.bigquery.threads import together
 from pipeline_runner.bigquery.warehouse import Warehouse
 from pipeline_runner.bigquery.window import Window
@@ -83,10 +83,9 @@ class RowStaging:
         return self._names[key]
 
     async def open(self) -> None:
-        """Make the staging tables, and ask for BigQuery's time: the rows are read after that."""
-        self._read_at, _ = await together(
-            now(self._warehouse, self._location), together(*(self._create(key) for key in self._tables))
-        )
+        """Make the staging tables. BigQuery says when it has made them: the rows are read after that."""
+        made = await together(*(self._create(key) for key in self._tables))
+        self._read_at = min(made)
 
     def keep_to(self, windows: Sequence[Window]) -> None:
         """From now on, rows of other days are rejected."""
@@ -152,12 +151,14 @@ class RowStaging:
         except ProcessorError as error:
             _log.warning("a staging table is left to expire", table=name, error=str(error))
 
-    async def _create(self, key: str) -> None:
+    async def _create(self, key: str) -> datetime:
+        """Make a staging table; BigQuery's time when it did, to the millisecond below."""
         made = bigquery.Table(self._names[key], fields(self._tables[key].columns))
         made.expires = datetime.now(UTC) + STAGING_LIFETIME
         self._made.append(self._names[key])
         # crash here: the table expires by itself, and the next attempt's has another name
-        await self._warehouse.create_table(made, exists_ok=True)
+        created: datetime = (await self._warehouse.create_table(made, exists_ok=True)).created
+        return created
 
     async def _compared(self, key: str) -> Counted:
         """What is staged of a table, compared with what was written: rows, and sums to the last digit."""

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from pipeline_core.catalog.models import MAX_CATCH_UP_DAYS, CatchUpDays, RescanDays
+from pipeline_core.catalog.days import MAX_CATCH_UP_DAYS, CatchUpDays, RescanDays
 from pipeline_runner.errors import ConfigError
 
 # The key of the table that `target.table` names; a further one stands in `target.tables` by its own.

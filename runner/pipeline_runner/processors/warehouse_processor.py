@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from pipeline_core.catalog.models import MAX_CATCH_UP_DAYS
+from pipeline_core.catalog.days import MAX_CATCH_UP_DAYS
 from pipeline_core.dates import END_DATE, START_DATE
 from pipeline_runner.bigquery.due_days import DueDays, due_days, ranges
 from pipeline_runner.bigquery.focus_view import ensure_focus_view
@@ -100,7 +100,12 @@ class WarehouseProcessor(BaseProcessor, ABC):
             await asyncio.wait({view})
             raise
         # crash here: the next attempt has published before, and sees to the view alone
-        await view
+        if (current := asyncio.current_task()) is not None and current.cancelling():
+            # Told to stop, and published all the same. The view may take longer than is left: the next run sees to it.
+            view.cancel()
+            await asyncio.wait({view})
+        else:
+            await view
         return rows
 
     async def see_to_view(self, location: str) -> None:
