@@ -5,7 +5,6 @@ log one.
 """
 
 import logging
-import re
 import sys
 from collections.abc import Callable
 from types import TracebackType
@@ -13,24 +12,10 @@ from types import TracebackType
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-_REDACTED = "[redacted]"
+from pipeline_core.redaction import REDACTED, is_credential_name, without_named_credentials
+
 # Structlog's own entries of a line, which it takes out before it is written.
 _INTERNAL = ("_record", "_from_structlog")
-_NAMES = r"(?:password|passwd|secret|token|api[_-]?key)"
-_CREDENTIAL_FIELD = re.compile(rf"(?i)(?:^|[_-]){_NAMES}$")
-_CREDENTIALS = (
-    # A key of the HTTP API, whole or cut; its id stays, and tells which one to revoke. Without \b: %3Dplk_… is one too.
-    (re.compile(r"(plk_(?:[a-z0-9]{16}_)?+)[A-Za-z0-9_-]{8,}"), rf"\1{_REDACTED}"),
-    (re.compile(r"(?<=://)[^/\s:@]*:[^/\s]*(?=@)"), _REDACTED),  # postgresql://user:password@host
-    (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}"), rf"\1 {_REDACTED}"),
-    # password=…, "token": "…", client_secret: …, and headers as servers have them: (b'x-api-key', b'…')
-    (
-        re.compile(rf"(?i)({_NAMES})([\"']?\s*[=:]\s*|[\"']\s*,\s*(?=b?[\"']))b?(?:\"[^\"]*\"|'[^']*'|[^\s,;&)}}]+)"),
-        rf"\1\2{_REDACTED}",
-    ),
-    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)", re.DOTALL), _REDACTED),
-    (re.compile(r"\b(?:sk-(?:ant-|proj-|admin-)?|ya29\.)[A-Za-z0-9_-]{16,}"), _REDACTED),  # OpenAI, Anthropic, Google
-)
 
 
 def configure_logging(level: str, component: str, *, mask: Callable[[str], str] | None = None) -> None:
@@ -80,22 +65,18 @@ def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """A structlog processor: every text in the line without credentials."""
     for key, value in event.items():
         if key not in _INTERNAL:
-            event[key] = _REDACTED if _CREDENTIAL_FIELD.search(key) else _redacted(value)
+            event[key] = REDACTED if is_credential_name(key) else _redacted(value)
     return event
 
 
 def _redacted(value: object) -> object:
     if isinstance(value, str):
-        for pattern, replacement in _CREDENTIALS:
-            value = pattern.sub(replacement, value)
-        return value
+        return without_named_credentials(value)
     if isinstance(value, dict):
-        return {
-            key: _REDACTED if _CREDENTIAL_FIELD.search(str(key)) else _redacted(each) for key, each in value.items()
-        }
+        return {key: REDACTED if is_credential_name(str(key)) else _redacted(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
         if len(value) == 2 and _names_a_credential(value[0]):
-            return [_redacted(value[0]), _REDACTED]
+            return [_redacted(value[0]), REDACTED]
         return [_redacted(each) for each in value]
     if value is None or isinstance(value, bool | int | float):
         return value
@@ -105,7 +86,7 @@ def _redacted(value: object) -> object:
 def _names_a_credential(value: object) -> bool:
     """Whether what stands beside it is one, as in a header: `(b"x-api-key", b"…")`."""
     name = value.decode("latin-1") if isinstance(value, bytes) else value
-    return isinstance(name, str) and _CREDENTIAL_FIELD.search(name) is not None
+    return isinstance(name, str) and is_credential_name(name)
 
 
 def _masking(mask: Callable[[str], str]) -> Processor:

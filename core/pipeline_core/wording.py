@@ -2,9 +2,13 @@
 
 from collections.abc import Sequence
 
+from pipeline_core.redaction import without_credentials
+
 FieldPath = tuple[str | int, ...]
 
 _VALUE_SHOWN = 60
+# Looked through for credentials: more than is shown, as a key that is cut may be too short to be known for one.
+_VALUE_READ = 4_000
 _PROBLEMS_SHOWN = 5
 # Python refuses to print an integer of more than 4,300 digits.
 _INTEGER_BITS_SHOWN = 256
@@ -19,11 +23,10 @@ def dotted(path: FieldPath) -> str:
 
 
 def shorten(value: object) -> str:
-    """A value as Python writes it, cut so that an error never carries a long one whole."""
+    """A value as Python writes it, without credentials, and cut so that an error never carries a long one whole."""
     if isinstance(value, str):
-        if len(value) > _VALUE_SHOWN:
-            return f"{value[:_VALUE_SHOWN]!r}… ({len(value)} characters)"
-        return repr(value)
+        shown = without_credentials(value[:_VALUE_READ])[:_VALUE_SHOWN]
+        return f"{shown!r}… ({len(value)} characters)" if len(value) > _VALUE_SHOWN else repr(shown)
     if isinstance(value, int) and value.bit_length() > _INTEGER_BITS_SHOWN:
         return f"an integer of {value.bit_length()} bits"
     if isinstance(value, dict | list | tuple):

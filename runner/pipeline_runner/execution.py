@@ -7,6 +7,7 @@ import structlog
 
 from pipeline_core import identifiers
 from pipeline_core.outcome import ExitCode, Outcome
+from pipeline_core.redaction import without_credentials
 from pipeline_core.run_document import RunDocument
 from pipeline_runner.credentials import Credentials
 from pipeline_runner.errors import ConfigError, ProcessorError
@@ -150,4 +151,4 @@ def _failure(name: str, error: BaseException) -> tuple[Outcome, ExitCode]:
         code = ExitCode.INTERNAL
         details = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         _log.error("the processor raised what it shouldn't", error=details, exit_code=int(code), exc_info=error)
-    return Outcome(status="failed", error=masked(f"{name}: {details}")), code
+    return Outcome(status="failed", error=without_credentials(masked(f"{name}: {details}"))), code

@@ -10,11 +10,12 @@ from pipeline_core import dates
 from pipeline_core.catalog.bigquery_names import bad_names
 from pipeline_core.catalog.models import PipelineFile, Provider, ProvidersFile
 from pipeline_core.catalog.problems import CatalogInvalidError
-from pipeline_core.catalog.validation_messages import describe
+from pipeline_core.catalog.validation_messages import NO_CREDENTIALS, describe
 from pipeline_core.catalog.yaml_document import YamlDocument
 from pipeline_core.errors import ParametersInvalidError, TemplateInvalidError
 from pipeline_core.parameter_types import ParameterType
 from pipeline_core.parameters import Parameter, resolve_default
+from pipeline_core.redaction import is_credential_name, without_credentials
 from pipeline_core.templates import BUILT_INS, built_in_variables, split_template, walk_texts
 from pipeline_core.wording import FieldPath
 
@@ -38,6 +39,7 @@ def validate_pipeline(
     provider = providers.get(content.pipeline.provider)
     found = [
         *_template_problems(document.value, provider),
+        *_credential_problems(document.value),
         *bad_names(content.model_dump(include={"source", "target"}), resolved=False),
         *_check_problems(content),
         *_date_problems(content.parameters),
@@ -73,6 +75,14 @@ def _template_problems(value: object, provider: Provider | None) -> _Found:
         for name in names:
             if name not in known:
                 yield path, f"unknown variable {name!r}; known here: {', '.join(known)}"
+
+
+def _credential_problems(value: object) -> _Found:
+    """Credentials in the source, by a field's name or a text's looks: many may read a config."""
+    for path, text in walk_texts(value):
+        is_named = any(isinstance(step, str) and is_credential_name(step) for step in path)
+        if path[0] == "source" and text and (is_named or without_credentials(text) != text):
+            yield path, NO_CREDENTIALS
 
 
 def _check_problems(content: PipelineFile) -> _Found:

@@ -1,12 +1,14 @@
 """Says in plain words what pydantic found wrong with a file."""
 
 from collections.abc import Iterator
-from typing import Any, get_args
+from typing import Any, Final, get_args
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from pipeline_core.wording import FieldPath, shorten
+
+NO_CREDENTIALS: Final = "a config is no place for a credential: put it into the integration's Secret"
 
 _EXPECTED = {
     "string_type": "a string",

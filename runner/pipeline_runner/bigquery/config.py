@@ -3,10 +3,9 @@
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails
 
 from pipeline_core.catalog.checks import ChecksSection
-from pipeline_runner.errors import ConfigError
+from pipeline_runner.config_errors import wrong_fields
 
 # What may stand between backticks in SQL: nothing that could end them.
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]+$", max_length=1024)]
@@ -62,8 +61,4 @@ class CopyConfig(_Section):
         try:
             return cls.model_validate(config)
         except ValidationError as error:
-            raise ConfigError("; ".join(map(_problem, error.errors()))) from None
-
-
-def _problem(error: ErrorDetails) -> str:
-    return f"{'.'.join(map(str, error['loc']))}: {error['msg']}, got {error['input']!r:.100}"
+            raise wrong_fields(error, cls) from None

@@ -3,9 +3,9 @@
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails
 
 from pipeline_core.catalog.days import MAX_CATCH_UP_DAYS, CatchUpDays, RescanDays
+from pipeline_runner.config_errors import wrong_fields
 from pipeline_runner.errors import ConfigError
 
 # The key of the table that `target.table` names; a further one stands in `target.tables` by its own.
@@ -18,6 +18,7 @@ BucketWidth = Literal["1d", "1h"]
 def _without_version(address: str) -> str:
     """The paths that are asked for begin with /v1, though other clients want it in the address."""
     if address.rstrip("/").endswith("/v1"):
+        # Not repeated: an address may hold a password, however wrong it is.
         raise ValueError("expected the address without /v1")
     return address
 
@@ -81,11 +82,4 @@ def _read(model: type[_ModelT], config: dict[str, Any], section: str) -> _ModelT
     try:
         return model.model_validate(config.get(section, {}))
     except ValidationError as error:
-        raise ConfigError("; ".join(_problem(section, each) for each in error.errors())) from None
-
-
-def _problem(section: str, error: ErrorDetails) -> str:
-    field = ".".join((section, *map(str, error["loc"])))
-    # An address may hold a password, however wrong it is.
-    is_told = error["type"] != "missing" and not field.endswith("base_url")
-    return f"{field}: {error['msg']}" + (f", got {error['input']!r:.100}" if is_told else "")
+        raise wrong_fields(error, model, section) from None

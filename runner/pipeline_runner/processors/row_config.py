@@ -6,7 +6,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from pipeline_core.catalog.checks import ChecksSection, TableChecks
+from pipeline_core.wording import shorten
 from pipeline_runner.bigquery.rows import RowTable
+from pipeline_runner.config_errors import wrong_fields
 from pipeline_runner.errors import ConfigError
 
 
@@ -20,7 +22,7 @@ def target_table(config: Mapping[str, Any], key: str | None = None) -> str:
     if key is not None:
         field, found = f"target.tables.{key}", (target.get("tables") or {}).get(key)
     if not isinstance(found, str) or not found:
-        raise ConfigError(f"{field}: expected the name of a table, got {found!r:.100}")
+        raise ConfigError(f"{field}: expected the name of a table, got {shorten(found)}")
     return found
 
 
@@ -34,5 +36,4 @@ def table_checks(config: Mapping[str, Any], tables: Mapping[str, RowTable]) -> d
         checks = ChecksSection.model_validate(config.get("checks") or {})
         return {key: checks.of(None if table.name == main else key) for key, table in tables.items()}
     except ValidationError as error:
-        problems = (f"checks.{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
-        raise ConfigError("; ".join(problems)) from None
+        raise wrong_fields(error, ChecksSection, "checks") from None

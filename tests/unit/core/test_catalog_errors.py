@@ -1,6 +1,7 @@
 """Broken catalogs are refused, and each error names file, line and field."""
 
 import os
+import re
 import time
 from pathlib import Path
 
@@ -363,3 +364,28 @@ def test_a_source_of_another_type_keeps_its_own_fields(folder):
         "group_by": ["model"],
         "limit": None,
     }
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("api_key", "hunter2hunter2"),
+        ("client_secret", "hunter2hunter2"),
+        ("organization", "sk-admin-hunter2hunter2hunter2"),
+        ("url", "https://u:hunter2hunter2@api.example.com"),
+        ("login", "{token: hunter2hunter2}"),
+        ("headers", '["Bearer hunter2hunter2hunter2"]'),
+    ],
+)
+def test_a_credential_in_a_source_is_refused_and_not_repeated(folder, field, value):
+    more = f"source: {{type: http, {field}: {value if value[0] in '{[' else repr(value)}}}\n"
+    folder.write_smallest("anthropic/cost/a.yml", provider="anthropic", domain="cost", name="a", more=more)
+    (problem,) = problems_of(folder.root)
+    assert re.search(rf"source\.{field}\S*: a config is no place for a credential", problem)
+    assert "hunter2" not in problem
+
+
+def test_names_and_texts_that_only_sound_like_credentials_are_kept(folder):
+    more = 'source: {type: http, token_limit: "5", page_token_field: next, note: "basic authentication, by a token"}\n'
+    folder.write_smallest("anthropic/cost/a.yml", provider="anthropic", domain="cost", name="a", more=more)
+    assert load_catalog(folder.root).get("anthropic", "cost", "a")

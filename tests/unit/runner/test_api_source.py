@@ -60,17 +60,42 @@ def test_a_wrong_field_is_named(fields: dict[str, Any], message: str) -> None:
         openai(**fields)
 
 
-@pytest.mark.parametrize("address", ["https://u:hunter2222@api.openai.com/v1", "https://u:hunter2222@a" + "x" * 1_000])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://u:hunter2222@api.openai.com/v1",
+        "https://u:hunter2222@a" + "x" * 1_000,
+        "https://u:hunter/2222@a" + "x" * 1_000,
+    ],
+)
 def test_a_wrong_address_is_not_repeated(address: str) -> None:
     with pytest.raises(ConfigError, match=r"^source\.base_url: ") as caught:
         openai(base_url=address)
-    assert "hunter2222" not in str(caught.value)
+    assert "hunter" not in str(caught.value)
+
+
+KEY = "sk-admin-hunter2hunter2hunter2"
+
+
+@pytest.mark.parametrize("field", ["api_key", "client_secret", "Authorization"])
+def test_a_key_in_the_wrong_place_is_not_repeated(field: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^source\.{field}: unknown field; known here: type, base_url, ") as caught:
+        openai(**{field: "hunter2hunter2"})
+    assert "hunter2" not in str(caught.value)
+    assert ("put it into the integration's Secret" in str(caught.value)) == (field != "Authorization")
+
+
+@pytest.mark.parametrize("field", ["endpoints", "bucket_width", "at_once", "rescan_days"])
+def test_a_key_in_a_field_that_is_known_is_not_repeated(field: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^source\.{field}: .*got '\[redacted\]'$") as caught:
+        openai(**{field: KEY})
+    assert "hunter2" not in str(caught.value)
 
 
 def test_a_source_without_an_address_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"source\.base_url: Field required$"):
+    with pytest.raises(ConfigError, match=r"source\.base_url: required, but missing$"):
         OpenAISource.read({"source": {"type": "openai"}})
-    with pytest.raises(ConfigError, match=r"source\.base_url: Field required"):
+    with pytest.raises(ConfigError, match=r"source\.base_url: required, but missing"):
         OpenAISource.read({})
 
 
@@ -92,14 +117,14 @@ def test_the_tables_of_a_target() -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"tables": {}}, r"target\.tables\.usage: Field required"),
+        ({"tables": {}}, r"target\.tables\.usage: required, but missing"),
         ({"tables": None}, r"target\.tables: "),
         ({"tables": {"usage": "used", "users": "x"}}, r"target\.tables\.users: "),
         (
             {"tables": {"usage": "Costs"}},
             r"target\.tables\.usage: expected another table than target\.table, got costs",
         ),
-        ({"table": "a`b"}, r"target\.table: .*got 'a`b'"),
+        ({"table": "a`b"}, r"target\.table: 'a`b' doesn't match"),
     ],
 )
 def test_a_wrong_target_is_named(changed: dict[str, Any], message: str) -> None:

@@ -120,6 +120,7 @@ def test_every_line_names_the_request_that_asked_for_the_run(runner: Runner) -> 
         ("raise TransientError('BigQuery is away')", "pass", 75, "Fake: BigQuery is away"),
         ("raise ConfigError('no such table')", "pass", 78, "Fake: no such table"),
         ("raise DataError('a column changed')", "pass", 65, "Fake: a column changed"),
+        (f"raise ConfigError('bad key sk-ant-{'x' * 20}')", "pass", 78, "Fake: bad key [redacted]"),
         ("raise ValueError('what')", "pass", 70, "Fake: ValueError: what"),
         ("raise MemoryError", "pass", 70, "Fake: out of memory"),
         ("raise asyncio.CancelledError", "pass", 70, "Fake: CancelledError: cancelled from within"),

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field, SecretStr
 
+from pipeline_core.wording import shorten
 from pipeline_runner.processors.anthropic import rows
 from pipeline_runner.processors.anthropic.dialect import ANTHROPIC, COSTS_PAGE, USAGE_PAGE, VERSION
 from pipeline_runner.processors.api_reports import Report
@@ -15,7 +16,7 @@ from pipeline_runner.processors.api_usage import ApiUsageProcessor
 
 def _known(dimension: str) -> str:
     if dimension not in rows.USAGE_DIMENSIONS:
-        raise ValueError(f"expected some of {', '.join(rows.USAGE_DIMENSIONS)}")
+        raise ValueError(f"expected some of {', '.join(rows.USAGE_DIMENSIONS)}, got {shorten(dimension)}")
     return dimension
 
 

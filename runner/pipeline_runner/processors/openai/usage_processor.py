@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import BeforeValidator, SecretStr
 
+from pipeline_core.wording import shorten
 from pipeline_runner.processors.api_reports import Report
 from pipeline_runner.processors.api_source import COSTS, USAGE, ApiSource
 from pipeline_runner.processors.api_usage import ApiUsageProcessor
@@ -21,7 +22,7 @@ def _endpoints(value: object) -> tuple[str, ...]:
     if names == [_ALL]:
         return tuple(rows.ENDPOINTS)
     if not isinstance(names, list | tuple) or not names or not all(each in rows.ENDPOINTS for each in names):
-        raise ValueError(f"expected {_ALL}, or some of {', '.join(rows.ENDPOINTS)}")
+        raise ValueError(f"expected {_ALL}, or some of {', '.join(rows.ENDPOINTS)}, got {shorten(value)}")
     return tuple(dict.fromkeys(names))
 
 

@@ -1,0 +1,24 @@
+"""What to say of a resolved config that its processor can't use."""
+
+from pydantic import BaseModel, ValidationError
+
+from pipeline_core.catalog.validation_messages import NO_CREDENTIALS, describe
+from pipeline_core.redaction import is_credential_name
+from pipeline_core.wording import dotted
+from pipeline_runner.errors import ConfigError
+
+
+def wrong_fields(error: ValidationError, model: type[BaseModel], section: str = "") -> ConfigError:
+    """An error that names each field that `model` found wrong, within a section of the config, and what is expected.
+
+    Values are shown without what looks like a credential, and that of a field that isn't known not at all: somebody may
+    have put a key there.
+    """
+    problems = []
+    for detail in error.errors(include_url=False):
+        path, message = describe(detail, model)
+        whole = (section, *path) if section else path
+        if path and is_credential_name(str(path[-1])):
+            message = f"{message}; {NO_CREDENTIALS}"
+        problems.append(f"{dotted(whole)}: {message}")
+    return ConfigError("; ".join(problems))
