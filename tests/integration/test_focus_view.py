@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from itertools import combinations
@@ -45,6 +46,15 @@ EXPORT = {
     "currency": "STRING",
 }
 """The columns that an export must have."""
+LISTED = {"cost_at_list": "NUMERIC", "cost_type": "STRING"}
+FOREIGN = {
+    "usage_date": "DATE",
+    "bucket_start": "TIMESTAMP",
+    "bucket_end": "TIMESTAMP",
+    "amount": "FLOAT",
+    "currency": "STRING",
+}
+"""A table with the columns that an API's must have, but not as we make it."""
 
 
 @pytest.fixture
@@ -78,6 +88,8 @@ async def test_every_row_keeps_the_rules_and_the_sums_are_the_tables(scene: Focu
     assert any(row["BilledCost"] != row["ContractedCost"] for row in google)
     assert any(row["ListCost"] != row["ContractedCost"] for row in google)
     assert {row["x_RunId"] for row in rows} == {"run_test"}
+    apis = [row for row in rows if row["x_Provider"] != "gcp"]
+    assert {(row["BilledCost"] < 0, row["ChargeCategory"]) for row in apis} == {(True, "Credit"), (False, "Usage")}
 
 
 async def test_a_rows_credits_are_taken_off_once_and_its_price_stays(scene: FocusScene) -> None:
@@ -247,7 +259,69 @@ async def test_a_table_that_is_no_billing_export_is_named_and_left_out(scene: Fo
     assert {row["x_Provider"] for row in scene.rows()} == {"anthropic"}
     (entry,) = logs
     assert entry["table"] == f"{scene.dataset}.gcp_billing_costs"
-    assert "currency" in entry["columns"]
+    assert "currency: missing, expected STRING" in entry["columns"]
+
+
+async def test_amounts_of_other_types_are_exact_or_left_out(scene: FocusScene) -> None:
+    """Tables that somebody else has made: a FLOAT in one must make no other's amounts inexact."""
+    columns = [Column(name, type_) for name, type_ in FOREIGN.items()]
+    row = dict.fromkeys(("bucket_start", "bucket_end"), "2026-11-01T00:00:00Z") | {"usage_date": "2026-11-01"}
+    scene.make_table("openai_costs", columns, [row | {"amount": 0.1, "currency": "usd"}] * 3)
+    texts = [replace(column, type="STRING" if column.name == "amount" else column.type) for column in columns]
+    scene.make_table("anthropic_costs", texts, [row | {"amount": "one", "currency": "usd"}])
+    scene.make_export(billing_export(LAST_DAY, days=1, rows_per_day=20))
+    with capture_logs() as logs:
+        assert await ensure(scene)
+    assert [entry["columns"] for entry in logs] == [["amount: STRING, expected NUMERIC, BIGNUMERIC, INTEGER or FLOAT"]]
+    rows = scene.rows()
+    assert {row["x_Provider"] for row in rows} == {"gcp", "openai"}
+    assert sum(row["BilledCost"] for row in rows if row["x_Provider"] == "openai") == Decimal("0.3")
+
+
+async def test_blank_texts_say_nothing(scene: FocusScene) -> None:
+    scene.make_costs("openai", [openai_row(LAST_DAY, "1", line_item=" ")])
+    scene.make_costs("anthropic", [anthropic_row(LAST_DAY, "1", description="")])
+    assert await ensure(scene)
+    assert {row["ChargeDescription"] for row in scene.rows()} == {"OpenAI API", "tokens"}
+
+
+@pytest.mark.parametrize(
+    ("cost_type", "at_list", "expected"),
+    [
+        ("regular", "12", "12"),
+        ("regular", "0", "0"),
+        ("regular", None, "-5"),
+        ("adjustment", "0", "-5"),
+        ("tax", "0", "-5"),
+        ("tax", "7", "7"),
+        ("rounding_error", None, "-5"),
+    ],
+)
+async def test_what_no_list_has_a_price_for_costs_the_same_at_list(
+    scene: FocusScene, cost_type: str, at_list: str | None, expected: str
+) -> None:
+    columns = [Column(name, type_) for name, type_ in (EXPORT | LISTED).items()]
+    times = dict.fromkeys(("usage_start_time", "usage_end_time"), "2026-11-01T00:00:00Z")
+    row = times | {"billing_account_id": "A", "cost": "-5", "currency": "usd"}
+    scene.make_table("gcp_billing_costs", columns, [row | {"cost_type": cost_type, "cost_at_list": at_list}])
+    assert await ensure(scene)
+    (found,) = scene.rows()
+    assert (found["ListCost"], found["BillingCurrency"]) == (Decimal(expected), "USD")
+
+
+async def test_the_month_of_an_invoice_begins_at_midnight_in_california(scene: FocusScene) -> None:
+    """At 02:00 UTC of 1 October it is still September there: an adjustment on October's invoice corrects September."""
+    scene.make_export(billing_export(LAST_DAY, days=1, rows_per_day=20))
+    table = f"`{scene.dataset}.gcp_billing_costs`"
+    scene.sql(f"DELETE FROM {table} WHERE TRUE")
+    for hour in (2, 8):
+        scene.sql(
+            f"INSERT INTO {table} (billing_account_id, usage_start_time, usage_end_time, cost, currency, cost_type, "
+            f"invoice) VALUES ('A', TIMESTAMP '2026-10-01 0{hour}:00:00+00', TIMESTAMP '2026-10-01 09:00:00+00', "
+            "NUMERIC '1', 'USD', 'adjustment', STRUCT('202610' AS month, 'GOOGLE' AS publisher_type))"
+        )
+    assert await ensure(scene)
+    assert {row["ChargePeriodStart"].hour: row["ChargeClass"] for row in scene.rows()} == {2: "Correction", 8: None}
 
 
 async def test_without_any_table_there_is_no_view(scene: FocusScene) -> None:

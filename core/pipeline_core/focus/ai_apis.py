@@ -4,8 +4,25 @@ from typing import Final
 
 from pipeline_core.focus import services
 from pipeline_core.focus.columns import nothing
+from pipeline_core.focus.kinds import AMOUNT, DATE, TEXT, TIME, Kinds
 from pipeline_core.focus.sql import ROW, Row, text
 
+KINDS: Final[Kinds] = {
+    "usage_date": DATE,
+    "bucket_start": TIME,
+    "bucket_end": TIME,
+    "amount": AMOUNT,
+    "currency": TEXT,
+    "quantity": AMOUNT,
+    "line_item": TEXT,
+    "project_id": TEXT,
+    "description": TEXT,
+    "cost_type": TEXT,
+    "workspace_id": TEXT,
+    "model": TEXT,
+    "run_id": TEXT,
+    "loaded_at": TIME,
+}
 REQUIRED: Final = ("usage_date", "bucket_start", "bucket_end", "amount", "currency")
 # Of FOCUS's list of recommended units. Only the line item tells which kind of unit OpenAI has counted.
 _UNITS: Final = text("Units")
@@ -15,8 +32,8 @@ def openai(columns: Row, org: str) -> dict[str, str]:
     """The expression of each column, for an organization's `openai_costs`."""
     counted = columns.has("quantity")
     return _values(columns, org, "OpenAI") | {
-        "ChargeDescription": f"COALESCE({columns.get('line_item')}, {text('OpenAI API')})",
-        "PricingQuantity": f"{ROW}.quantity" if counted else nothing("PricingQuantity"),
+        "ChargeDescription": f"COALESCE({columns.first_of('line_item')}, {text('OpenAI API')})",
+        "PricingQuantity": columns.money("quantity") if counted else nothing("PricingQuantity"),
         "PricingUnit": f"IF({ROW}.quantity IS NULL, NULL, {_UNITS})" if counted else nothing("PricingUnit"),
         "x_Provider": text("openai"),
         "x_ProjectId": columns.get("project_id"),
@@ -36,7 +53,7 @@ def anthropic(columns: Row, org: str) -> dict[str, str]:
 
 def _values(columns: Row, org: str, provider: str) -> dict[str, str]:
     """What the two have in common. Both bill by calendar months in UTC, and give no discounts that they report."""
-    amount = f"{ROW}.amount"
+    amount = columns.money("amount")
     return {
         "BilledCost": amount,
         # The reports don't name the account; each organization has one with either provider.

@@ -10,8 +10,34 @@ from typing import Final
 
 from pipeline_core.focus import services
 from pipeline_core.focus.columns import nothing
-from pipeline_core.focus.sql import ROW, Row, exact, text
+from pipeline_core.focus.kinds import AMOUNT, TEXT, TIME, Kinds
+from pipeline_core.focus.sql import ROW, Row, filled, text
 
+KINDS: Final[Kinds] = {
+    "billing_account_id": TEXT,
+    "usage_start_time": TIME,
+    "usage_end_time": TIME,
+    "cost": AMOUNT,
+    "currency": TEXT,
+    "cost_at_list": AMOUNT,
+    "cost_type": TEXT,
+    "credits[].amount": AMOUNT,
+    "invoice.month": TEXT,
+    "adjustment_info.id": TEXT,
+    "adjustment_info.type": TEXT,
+    "adjustment_info.description": TEXT,
+    "service.id": TEXT,
+    "service.description": TEXT,
+    "sku.description": TEXT,
+    "project.id": TEXT,
+    "project.name": TEXT,
+    "usage.amount_in_pricing_units": AMOUNT,
+    "usage.pricing_unit": TEXT,
+    "seller_name": TEXT,
+    "transaction_type": TEXT,
+    "run_id": TEXT,
+    "loaded_at": TIME,
+}
 REQUIRED: Final = ("billing_account_id", "usage_start_time", "usage_end_time", "cost", "currency")
 """Without one of these a table is no billing export; whatever else is missing is NULL or has a stand-in of FOCUS."""
 
@@ -38,14 +64,14 @@ def without_days_of(other: str) -> str:
 def values(columns: Row) -> dict[str, str]:
     """The expression of each column of the view."""
     month = _month(columns)
-    cost, credit = f"IFNULL({ROW}.cost, 0)", _credits(columns)
+    cost, credit = f"IFNULL({columns.money('cost')}, 0)", _credits(columns)
     billed = cost if credit is None else f"{cost} + {credit}"
     quantity, unit = _quantity(columns)
     return {
         "BilledCost": billed,
         "BillingAccountId": f"{ROW}.billing_account_id",
         "BillingAccountName": nothing("BillingAccountName"),
-        "BillingCurrency": f"{ROW}.currency",
+        "BillingCurrency": f"UPPER({ROW}.currency)",
         "BillingPeriodEnd": f"TIMESTAMP(DATE_ADD({month}, INTERVAL 1 MONTH), {_ZONE})",
         "BillingPeriodStart": f"TIMESTAMP({month}, {_ZONE})",
         "ChargeCategory": _CATEGORIES.format(_cost_type(columns)),
@@ -57,7 +83,7 @@ def values(columns: Row) -> dict[str, str]:
         "EffectiveCost": billed,
         "HostProviderName": NAME,
         "InvoiceIssuerName": NAME,
-        "ListCost": f"COALESCE({ROW}.cost_at_list, {ROW}.cost, 0)" if columns.has("cost_at_list") else cost,
+        "ListCost": _list_cost(columns, cost),
         "PricingQuantity": quantity,
         "PricingUnit": unit,
         "ServiceCategory": _category(columns),
@@ -77,9 +103,21 @@ def values(columns: Row) -> dict[str, str]:
 
 def _credits(columns: Row) -> str | None:
     """The sum of a row's credits, negative as Google writes them, 0 without any. A join would multiply the cost."""
-    if not columns.has("credits.amount"):
+    if not columns.has("credits[].amount"):
         return None
-    return f"IFNULL((SELECT SUM(c.amount) FROM UNNEST({ROW}.credits) AS c), 0)"  # noqa: S608 - no name from outside
+    amount = columns.money("credits[].amount", "c.amount")
+    return f"IFNULL((SELECT SUM({amount}) FROM UNNEST({ROW}.credits) AS c), 0)"  # noqa: S608 - no name from outside
+
+
+def _list_cost(columns: Row, cost: str) -> str:
+    """What a row would have cost at list prices; what it did cost where no list has a price for it.
+
+    Google writes 0 for adjustments and the like. Their list cost isn't that of nothing.
+    """
+    if not columns.has("cost_at_list"):
+        return cost
+    listed = columns.money("cost_at_list")
+    return f"COALESCE(IF({_cost_type(columns)} = 'regular', {listed}, NULLIF({listed}, 0)), {cost})"
 
 
 def _quantity(columns: Row) -> tuple[str, str]:
@@ -87,7 +125,7 @@ def _quantity(columns: Row) -> tuple[str, str]:
     amount, unit = "usage.amount_in_pricing_units", "usage.pricing_unit"
     if not (columns.has(amount) and columns.has(unit)):
         return nothing("PricingQuantity"), nothing("PricingUnit")
-    number = exact(f"{ROW}.{amount}")
+    number = columns.money(amount)
     regular = f"{_cost_type(columns)} = 'regular'"
     return (
         f"IF({regular} AND {ROW}.{unit} IS NOT NULL, {number}, NULL)",
@@ -138,4 +176,5 @@ def _seller(columns: Row) -> str:
     """Whoever provides what was bought: the seller, where it came through Google's marketplace."""
     if not (columns.has("transaction_type") and columns.has("seller_name")):
         return NAME
-    return f"IF(IFNULL({ROW}.transaction_type, 'GOOGLE') = 'GOOGLE', {NAME}, COALESCE({ROW}.seller_name, {NAME}))"
+    seller = f"COALESCE({filled(f'{ROW}.seller_name')}, {NAME})"
+    return f"IF(IFNULL({ROW}.transaction_type, 'GOOGLE') = 'GOOGLE', {NAME}, {seller})"

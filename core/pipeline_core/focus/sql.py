@@ -1,6 +1,6 @@
-"""Pieces of SQL for the cost view: texts, names, and columns that a table may lack."""
+"""Pieces of SQL for the cost view: texts, amounts, and columns that a table may lack."""
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline_core.focus.columns import COLUMNS
@@ -24,11 +24,19 @@ def exact(number: str) -> str:
     return f"IF(ABS({number}) < 1e28, PARSE_NUMERIC(CAST({number} AS STRING)), NULL)"
 
 
+def filled(value: str) -> str:
+    """A text that says something: NULL where it is empty or blank."""
+    return f"NULLIF(TRIM({value}), '')"
+
+
 @dataclass(frozen=True)
 class Row:
-    """One row of a table, of which these columns are there, by their dotted names: `cost`, `invoice.month`."""
+    """One row of a table, of which these columns are there, by their paths: `cost`, `invoice.month`.
 
-    columns: Collection[str]
+    Each with BigQuery's type, of those that `kinds` allows for it.
+    """
+
+    columns: Mapping[str, str]
 
     def has(self, name: str) -> bool:
         """Whether the table has such a column."""
@@ -38,9 +46,16 @@ class Row:
         """The column's value; NULL of that type where the table hasn't got it."""
         return f"{ROW}.{name}" if self.has(name) else f"CAST(NULL AS {type_})"
 
+    def money(self, name: str, value: str | None = None) -> str:
+        """The amount in a column that is there, as NUMERIC or BIGNUMERIC; of `value`, where that stands for it."""
+        value, type_ = value or f"{ROW}.{name}", self.columns[name]
+        if type_ == "INTEGER":
+            return f"CAST({value} AS NUMERIC)"
+        return exact(value) if type_ == "FLOAT" else value
+
     def first_of(self, *names: str) -> str:
-        """The first value that isn't NULL among texts; NULL where the table has none of them."""
-        there = [f"{ROW}.{name}" for name in names if self.has(name)]
+        """The first text that says something; NULL where the table has none of them."""
+        there = [filled(f"{ROW}.{name}") for name in names if self.has(name)]
         return f"COALESCE({', '.join(there)})" if len(there) > 1 else (there or ["CAST(NULL AS STRING)"])[0]
 
 

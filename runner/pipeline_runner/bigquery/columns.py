@@ -27,6 +27,11 @@ CAST = WIDENED | {("DATE", "DATETIME"), ("DATE", "TIMESTAMP")}
 CHECKED = frozenset({("INTEGER", "FLOAT")})
 
 
+def canonical(type_: str) -> str:
+    """The one name of a type by which we know it, of the two that BigQuery gives some: INTEGER, not INT64."""
+    return _CANONICAL.get(type_.upper(), type_.upper())
+
+
 @dataclass(frozen=True)
 class Column:
     """One column or field. Modes are relaxed: what is REQUIRED in the source today may be NULL tomorrow."""
@@ -41,7 +46,7 @@ class Column:
     def from_api(cls, field: Mapping[str, Any], path: str = "") -> Self:
         """Read a field of the REST interface. Raises ConfigError for a type that can't be copied."""
         here = f"{path}{field['name']}"
-        type_ = _CANONICAL.get(field["type"].upper(), field["type"].upper())
+        type_ = canonical(field["type"])
         if type_ != "RECORD" and type_ not in _SCALARS:
             raise ConfigError(f"column {here} has the type {field['type']}, which can't be copied")
         children = tuple(cls.from_api(each, f"{here}.") for each in field.get("fields", ()))

@@ -11,7 +11,8 @@ import structlog
 
 from pipeline_core.focus.columns import MARK
 from pipeline_core.focus.sql import text
-from pipeline_core.focus.view import TABLES, VIEW, digest, focus_view, lacking
+from pipeline_core.focus.view import TABLES, VIEW, digest, focus_view, obstacles
+from pipeline_runner.bigquery.columns import canonical
 from pipeline_runner.bigquery.failures import explained
 from pipeline_runner.bigquery.library import bigquery
 from pipeline_runner.bigquery.threads import in_thread
@@ -106,22 +107,22 @@ async def _look(warehouse: Warehouse, dataset: str) -> dict[str, bigquery.Table]
 
 
 def _is_ours(view: bigquery.Table) -> bool:
-    return view.table_type == "VIEW" and {name.lower() for name in MARK} <= _columns(view)
+    return view.table_type == "VIEW" and {name.lower() for name in MARK} <= _columns(view).keys()
 
 
-def _columns(table: bigquery.Table) -> set[str]:
-    """All columns by dotted names in lower case, as BigQuery's names ignore case."""
-    return set(_dotted(table.schema))
+def _columns(table: bigquery.Table) -> dict[str, str]:
+    """The types of all columns by paths in lower case, as BigQuery's names ignore case."""
+    return dict(_paths(table.schema))
 
 
-def _dotted(fields: Iterable[bigquery.SchemaField], above: str = "") -> Iterator[str]:
+def _paths(fields: Iterable[bigquery.SchemaField], above: str = "") -> Iterator[tuple[str, str]]:
     for field in fields:
-        here = f"{above}{field.name.lower()}"
-        yield here
-        yield from _dotted(field.fields, f"{here}.")
+        here = f"{above}{field.name.lower()}{'[]' * (field.mode == 'REPEATED')}"
+        yield here, canonical(field.field_type)
+        yield from _paths(field.fields, f"{here}.")
 
 
 def _tell_left_out(dataset: str, tables: Mapping[str, bigquery.Table]) -> None:
     for name, table in tables.items():
-        if missing := lacking(name, _columns(table)):
-            _log.warning("not in the cost view, since columns are missing", table=f"{dataset}.{name}", columns=missing)
+        if found := obstacles(name, _columns(table)):
+            _log.warning("not in the cost view, as its columns don't fit", table=f"{dataset}.{name}", columns=found)
