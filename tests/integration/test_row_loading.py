@@ -7,12 +7,14 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from google.cloud.bigquery import Table
 
 from pipeline_core.catalog.checks import TableChecks
 from pipeline_core.settings import BigQuerySettings
 from pipeline_runner.bigquery import parts
 from pipeline_runner.bigquery.columns import Column
-from pipeline_runner.bigquery.warehouse import Warehouse
+from pipeline_runner.bigquery.rows import RowStaging
+from pipeline_runner.bigquery.warehouse import Identity, Warehouse
 from pipeline_runner.bigquery.window import Window
 from pipeline_runner.errors import ConfigError, DataError, TransientError
 from support.fault_proxy import FaultProxy, bigquery_proxy, error
@@ -170,6 +172,30 @@ async def test_rows_that_do_not_fit_are_shown_and_fail_the_run(loads: Loads) -> 
     ]  # fmt: skip
     assert kept[0]["row"] == {"usage_date": "2026-11-01", "amount": 1e29}
     assert kept[0]["day"] == DAY
+
+
+async def test_what_nobody_drops_goes_by_itself(loads: Loads, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Staging tables of a runner that was killed, and quarantined rows, which are kept for three months."""
+    warehouse = Warehouse(loads.settings, Identity("acme", "run_left", "a"))
+    made = []
+    create = warehouse.create_table
+
+    async def creating(table: Table, **how: bool) -> Table:
+        made.append(table)  # as it is asked for: the stand-in keeps no expiration
+        return await create(table, **how)
+
+    monkeypatch.setattr(warehouse, "create_table", creating)
+    staging = RowStaging(warehouse, loads.dataset, "run_left_a", [COSTS], location="US")
+    staging.keep_to([Window(DAY, DAY)])
+    started = datetime.now(UTC)
+    await staging.open()
+    await staging.drop()
+    (left,) = made
+    assert timedelta(hours=23, minutes=59) < left.expires - started < timedelta(hours=25)
+    with pytest.raises(DataError):
+        await loads.load({"costs": [cost("NaN")]})
+    kept = loads.client.get_table(f"{loads.dataset}._pipelines_quarantine").time_partitioning
+    assert (kept.field, kept.expiration_ms) == ("quarantined_at", 90 * 86_400_000)
 
 
 async def test_a_second_attempt_shows_them_once_and_a_limit_lets_them_pass(loads: Loads) -> None:

@@ -40,6 +40,25 @@ def read_object(body: bytes | bytearray) -> dict[str, Any] | None:
 
 def error_text(headers: Mapping[str, str], body: bytes | bytearray) -> str:
     """What the answer says about its error, in one line: message, kinds and the provider's id of the request."""
+    answer, error = _error(body)
+    if error is None:
+        message = _TAGS.sub(" ", body.decode("utf-8", "replace"))
+    else:
+        message = str(error.get("message") or "no message")
+    found = (answer.get("request_id"), *(headers.get(name) for name in _REQUEST_IDS))
+    request_id = next((each for each in found if each and isinstance(each, str)), None)
+    notes = [*dict.fromkeys(_kinds(error)), *([f"request id {request_id}"] if request_id else [])]
+    text = said(message) or "an empty body"
+    return f"{text} ({said(', '.join(notes))})" if notes else text
+
+
+def error_kinds(body: bytes | bytearray) -> list[str]:
+    """The provider's words for the kind of error: its type and its code, as far as the answer has them."""
+    return _kinds(_error(body)[1])
+
+
+def _error(body: bytes | bytearray) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """The object that was answered, empty if it is none, and the error in it."""
     try:
         answer = read_object(body) or {}
     except TypeError:
@@ -47,16 +66,13 @@ def error_text(headers: Mapping[str, str], body: bytes | bytearray) -> str:
     error = answer.get("error")
     if isinstance(error, str):
         error = {"message": error}
-    if isinstance(error, dict):
-        kinds = [each for name in ("type", "code") if (each := error.get(name)) and isinstance(each, str)]
-        message = str(error.get("message") or "no message")
-    else:
-        kinds, message = [], _TAGS.sub(" ", body.decode("utf-8", "replace"))
-    found = (answer.get("request_id"), *(headers.get(name) for name in _REQUEST_IDS))
-    request_id = next((each for each in found if each and isinstance(each, str)), None)
-    notes = [*dict.fromkeys(kinds), *([f"request id {request_id}"] if request_id else [])]
-    text = said(message) or "an empty body"
-    return f"{text} ({said(', '.join(notes))})" if notes else text
+    return answer, error if isinstance(error, dict) else None
+
+
+def _kinds(error: dict[str, Any] | None) -> list[str]:
+    if error is None:
+        return []
+    return [each for name in ("type", "code") if (each := error.get(name)) and isinstance(each, str)]
 
 
 def _refuse(constant: str) -> NoReturn:

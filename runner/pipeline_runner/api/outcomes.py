@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from pipeline_runner.api import retries
-from pipeline_runner.api.answers import error_text, read_object, said
+from pipeline_runner.api.answers import error_kinds, error_text, read_object, said
 from pipeline_runner.api.exchange import Answer
 from pipeline_runner.api.retries import Verdict, Wait
 from pipeline_runner.errors import ConfigError, DataError
@@ -34,7 +34,8 @@ def judged(
     """
     if isinstance(answer, str):
         return Trouble(answer)
-    verdict = retries.verdict(answer.status)
+    kinds = error_kinds(answer.body) if answer.status >= 400 else ()
+    verdict = retries.verdict(answer.status, answer.headers, kinds)
     if verdict is Verdict.DONE:
         return _object(what, answer, max_body_bytes)
     if verdict is Verdict.MOVED:

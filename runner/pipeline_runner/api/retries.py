@@ -1,7 +1,7 @@
 """What a response says about asking again: whether it helps, and when; pure."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -12,6 +12,11 @@ from http import HTTPStatus
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0
 # What is longer than a year is as good as for ever, and stays a number that can be added.
 _FOR_EVER = 366 * 86_400.0
+
+# Both providers' own clients heed it.
+_ANOTHER_HELPS = "x-should-retry"
+# OpenAI says 429 to an account without credit, too: https://platform.openai.com/docs/guides/error-codes
+_FINAL_KINDS = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
 
 _NUMBER = re.compile(r"[0-9]{1,40}(?:\.[0-9]{0,40})?")
 _PART = re.compile(r"([0-9]{1,40}(?:\.[0-9]{0,40})?)(ns|us|µs|ms|h|m|s)")
@@ -39,14 +44,17 @@ class Wait:
     header: str
 
 
-def verdict(status: int) -> Verdict:
-    """What to do about an answer of this status."""
+def verdict(status: int, headers: Mapping[str, str] | None = None, kinds: Collection[str] = ()) -> Verdict:
+    """What to do about an answer of this status, with these headers (by lower-case name) and kinds of error."""
     if 200 <= status < 300:
         return Verdict.DONE
     if 300 <= status < 400:
         return Verdict.MOVED
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        return Verdict.THROTTLED
+        is_final = (headers or {}).get(_ANOTHER_HELPS) == "false" or not _FINAL_KINDS.isdisjoint(kinds)
+        return Verdict.REFUSED if is_final else Verdict.THROTTLED
+    if status in (HTTPStatus.NOT_IMPLEMENTED, HTTPStatus.HTTP_VERSION_NOT_SUPPORTED):
+        return Verdict.REFUSED
     # 409: providers answer so where another request holds a lock.
     if status >= 500 or status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT):
         return Verdict.AGAIN

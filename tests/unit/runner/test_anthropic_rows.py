@@ -45,6 +45,13 @@ def test_cents_are_divided_by_a_hundred(cents: str, dollars: str) -> None:
     assert rows.COSTS.read(COST | {"amount": cents})["amount"] == Decimal(dollars)
 
 
+def test_cents_of_another_currency_are_not_guessed() -> None:
+    """A yen has no hundredths."""
+    assert rows.COSTS.read(COST | {"currency": "usd"})["currency"] == "USD"
+    with pytest.raises(UnfitError, match="currency: expected USD, whose cents the amount is in, got 'JPY'"):
+        rows.COSTS.read(COST | {"currency": "JPY"})
+
+
 def test_the_caches_fields_are_those_within_the_object() -> None:
     row = rows.USAGE.read(USAGE | {"cache_creation_input_tokens": 0, "ephemeral_1h_input_tokens": 0})
     assert (row["cache_creation_1h_input_tokens"], row["cache_creation_5m_input_tokens"]) == (1000, 500)

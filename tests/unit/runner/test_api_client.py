@@ -396,6 +396,10 @@ ANTHROPIC = json.dumps(
         (refusal(410), "the request is refused: 410: an empty body"),
         (refusal(400, b"[1]"), "the request is refused: 400: [1]"),
         (refusal(400, b'{"error": {}}'), "the request is refused: 400: no message"),
+        (
+            refusal(429, openai_error("You exceeded your current quota", "insufficient_quota")),
+            "the request is refused: 429: You exceeded your current quota (requests, insufficient_quota)",
+        ),
         (refusal(302), "a redirect to 'nowhere'; expected the address of the API itself"),
     ],
 )

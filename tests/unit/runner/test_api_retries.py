@@ -16,13 +16,27 @@ YEAR = 366 * 86_400.0
         *((status, Verdict.DONE) for status in (200, 204)),
         *((status, Verdict.MOVED) for status in (301, 302, 304, 307, 308)),
         *((status, Verdict.DENIED) for status in (401, 403)),
-        *((status, Verdict.REFUSED) for status in (400, 404, 405, 410, 413, 422)),
+        *((status, Verdict.REFUSED) for status in (400, 404, 405, 410, 413, 422, 501, 505)),
         *((status, Verdict.AGAIN) for status in (408, 409, 500, 502, 503, 504, 520, 529)),
         (429, Verdict.THROTTLED),
     ],
 )
 def test_verdict(status: int, expected: Verdict) -> None:
     assert verdict(status) is expected
+
+
+@pytest.mark.parametrize(
+    ("headers", "kinds", "expected"),
+    [
+        ({}, ["requests", "rate_limit_exceeded"], Verdict.THROTTLED),
+        ({}, ["insufficient_quota"], Verdict.REFUSED),
+        ({}, ["requests", "billing_hard_limit_reached"], Verdict.REFUSED),
+        ({"x-should-retry": "false"}, [], Verdict.REFUSED),
+        ({"x-should-retry": "true"}, [], Verdict.THROTTLED),
+    ],
+)
+def test_too_many_requests_may_be_for_good(headers: dict[str, str], kinds: list[str], expected: Verdict) -> None:
+    assert verdict(429, headers, kinds) is expected
 
 
 @pytest.mark.parametrize(

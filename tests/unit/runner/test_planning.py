@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from pipeline_runner.bigquery.columns import Column
+from pipeline_runner.bigquery.copying import Copy
 from pipeline_runner.bigquery.planning import Plan, count_undated
 from pipeline_runner.bigquery.publishing import Target
 from pipeline_runner.bigquery.source import Source
-from pipeline_runner.bigquery.staging import Copy
 from pipeline_runner.bigquery.window import Window
 from pipeline_runner.processors.gcp.billing_export import ingested_since
 

@@ -3,10 +3,11 @@
 import io
 import threading
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
+from google.cloud import bigquery
 
 from pipeline_core.settings import BigQuerySettings
 from pipeline_runner.bigquery import sql, storage_read
@@ -33,9 +34,10 @@ class Warehouse:
         self.broken = broken
         self.loading = threading.Event()
         self.steps: list[str] = []
+        self.made: list[bigquery.Table] = []
 
-    async def create_table(self, *_: object, **__: object) -> None:
-        pass
+    async def create_table(self, table: bigquery.Table, **_: object) -> None:
+        self.made.append(table)
 
     async def load_parquet(self, step: str, *_: object, **__: object) -> None:
         self.loading.set()
@@ -71,6 +73,15 @@ async def test_a_part_is_loaded_while_the_next_one_is_read(monkeypatch: pytest.M
     files = await staged(monkeypatch, warehouse)
     assert warehouse.steps == ["load1", "load2"]
     assert all(file.closed for file in files)
+
+
+async def test_a_staging_table_that_nobody_drops_goes_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    warehouse = Warehouse()
+    started = datetime.now(UTC)
+    await staged(monkeypatch, warehouse)
+    (made,) = warehouse.made
+    # the client keeps milliseconds
+    assert timedelta(hours=23, minutes=59) < made.expires - started < timedelta(hours=25)
 
 
 async def test_a_load_that_fails_ends_the_read(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,12 +11,20 @@ COSTS_GROUP_BY = ("workspace_id", "description")
 _COST_TEXTS = ("workspace_id", "description", "cost_type", "token_type", "model", "service_tier", "context_window",
                "inference_geo")  # fmt: skip
 
+
+def _dollars(value: object) -> str:
+    """USD. The amount is in the currency's lowest unit, which others have of another size. Raises ValueError."""
+    if currency(value) != "USD":
+        raise ValueError("USD, whose cents the amount is in")
+    return "USD"
+
+
 COSTS = ResultReader(
     (
         *(Field(name, (name,), text) for name in _COST_TEXTS),
         # In cents: "123.45" is 1.2345 USD.
         Field("amount", ("amount",), hundredths, required=True),
-        Field("currency", ("currency",), currency, required=True),
+        Field("currency", ("currency",), _dollars, required=True),
     )
 )
 
