@@ -1,21 +1,25 @@
 """Decides which days a run reads whose caller named none: its own, and of those before them what a pause left out."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 from pipeline_runner.bigquery.window import Window
 
-# How many missed days one run catches up: a run that ends by its time limit would be tried again with the same.
+# How many days before its own one run reads: a run that ends by its time limit would be tried again with the same.
 MOST_AT_ONCE = 14
+
+
+LastRead = Mapping[date, datetime | None]
+"""When each day that was published was read last; None where that isn't known any more, and counts as late enough."""
 
 
 @dataclass(frozen=True)
 class DueDays:
     """What a run reads: `windows`, in order, the last of which has the run's own days.
 
-    Of the days before those, `missed` were never published, and `again` were, but corrections of them that later runs
-    would have brought fell into a pause. `left` were missed too, and are for the next runs.
+    Of the days before those, `missed` were never published, and `again` were, but read before all their corrections
+    could have come. `left` are both kinds, for the next runs.
     """
 
     windows: tuple[Window, ...]
@@ -33,7 +37,7 @@ class DueDays:
         """Why there are days before the run's own; empty where there are none."""
         parts = [
             (self.missed, "{} had been missed and are caught up"),
-            (self.again, "{} are read again, as corrections of them fell into a pause"),
+            (self.again, "{} are read again, as they were last read before their corrections had come"),
         ]
         return " and ".join(told.format(ranges(days)) for days, told in parts if days)
 
@@ -42,32 +46,33 @@ class DueDays:
 
 
 def due_days(
-    own: Window, published: Collection[date], *, catch_up_days: int, rescan_days: int, at_once: int = MOST_AT_ONCE
+    own: Window, last_read: LastRead, *, catch_up_days: int, rescan_days: int, at_once: int = MOST_AT_ONCE
 ) -> DueDays:
     """The days to read, no further back than `catch_up_days` days, the last of them included.
 
-    A day is read by the run of its date and by those of the `rescan_days - 1` days after it. So each day that no run
-    has published, its own ones as well, brings the `rescan_days - 1` days before it along: their last reading would
-    have been that day's. `published` are all days that were published; where nothing before a day is, it wasn't
-    missed. Of many missed days the newest `at_once` come first.
+    Beside the run's own: those that no run has published, and those that were read last before they were settled. Where
+    nothing before a day was published, it wasn't missed. Of many the newest `at_once` come first; whatever else
+    happens meanwhile, the next runs find the rest, since each day's last reading tells what it lacks.
     """
-    earliest = max(own.back_to(catch_up_days).first, min(published, default=own.first))
-    lacking = [day for day in Window(min(earliest, own.first), own.last).days() if day not in published]
-    missed = [day for day in lacking if day < own.first]
-    taken = set(missed[-at_once:])
-    corrected = {
-        day - timedelta(days=number)
-        for day in (*taken, *(day for day in lacking if day >= own.first))
-        for number in range(1, rescan_days)
-    }
-    # A missed day that isn't taken waits, though it be near one that is: it has days to bring along itself.
-    again = sorted(day for day in corrected if earliest <= day < own.first and day in published)
+    earliest = max(own.back_to(catch_up_days).first, min(last_read, default=own.first))
+    before = [day for day in Window(min(earliest, own.first), own.last).days() if day < own.first]
+    due = [day for day in before if day not in last_read or not is_settled(day, last_read[day], rescan_days)]
+    taken, left = due[-at_once:], due[:-at_once]
     return DueDays(
-        windows=Window.ranges((*taken, *again, *own.days())),
-        missed=tuple(sorted(taken)),
-        again=tuple(again),
-        left=tuple(day for day in missed if day not in taken),
+        windows=Window.ranges((*taken, *own.days())),
+        missed=tuple(day for day in taken if day not in last_read),
+        again=tuple(day for day in taken if day in last_read),
+        left=tuple(left),
     )
+
+
+def is_settled(day: date, read_at: datetime | None, rescan_days: int) -> bool:
+    """Whether a reading of a day was late enough to be its last.
+
+    A schedule reads yesterday and the `rescan_days - 1` days before it, so a day for the last time when it is
+    `rescan_days` days past. What was read before is of a pause, of a run by hand, or of a day that wasn't over.
+    """
+    return read_at is None or read_at >= datetime.combine(day, time(), UTC) + timedelta(days=rescan_days)
 
 
 def ranges(days: Iterable[date]) -> str:

@@ -19,10 +19,12 @@ from pipeline_runner.bigquery import daily, sql
 from pipeline_runner.bigquery.columns import Column, fields
 from pipeline_runner.bigquery.copying import Copy
 from pipeline_runner.bigquery.daily import Figures
+from pipeline_runner.bigquery.due_days import LastRead
 from pipeline_runner.bigquery.library import bigquery
 from pipeline_runner.bigquery.publishing import LINEAGE, Target
 from pipeline_runner.bigquery.warehouse import WRITE_RIGHT, Row, Warehouse
 from pipeline_runner.bigquery.window import Window
+from pipeline_runner.errors import ProcessorError
 
 _log = structlog.get_logger(__name__)
 
@@ -38,7 +40,7 @@ _SCHEMA = (
     Column("source", "STRING", description="The table that it was copied from."),
     Column("shape", "STRING", description="A digest of the columns on both sides; another one means to copy again."),
     Column("run_id", "STRING", description="The run that copied it."),
-    Column("read_at", "TIMESTAMP", description="When the source was read, or a moment before."),
+    Column("read_at", "TIMESTAMP", description="When the source was read last, or looked at late enough."),
     Column("copied_at", "TIMESTAMP", description="When the transaction was made."),
 )
 
@@ -47,11 +49,11 @@ _SCHEMA = (
 class Known:
     """What is known of a target's days.
 
-    `published` are those that were copied at all, as far back as was asked for, and the first one ever. `figures` are
+    `last_read` has those that were copied at all, as far back as was asked for, and the first one ever. `figures` are
     what the days came to that were copied from this source, in this shape, and still have as many rows.
     """
 
-    published: frozenset[date] = frozenset()
+    last_read: LastRead = field(default_factory=dict)
     figures: Mapping[date, Figures] = field(default_factory=dict)
 
 
@@ -94,7 +96,8 @@ class Manifest:
         lost = [day for day in window.days() if day in figures and figures[day].rows != standing.get(day, 0)]
         if lost:
             _log.warning("days of the target were changed by somebody else", days=_told(lost), table=self._target.name)
-        return Known(frozenset((*copied, *first)), {day: found for day, found in figures.items() if day not in lost})
+        last_read = dict.fromkeys(first) | {day: row["read_at"] for day, row in copied.items()}
+        return Known(last_read, {day: found for day, found in figures.items() if day not in lost})
 
     def _selects(self, window: Window, reach: Window, existing: bigquery.Table) -> Iterator[str]:
         name, target = sql.quoted(self._name), self._target
@@ -102,10 +105,13 @@ class Manifest:
         if existing.created is not None:
             mine += f" AND copied_at >= {sql.moment(existing.created)}"
         ours = f"source = {sql.text(self._copy.source.name)} AND shape = {sql.text(self._shape)}"
-        nothing = "CAST(NULL AS TIMESTAMP) AS max_export_time, CAST(NULL AS STRING) AS sums, FALSE AS ours"
+        nothing = (
+            "CAST(NULL AS TIMESTAMP) AS max_export_time, CAST(NULL AS STRING) AS sums, FALSE AS ours, "
+            "CAST(NULL AS TIMESTAMP) AS read_at"
+        )
         yield (
-            f"SELECT 'copied' AS kind, UNIX_DATE(day) AS day, row_count, max_export_time, sums, {ours} AS ours "
-            f"FROM {name} WHERE {mine} AND {reach.contains('day', 'DATE')}"
+            "SELECT 'copied' AS kind, UNIX_DATE(day) AS day, row_count, max_export_time, sums, "
+            f"{ours} AS ours, read_at FROM {name} WHERE {mine} AND {reach.contains('day', 'DATE')}"
         )
         yield (
             f"SELECT 'first' AS kind, MIN(UNIX_DATE(day)) AS day, 0 AS row_count, {nothing} "
@@ -141,6 +147,25 @@ class Manifest:
             f"DELETE FROM {name} WHERE target = {target} AND ({inside});",
             f"INSERT INTO {name} ({names}) VALUES\n  {rows};",
         )
+
+    def reading(self, days: Sequence[date], read_at: datetime) -> str:
+        """A statement that notes of days that haven't changed that they were looked at, so that they count as read."""
+        inside = " OR ".join(f"({window.contains('day', 'DATE')})" for window in Window.ranges(days))
+        at = sql.moment(read_at)
+        return (
+            f"UPDATE {sql.quoted(self._name)} SET read_at = {at} WHERE target = {sql.text(self._target.table)} "
+            f"AND read_at < {at} AND ({inside});"
+        )
+
+    async def note_reading(self, days: Sequence[date], read_at: datetime) -> None:
+        """Carry out `reading`, where there is nothing to publish. A failure is told: the next run looks once more."""
+        try:
+            await self._warehouse.query(
+                "reading", self.reading(days, read_at), location=self._target.location, what=f"writing {self._name}",
+                right=WRITE_RIGHT, wants_rows=False,
+            )  # fmt: skip
+        except ProcessorError as error:
+            _log.warning("days that are unchanged will be looked at again", days=_told(days), error=str(error))
 
     def _values(self, figures: Figures) -> str:
         newest = "CAST(NULL AS TIMESTAMP)" if figures.newest is None else sql.moment(figures.newest)

@@ -6,7 +6,7 @@ from functools import partial
 
 from pipeline_runner.bigquery import daily
 from pipeline_runner.bigquery.copying import origin
-from pipeline_runner.bigquery.due_days import DueDays
+from pipeline_runner.bigquery.due_days import DueDays, is_settled
 from pipeline_runner.bigquery.emptying import refuse_emptying
 from pipeline_runner.bigquery.manifest import Known, changed
 from pipeline_runner.bigquery.planning import Plan
@@ -19,7 +19,8 @@ from pipeline_runner.bigquery.warehouse import Warehouse
 class Rescan:
     """The days to copy, as the source stood at `read_at`, and how many needn't be.
 
-    `empty`: the source has no rows for any day of the window. `undated` rows of it belong to no day.
+    `settled`: of the latter, those whose last reading this is. `empty`: the source has no rows for any day of the
+    window. `undated` rows of it belong to no day.
     """
 
     read_at: datetime
@@ -27,10 +28,18 @@ class Rescan:
     unchanged: int
     empty: bool
     undated: int
+    settled: tuple[date, ...] = ()
 
 
 async def rescan(
-    warehouse: Warehouse, plan: Plan, due: DueDays, known: Known, read_at: datetime, reader: Warehouse | None = None
+    warehouse: Warehouse,
+    plan: Plan,
+    due: DueDays,
+    known: Known,
+    read_at: datetime,
+    *,
+    rescan_days: int,
+    reader: Warehouse | None = None,
 ) -> Rescan:
     """Compare the source with what is known, for each of the days that are due; the plan is that of their hull.
 
@@ -49,7 +58,13 @@ async def rescan(
     found = daily.read(rows, copy.money)
     looked_at = [day for window in due.windows for day in window.days()]
     days = changed(looked_at, found, known.figures, copy)
-    return Rescan(read_at, tuple(days), len(looked_at) - len(days), not found, daily.undated(rows))
+    unchanged = set(looked_at).difference(days)
+    settled = [
+        day
+        for day in sorted(unchanged)
+        if is_settled(day, read_at, rescan_days) and not is_settled(day, known.last_read[day], rescan_days)
+    ]
+    return Rescan(read_at, tuple(days), len(unchanged), not found, daily.undated(rows), tuple(settled))
 
 
 async def refuse_emptied(warehouse: Warehouse, plan: Plan, found: Rescan) -> None:

@@ -4,15 +4,15 @@ import asyncio
 from abc import abstractmethod
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 from typing import Any
 
 import structlog
 
 from pipeline_runner.bigquery import sql
-from pipeline_runner.bigquery.catch_up import published_days
+from pipeline_runner.bigquery.catch_up import last_readings
 from pipeline_runner.bigquery.columns import by_name
 from pipeline_runner.bigquery.counted import Counted
+from pipeline_runner.bigquery.due_days import LastRead
 from pipeline_runner.bigquery.emptying import refuse_emptying
 from pipeline_runner.bigquery.evolution import fitted
 from pipeline_runner.bigquery.publishing import WRITE_RIGHT, Prepared, Publication, Publisher, Target, refuse_lineage
@@ -45,7 +45,7 @@ class RowProcessor(WarehouseProcessor):
     A subclass says which `tables` it fills, and `read` brings their rows. The window is of the parameters `date`, or
     `start_date` and `end_date`; running a day again gives the same rows. Days that the caller named are emptied where
     there are no rows; without that, `source.rescan_days` says how many are covered, those that were missed before them
-    are caught up, and a table that has rows isn't left without any.
+    or read too early are read as well, and a table that has rows isn't left without any.
     """
 
     _staging: RowStaging | None = None
@@ -76,7 +76,7 @@ class RowProcessor(WarehouseProcessor):
     async def preview(self, parameters: dict[str, Any]) -> dict[str, str]:
         await self.validate(parameters)
         await self._open()
-        self.catch_up(await self._published_days())
+        self.catch_up(await self._last_readings())
         days = f"{self.due} (UTC)" + (f", of which {reason}" if (reason := self.due.reason) else "")
         written = {f"write {key}": f"{each.name} ({each.location})" for key, each in self._targets.items()}
         return {**self.describe(), "days": days, **written}
@@ -93,13 +93,13 @@ class RowProcessor(WarehouseProcessor):
             location=self._location,
             checks=self._checks,
         )
-        before, published, _ = await together(
-            self._publisher.committed_rows("marker_before"), self._published_days(), _let_finish(self._staging.open())
+        before, last_read, _ = await together(
+            self._publisher.committed_rows("marker_before"), self._last_readings(), _let_finish(self._staging.open())
         )
         if before is not None:
             _log.info("this run has published before", rows=before)
             return Staged(None, before)
-        self.catch_up(published)
+        self.catch_up(last_read)
         _log.info("extracting", windows=str(self.due), **self.describe())
         self._staging.keep_to(self.due.windows)
         await self.read(self._staging, self.due.windows)
@@ -133,11 +133,11 @@ class RowProcessor(WarehouseProcessor):
         self._location = await self.warehouse.dataset_location(self._dataset)
         self._targets = {key: self._target(table) for key, table in self._tables.items()}
 
-    async def _published_days(self) -> frozenset[date]:
+    async def _last_readings(self) -> LastRead:
         """The days that have been published, as far as that matters."""
         if not self.catches_up:
-            return frozenset()
-        return await published_days(self.warehouse, list(self._targets.values()), self.window.last)
+            return {}
+        return await last_readings(self.warehouse, list(self._targets.values()), self.window.last)
 
     async def _prepared(
         self, counted: Mapping[str, Counted], staging: RowStaging

@@ -3,15 +3,14 @@
 import asyncio
 import uuid
 from abc import ABC
-from collections.abc import Collection, Sequence
-from datetime import date
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import structlog
 
 from pipeline_core.catalog.days import MAX_CATCH_UP_DAYS
 from pipeline_core.dates import END_DATE, START_DATE
-from pipeline_runner.bigquery.due_days import DueDays, due_days, ranges
+from pipeline_runner.bigquery.due_days import DueDays, LastRead, due_days, ranges
 from pipeline_runner.bigquery.focus_view import ensure_focus_view
 from pipeline_runner.bigquery.publishing import Publication, Publisher
 from pipeline_runner.bigquery.warehouse import Identity, Warehouse
@@ -34,7 +33,8 @@ class WarehouseProcessor(BaseProcessor, ABC):
     """Validated, it has `warehouse` (BigQuery as this attempt sees it), `window` (the run's own days) and `due`.
 
     `days_named` says whether the caller chose the days. Where not, `source.rescan_days` of the config did, and
-    `catch_up` adds to `due` what a pause left out. What is put into `details` is told in the run's log.
+    `catch_up` adds to `due` what a pause left out, and what was read too early. What is put into `details` is told in
+    the run's log.
     """
 
     window: Window
@@ -58,9 +58,9 @@ class WarehouseProcessor(BaseProcessor, ABC):
         # The resolver takes rescan_days out of the config where the caller names days.
         rescan_days, catch_up_days = source.get("rescan_days"), source.get("catch_up_days")
         self.days_named = rescan_days is None or not parameters.keys().isdisjoint({START_DATE, END_DATE})
-        self._rescan_days = rescan_days or 1
+        self.rescan_days = rescan_days or 1
         self._catch_up_days = MAX_CATCH_UP_DAYS if catch_up_days is None else catch_up_days
-        self.window = Window.from_parameters(parameters, self._rescan_days)
+        self.window = Window.from_parameters(parameters, self.rescan_days)
         self.due = DueDays((self.window,))
         self._bigquery = bigquery_settings()
         attempt = (PodSettings().uid or uuid.uuid4().hex).replace("-", "")
@@ -75,15 +75,17 @@ class WarehouseProcessor(BaseProcessor, ABC):
         """Whether days before the window are looked for at all."""
         return not self.days_named and self.window.back_to(self._catch_up_days) != self.window
 
-    def catch_up(self, published: Collection[date]) -> None:
-        """Set the days that the run reads; `published` are all days that have been, as far back as is looked for."""
+    def catch_up(self, last_read: LastRead) -> None:
+        """Set the days that the run reads; `last_read` has all days that were published, as far as is looked for."""
         if not self.catches_up:
             return
-        self.due = due_days(self.window, published, catch_up_days=self._catch_up_days, rescan_days=self._rescan_days)
+        self.due = due_days(self.window, last_read, catch_up_days=self._catch_up_days, rescan_days=self.rescan_days)
         told = {"caught_up": self.due.missed, "read_again": self.due.again, "left_to_later_runs": self.due.left}
         further = {name: ranges(days) for name, days in told.items() if days}
         if further:
-            _log.warning("days before the run's own are read", windows=str(self.due), **further)
+            # Days that were only read too early are no news where a run by hand, or one of today, came first.
+            tell = _log.warning if self.due.missed else _log.info
+            tell("days before the run's own are read", windows=str(self.due), **further)
             self.details |= further
 
     async def commit(self, publisher: Publisher, publications: Sequence[Publication]) -> int:

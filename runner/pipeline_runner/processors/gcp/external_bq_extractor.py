@@ -31,13 +31,14 @@ _log = structlog.get_logger(__name__)
 class Staged:
     """What there is to publish: rows that stand in the staging table, checked.
 
-    `counted` is None where there is nothing: this run has published before, or no day has changed.
+    `counted` is None where there is nothing: this run has published before, and `found` is None too, or no day has
+    changed.
     """
 
     plan: Plan
-    counted: Counted | None
+    found: Rescan | None
+    counted: Counted | None = None
     published_before: int = 0
-    unchanged: int = 0
     undated: int = 0
 
 
@@ -86,10 +87,10 @@ class ExternalBQExtractor(WarehouseProcessor):
         )
         if before is not None:
             _log.info("this run has published before", rows=before)
-            return Staged(plan, None, before)
+            return Staged(plan, None, published_before=before)
         await refuse_emptied(self.warehouse, plan, found)
         if not found.days:
-            return Staged(plan, None, unchanged=found.unchanged, undated=found.undated)
+            return Staged(plan, found, undated=found.undated)
         plan = plan.only(found.days)
         _log.info(
             "extracting",
@@ -99,7 +100,7 @@ class ExternalBQExtractor(WarehouseProcessor):
             unchanged_days=found.unchanged,
         )
         counted, undated = await together(self._staged(plan, found.read_at), self._undated(plan, found))
-        return Staged(plan, counted, unchanged=found.unchanged, undated=undated)
+        return Staged(plan, found, counted, undated=undated)
 
     async def transform(self, data: Staged) -> Staged:
         # The rows were converted where they lie, on their way into the staging table.
@@ -118,13 +119,14 @@ class ExternalBQExtractor(WarehouseProcessor):
     async def load(self, data: Staged) -> ProcessorResult:
         plan, rows = data.plan, data.published_before
         if data.counted is not None and self._staging is not None:
-            rows = await self._published(plan, data.counted, self._staging.table)
+            rows = await self._published(plan, data.counted, self._staging.table, data.found)
         else:
-            await self.see_to_view(plan.copy.location)
+            await together(self.see_to_view(plan.copy.location), self._note_reading(plan, data.found))
         self.progress.report(Stage.LOAD, 1.0, rows)
         details: dict[str, object] = {"target": plan.target.name, "window": str(self.due), **self.details}
         if not self.days_named:
-            details |= {"unchanged_days": data.unchanged, "copied_days": _told(plan) if data.counted else ""}
+            unchanged = data.found.unchanged if data.found else 0
+            details |= {"unchanged_days": unchanged, "copied_days": _told(plan) if data.counted else ""}
         if data.undated:
             _log.warning("rows of the source have no time, and so belong to no day", rows=data.undated)
             details["undated_rows"] = data.undated
@@ -139,9 +141,11 @@ class ExternalBQExtractor(WarehouseProcessor):
         read_at, known = await together(
             now(self.warehouse, plan.copy.location), self._known(plan, with_manifest=with_manifest)
         )
-        self.catch_up(known.published)
+        self.catch_up(known.last_read)
         plan = plan.over(self.due.hull)
-        return plan, await rescan(self.warehouse, plan, self.due, known, read_at, self._reader)
+        return plan, await rescan(
+            self.warehouse, plan, self.due, known, read_at, rescan_days=self.rescan_days, reader=self._reader
+        )
 
     async def _known(self, plan: Plan, *, with_manifest: bool) -> Known:
         if plan.existing is None or not with_manifest or not plan.has_days:
@@ -167,9 +171,15 @@ class ExternalBQExtractor(WarehouseProcessor):
             plan.copy, read_at, lambda rows: self.progress.report(Stage.EXTRACT, rows / (rows + 1_000_000), rows)
         )
 
-    async def _published(self, plan: Plan, counted: Counted, staging: str) -> int:
+    async def _note_reading(self, plan: Plan, found: Rescan | None) -> None:
+        if found is not None and found.settled:
+            await Manifest(self.warehouse, plan.target, plan.copy).note_reading(found.settled, found.read_at)
+
+    async def _published(self, plan: Plan, counted: Counted, staging: str, found: Rescan | None) -> int:
         publisher = Publisher(self.warehouse, [plan.target], self.run_id)
         manifest = Manifest(self.warehouse, plan.target, plan.copy)
+        settled = found.settled if found else ()
+        noted = (manifest.reading(settled, counted.read_at),) if settled else ()
         await together(publisher.prepare([(plan.target, plan.existing, plan.copy.columns)]), manifest.prepare())
         self.progress.report(Stage.LOAD, 0.2, counted.rows)
         publication = Publication(
@@ -179,7 +189,7 @@ class ExternalBQExtractor(WarehouseProcessor):
             plan.windows,
             rows=counted.rows,
             read_at=counted.read_at,
-            also=manifest.statements(plan.windows, counted.days, self.run_id, counted.read_at),
+            also=(*manifest.statements(plan.windows, counted.days, self.run_id, counted.read_at), *noted),
         )
         return await self.commit(publisher, [publication])
 
