@@ -31,6 +31,18 @@ async def test_a_source_without_export_times_is_told_by_rows_and_sums(bigquery_s
     assert await rescan(made) == 1
 
 
+@pytest.mark.parametrize("read", ["query", "storage"])
+async def test_whole_costs_are_told_by_their_sums_as_well(bigquery_settings: BigQuerySettings, read: str) -> None:
+    made = Billing(bigquery_settings)
+    columns = [each | {"type": "INTEGER"} if each["name"] == "cost" else each for each in SCHEMA]
+    made.make_source(schema=[each for each in columns if each["name"] in ("usage_start_time", "cost")])
+    made.sql(f"INSERT INTO `{made.source}` (usage_start_time, cost) VALUES (TIMESTAMP '{LAST}', 2)")
+    assert [await rescan(made, read=read), await rescan(made, read=read)] == [1, 0]
+    made.sql(f"UPDATE `{made.source}` SET cost = 4 WHERE cost = 2")
+    assert await rescan(made, read=read) == 1
+    assert made.costs() == [4]
+
+
 async def test_checks_are_of_each_day_by_itself(billing: Billing) -> None:
     run = document(billing)
     run.config["checks"] = {

@@ -1,6 +1,7 @@
 """Rows of a processor's own: staged, checked and published exactly, for all tables and days of a run or for none."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -13,6 +14,7 @@ from pipeline_core.catalog.checks import TableChecks
 from pipeline_core.settings import BigQuerySettings
 from pipeline_runner.bigquery import parts
 from pipeline_runner.bigquery.columns import Column
+from pipeline_runner.bigquery.counted import Counted
 from pipeline_runner.bigquery.rows import RowStaging
 from pipeline_runner.bigquery.warehouse import Identity, Warehouse
 from pipeline_runner.bigquery.window import Window
@@ -130,6 +132,36 @@ async def test_an_older_read_of_one_table_keeps_all_of_them(loads: Loads) -> Non
         await loads.load({"costs": [cost("9")], "usage": []})
     assert [each["amount"] for each in loads.rows()] == [Decimal(1)]
     assert await loads.load({"costs": [cost("9", NEXT)]}, windows=[Window(NEXT, NEXT)]) == 1
+
+
+async def test_a_reading_in_which_another_run_has_published_is_tried_again(
+    loads: Loads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first run begins before the second and publishes before it: its rows may be newer, and stay."""
+    opened = {name: asyncio.Event() for name in ("first", "second")}
+    told = {name: asyncio.Event() for name in opened}
+    finish = RowStaging.finish
+
+    async def held(self: RowStaging) -> Mapping[str, Counted]:
+        name = next((each for each in opened if each in self.table("costs")), None)
+        if name is not None:
+            opened[name].set()
+            await told[name].wait()
+        return await finish(self)
+
+    monkeypatch.setattr(RowStaging, "finish", held)
+    runs = {}
+    for name, amount in (("first", "2"), ("second", "1")):
+        runs[name] = asyncio.create_task(loads.load({"costs": [cost(amount)]}, run_id=f"run_{name}"))
+        await opened[name].wait()
+    told["first"].set()
+    assert await runs["first"] == 1
+    told["second"].set()
+    with pytest.raises(TransientError, match="rows of a newer read have been published"):
+        await runs["second"]
+    assert [each["amount"] for each in loads.rows()] == [Decimal(2)]
+    assert await loads.load({"costs": [cost("3")]}, run_id="run_second", attempt="b") == 1
+    assert [each["amount"] for each in loads.rows()] == [Decimal(3)]
 
 
 async def test_rows_come_in_parts(loads: Loads, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ rebuilding arrays in SQL costs more than reading them. Both ways give the same v
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Context, Decimal
+from functools import reduce
 from typing import Any
 
 import pyarrow
@@ -19,15 +20,19 @@ _BILLIONTH = Decimal("0.000000001")
 # Values of sql.py in the same places: what no NUMERIC can hold, and from where on rounding takes nothing.
 _NUMERIC_LIMIT = 1e29
 _ROUNDED_LIMIT = 1e7
-# NUMERIC has 38 digits and sums have more; Python's own context would round at 28.
-_DIGITS = Context(prec=80, rounding=ROUND_HALF_UP)
+# BIGNUMERIC has up to 77 digits and sums have more; Python's own context would round at 28.
+_DIGITS = Context(prec=120, rounding=ROUND_HALF_UP)
 
 
 @dataclass
 class Tally:
-    """What one column of money came to: its sum in billionths, values that are no amounts, and what rounding took."""
+    """What one column of money came to: its sum in billionths, values that are no amounts, and what rounding took.
+
+    `wide` is the sum of values that have more places than NUMERIC.
+    """
 
     billionths: int = 0
+    wide: Decimal = Decimal(0)
     bad: int = 0
     lost: float = 0.0
 
@@ -35,7 +40,7 @@ class Tally:
 class Conversion:
     """Converts the batches of one read, from the columns of the source to the `wanted` ones, and counts them.
 
-    `money` are the leaves (dotted) that are summed: NUMERIC in `wanted`, FLOAT or NUMERIC in the source. The wanted
+    `money` are the leaves (dotted) that are summed: FLOAT in the source and NUMERIC in `wanted`, or exact. The wanted
     columns have the source's names in the source's order.
     """
 
@@ -54,7 +59,7 @@ class Conversion:
         """What all batches so far came to, as a row of sql.statistics over the source would say it."""
         row: dict[str, Any] = {"row_count": self._rows}
         for number, tally in enumerate(self._tallies.values()):
-            row[f"sum_{number}"] = _DIGITS.scaleb(Decimal(tally.billionths), -9)
+            row[f"sum_{number}"] = _DIGITS.add(_DIGITS.scaleb(Decimal(tally.billionths), -9), tally.wide)
             row[f"bad_{number}"] = tally.bad
             row[f"lost_{number}"] = tally.lost
         return row
@@ -78,10 +83,14 @@ class Conversion:
             names = [field.name for field in wanted.fields]
             return pyarrow.StructArray.from_arrays(children, names, mask=array.is_null() if array.null_count else None)
         tally = self._tallies[dotted(path)]
-        if origin.type == "NUMERIC":
+        if origin.type == "FLOAT":
+            return _exact(array, tally)
+        if origin.type == "BIGNUMERIC":
+            # Rare, so by Python's decimals: Arrow's would overflow without a word.
+            tally.wide = reduce(_DIGITS.add, (each for each in array.to_pylist() if each is not None), tally.wide)
+        else:
             tally.billionths += _billionths(array)
-            return array
-        return _exact(array, tally)
+        return array
 
     def _has_money(self, path: tuple[Column, ...]) -> bool:
         name = dotted(path)
@@ -120,6 +129,6 @@ def _decimal(value: float, tally: Tally) -> Decimal | None:
 
 
 def _billionths(decimals: pyarrow.Array) -> int:
-    """The exact sum: 128 bits wouldn't hold that of many of the largest."""
+    """The exact sum, of NUMERIC or INTEGER: 128 bits wouldn't hold that of many of the largest."""
     total = compute.sum(decimals.cast(pyarrow.decimal256(76, 9))).as_py()
     return int(_DIGITS.scaleb(total, 9)) if total is not None else 0

@@ -28,8 +28,12 @@ class Copy:
 
     @property
     def money(self) -> tuple[str, ...]:
-        """The leaves that are compared by sum: NUMERIC in the target, FLOAT or NUMERIC in the source."""
-        return tuple(dotted(path) for path in leaves(self.wanted) if path[-1].type == "NUMERIC")
+        """The leaves that are compared by sum: what is NUMERIC once it is staged, and other exact amounts of money."""
+        return tuple(
+            dotted(path)
+            for path in leaves(self.wanted)
+            if path[-1].type == "NUMERIC" or (path[-1].type in ("INTEGER", "BIGNUMERIC") and is_money(path))
+        )
 
     @property
     def quantities(self) -> frozenset[str]:

@@ -25,8 +25,8 @@ _DAY_NUMBERS = {
     "DATETIME": "UNIX_DATE(DATE({}))",
     "DATE": "UNIX_DATE({})",
 }
-# NUMERIC has 38 digits; Python's own context would round at 28.
-_DIGITS = Context(prec=80)
+# BIGNUMERIC has up to 77 digits; Python's own context would round at 28.
+_DIGITS = Context(prec=120)
 
 _Path = tuple[Column, ...]
 
@@ -49,7 +49,7 @@ def statement(columns: tuple[Column, ...], time: Column, money: tuple[str, ...],
     """SELECT of a row for each day that has rows: `day` (a number), `row_count`, `newest`, and `sum_` numbered.
 
     `origin` is what follows FROM, with the alias s for its rows; `money` are leaves of `columns`, dotted, FLOAT or
-    NUMERIC. A FLOAT counts as its decimal; one that is no amount (NaN, infinite, too large) as nothing.
+    exact. A FLOAT counts as its decimal; one that is no amount (NaN, infinite, too large) as nothing.
     """
     found = {dotted(path).lower(): path for path in leaves(columns)}
     paths = [(number, found[name.lower()]) for number, name in enumerate(money)]
@@ -140,6 +140,8 @@ def _inner_arrays(path: _Path) -> Iterator[_Path]:
 
 
 def _sum(number: int, type_: str, value: str) -> str:
+    if type_ == "INTEGER":
+        value = sql.addend(value)
     if type_ == "FLOAT":
         value = f"IF(ABS({value}) < {sql.NUMERIC_LIMIT}, {sql.decimal(value)}, NULL)"
     return f"SUM({value}) AS sum_{number}"

@@ -11,6 +11,7 @@ from typing import Any
 from pipeline_runner.bigquery import sql
 from pipeline_runner.bigquery.columns import CAST, Column, ColumnConflictError, by_name, merge, of_table, parameters
 from pipeline_runner.bigquery.library import bigquery
+from pipeline_runner.bigquery.rounding import refuse_rounding
 from pipeline_runner.bigquery.warehouse import WRITE_RIGHT, Warehouse
 from pipeline_runner.errors import DataError
 
@@ -62,8 +63,11 @@ async def fitted(
 ) -> tuple[Column, ...]:
     """The columns that a table is to have so that rows of `wanted` fit, as `merge` says it.
 
-    `origin` is where the rows are: what follows FROM, with the alias s. Raises DataError, with a row, where they can't.
+    `origin` is where the rows are: what follows FROM, with the alias s. Raises DataError, with a row, where they can't,
+    and ConfigError for a column that would round them.
     """
+    if existing is not None:
+        refuse_rounding(existing, wanted)
     try:
         return merge(of_table(existing) if existing else (), wanted)
     except ColumnConflictError as conflict:

@@ -13,6 +13,7 @@ from pipeline_runner.bigquery.evolution import with_row
 from pipeline_runner.bigquery.library import bigquery
 from pipeline_runner.bigquery.money import exact
 from pipeline_runner.bigquery.publishing import Target, refuse_lineage
+from pipeline_runner.bigquery.rounding import refuse_rounding
 from pipeline_runner.bigquery.source import READ_RIGHT, Source, find_source, reads_by_query
 from pipeline_runner.bigquery.tenancy import check_references, check_source
 from pipeline_runner.bigquery.threads import together
@@ -116,6 +117,8 @@ async def make_plan(
     wanted = exact(source.columns, config.target.numeric or ())
     clustered = tuple(column.name for column in wanted if column.name in cluster_by)
     condition = _all(source.condition(window), narrowed(source, window))
+    if existing is not None:
+        refuse_rounding(existing, wanted)
     try:
         columns = merge(of_table(existing) if existing else (), wanted)
     except ColumnConflictError as conflict:

@@ -66,7 +66,9 @@ class Quarantine:
             "reason": reason[:_MAX_REASON],
             "row": _shown(row),
         }
-        self._parts.write(json.dumps(line).encode() + b"\n")
+        # Not escaped: a row's characters would take up to six bytes each, or twelve, and there may be many rows.
+        text = json.dumps(line, ensure_ascii=False)
+        self._parts.write(text.encode(errors="backslashreplace") + b"\n")
 
     async def write(self) -> None:
         """Bring the rows into the table; those of an earlier attempt at the run go, even where there are none now."""

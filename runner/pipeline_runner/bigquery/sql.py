@@ -144,6 +144,11 @@ def decimal(expression: str) -> str:
     return f"IF({_clear(expression)}, {whole}, {_by_text(expression)})"
 
 
+def addend(integer: str) -> str:
+    """An INTEGER as it is summed: INTEGERs alone would be an error beyond 2^63."""
+    return f"CAST({integer} AS NUMERIC)"
+
+
 def _clear(expression: str) -> str:
     billionths = f"{expression} * 1e9"
     return f"ABS({billionths} - ROUND({billionths})) < 0.5 - ABS({expression}) * 5e-7"
@@ -167,7 +172,8 @@ def _lost(expression: str) -> str:
 def _measures(number: int, leaf: Column) -> Iterator[tuple[str, str, str]]:
     """What is measured of a leaf: a name, the aggregate of an array's elements, and the value of a single one."""
     if leaf.type != "FLOAT":
-        yield f"sum_{number}", "SUM({0})", "{0}"
+        value = addend("{0}") if leaf.type == "INTEGER" else "{0}"
+        yield f"sum_{number}", f"SUM({value})", value
         return
     good = f"ABS({{0}}) < {NUMERIC_LIMIT}"
     value = f"IF({good}, {decimal('{0}')}, NULL)"

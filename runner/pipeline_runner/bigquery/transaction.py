@@ -68,8 +68,9 @@ class Publication:
     """What one target gets: the days of `windows` are replaced by the `rows` rows of the table `staging`.
 
     `columns` are names in the target, and the values from `staging`, with the alias s, that belong there; lineage is
-    no part of them. `read_at` is when the rows were read. Windows don't overlap; without any, nothing is replaced.
-    `also` are further statements that belong to these days, each with its semicolon.
+    no part of them. `read_at` is when the rows were read: all of them as they stood then (`is_snapshot`), or from then
+    on. Windows don't overlap; without any, nothing is replaced. `also` are further statements that belong to these
+    days, each with its semicolon.
     """
 
     target: Target
@@ -79,6 +80,7 @@ class Publication:
     rows: int
     read_at: datetime
     also: tuple[str, ...] = ()
+    is_snapshot: bool = False
 
     def __post_init__(self) -> None:
         days = sorted((each.first, each.last) for each in self.windows)
@@ -122,12 +124,16 @@ def published_rows(run_id: str, target: Target) -> str:
 
 
 def _check_newer(commits: str, publication: Publication) -> str:
-    """Rows that were read later than ours must stay: those of a run that overtook this one, or of its next attempt."""
+    """Rows that were read later than ours must stay: those of a run that overtook this one, or of its next attempt.
+
+    Of a reading that took its time nobody knows which of its rows are older than those that were published meanwhile.
+    """
     days = " OR ".join(
         f"(window_start <= {_day(each.last)} AND window_end >= {_day(each.first)})" for each in publication.windows
     )
+    later = "read_at" if publication.is_snapshot else "committed_at"
     newer = (
-        f"target = {sql.text(publication.target.table)} AND read_at > {sql.moment(publication.read_at)} AND ({days})"
+        f"target = {sql.text(publication.target.table)} AND {later} > {sql.moment(publication.read_at)} AND ({days})"
     )
     stale = sql.text(f"{STALE} into {publication.target.name} for days of {_told(publication.windows)}")
     return f"""\

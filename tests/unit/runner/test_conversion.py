@@ -1,6 +1,6 @@
 """Amounts that are made exact in memory: what is refused, and what is only summed."""
 
-from decimal import Decimal
+from decimal import Decimal, localcontext
 
 import pyarrow
 import pytest
@@ -42,6 +42,29 @@ def test_a_numeric_column_is_summed_and_stays() -> None:
     batch = of([largest, largest, Decimal("0.000000001"), None], pyarrow.decimal128(38, 9))
     assert conversion.convert(batch).equals(batch)
     assert conversion.statistics()["sum_0"] == Decimal("199999999999999999999999999999.999999999")
+
+
+@pytest.mark.parametrize(
+    ("type_", "kind", "values", "total"),
+    [
+        ("INTEGER", pyarrow.int64(), [2**63 - 1, 2**63 - 1, -5, None], Decimal(2**64 - 7)),
+        (
+            "BIGNUMERIC",
+            pyarrow.decimal256(76, 38),
+            ["1e37", "1e-38", "1e37", None],
+            Decimal("2" + "0" * 37 + "." + "0" * 37 + "1"),
+        ),
+    ],
+)
+def test_other_exact_amounts_are_summed_and_stay(
+    type_: str, kind: pyarrow.DataType, values: list[object], total: Decimal
+) -> None:
+    column = Column("cost", type_)
+    conversion = Conversion((column,), (column,), ("cost",))
+    with localcontext(prec=100):
+        batch = of([Decimal(each) if isinstance(each, str) else each for each in values], kind)
+        assert conversion.convert(batch).equals(batch)
+        assert conversion.statistics()["sum_0"] == Decimal(total)
 
 
 def test_without_rows_there_are_no_sums() -> None:

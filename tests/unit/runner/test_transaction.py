@@ -1,5 +1,6 @@
 """The script that publishes a run: what it changes first, what stops it, and what it leaves."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import pytest
@@ -27,6 +28,12 @@ def test_all_targets_are_locked_by_one_statement_before_anything_else() -> None:
         "COMMIT TRANSACTION;",
         "SELECT SUM(row_count) AS published FROM `p.d._pipelines_commits` WHERE run_id = 'run_1';",
     ]
+
+
+@pytest.mark.parametrize(("is_snapshot", "column"), [(True, "read_at"), (False, "committed_at")])
+def test_what_was_published_since_a_long_reading_began_is_as_good_as_newer(is_snapshot: bool, column: str) -> None:
+    made = script("run_1", [replace(publication("a", FIRST), is_snapshot=is_snapshot)])
+    assert f"target = 'a' AND {column} > TIMESTAMP '2026-11-02 03:00:00+00:00' AND (" in made
 
 
 def test_no_target_is_changed_before_all_are_known_to_be_older() -> None:

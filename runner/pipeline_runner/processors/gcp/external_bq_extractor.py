@@ -189,6 +189,7 @@ class ExternalBQExtractor(WarehouseProcessor):
             plan.windows,
             rows=counted.rows,
             read_at=counted.read_at,
+            is_snapshot=plan.source.is_table,
             also=(*manifest.statements(plan.windows, counted.days, self.run_id, counted.read_at), *noted),
         )
         return await self.commit(publisher, [publication])
