@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
+from structlog.testing import capture_logs
 
 from pipeline_core.outcome import ExitCode, Outcome
 from pipeline_core.settings import BigQuerySettings
@@ -151,3 +152,19 @@ async def test_the_last_look_at_a_day_that_has_not_changed_is_noted_once(
     again.config["source"] |= {"rescan_days": 3}
     assert (await execute(again, Progress()))[1] is ExitCode.OK
     assert "reading" not in seen
+
+
+async def test_days_before_the_window_that_the_source_keeps_no_longer_stay(billing: Billing) -> None:
+    for day in DAYS[:6]:
+        await run_on_the_next_day(billing, day)
+    billing.sql(f"DELETE FROM `{billing.source}` WHERE usage_start_time < '2026-11-06'")
+    with capture_logs() as logs:
+        run_id = await run_on_the_next_day(billing, DAYS[8])
+    assert [each["days"] for each in logs if each["log_level"] == "warning" and "keep theirs" in each["event"]] == [
+        DAYS[4]
+    ]
+    assert copied_by(billing, run_id) == set(DAYS[6:9])
+    assert len(billing.costs()) == 7  # of the first and the second, the fifth, and the sixth to the ninth
+    with capture_logs() as logs:
+        await run_on_the_next_day(billing, DAYS[8])
+    assert not any("keep theirs" in each["event"] for each in logs)

@@ -124,9 +124,9 @@ async def test_an_older_read_of_one_table_keeps_all_of_them(loads: Loads) -> Non
     await loads.load({"costs": [cost("1")], "usage": [{"usage_date": DAY, "calls": 1}]})
     loads.sql(
         f"INSERT INTO `{loads.dataset}._pipelines_commits` "
-        "(run_id, target, window_start, window_end, row_count, read_at) "
-        f"SELECT 'run_newer', 'api_usage', DATE '{DAY}', DATE '{DAY}', 1, TIMESTAMP_ADD(CURRENT_TIMESTAMP(), "
-        "INTERVAL 1 HOUR)"
+        "(run_id, target, window_start, window_end, row_count, read_at, committed_at) "
+        f"SELECT 'run_newer', 'api_usage', DATE '{DAY}', DATE '{DAY}', 1, later, later "
+        "FROM (SELECT TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL 1 HOUR) AS later)"
     )
     with pytest.raises(TransientError, match=r"rows of a newer read have been published into .*api_usage"):
         await loads.load({"costs": [cost("9")], "usage": []})

@@ -34,8 +34,7 @@ def judged(
     """
     if isinstance(answer, str):
         return Trouble(answer)
-    kinds = error_kinds(answer.body) if answer.status >= 400 else ()
-    verdict = retries.verdict(answer.status, answer.headers, kinds)
+    verdict = _verdict(answer)
     if verdict is Verdict.DONE:
         return _object(what, answer, max_body_bytes)
     if verdict is Verdict.MOVED:
@@ -52,6 +51,12 @@ def judged(
         raise ConfigError(f"{what}: the request is refused: {reason}")
     throttled = verdict is Verdict.THROTTLED
     return Trouble(reason, throttled, retries.asked_wait(answer.headers, now, throttled=throttled))
+
+
+def _verdict(answer: Answer) -> Verdict:
+    # What was said is no variable of the caller's: a provider may repeat the key, and tracebacks show variables.
+    kinds = error_kinds(answer.body) if answer.status >= 400 else ()
+    return retries.verdict(answer.status, answer.headers, kinds)
 
 
 def _object(what: str, answer: Answer, max_body_bytes: int) -> dict[str, Any] | Trouble:

@@ -92,7 +92,7 @@ async def test_missed_days_are_looked_for_where_the_caller_named_none(
     processor = bills(source={"type": "bills", **source})
     await processor.validate(parameters)
     assert processor.catches_up is (first is not None)
-    processor.catch_up({date(2026, 8, 1)})
+    processor.catch_up({date(2026, 8, 1): None})
     assert processor.due.hull == (
         Window(date.fromisoformat(first), processor.window.last) if first else processor.window
     )
@@ -101,7 +101,8 @@ async def test_missed_days_are_looked_for_where_the_caller_named_none(
 async def test_days_that_are_caught_up_are_told_exactly() -> None:
     processor = bills(source={"type": "bills", "rescan_days": 2})
     await processor.validate({"date": "2026-11-10"})
-    processor.catch_up({date(2026, 11, day) for day in (1, 2, 5)})
+    on_the_next_day = {date(2026, 11, day): datetime(2026, 11, day + 1, 6, tzinfo=UTC) for day in (2, 5)}
+    processor.catch_up({date(2026, 11, 1): None, **on_the_next_day})
     assert str(processor.due) == "2026-11-02..2026-11-10"
     assert processor.details == {
         "caught_up": "2026-11-03..2026-11-04, 2026-11-06..2026-11-08", "read_again": "2026-11-02, 2026-11-05",
@@ -112,7 +113,7 @@ async def test_a_failure_says_that_days_were_caught_up(monkeypatch: pytest.Monke
     processor = bills(source={"type": "bills", "rescan_days": 1})
 
     async def refused(_: dict[str, Any]) -> Staged:
-        processor.catch_up({date(2026, 10, 30)})
+        processor.catch_up({date(2026, 10, 30): None})
         raise ConfigError("start_time: too long ago")
 
     monkeypatch.setattr(processor, "extract", refused)
