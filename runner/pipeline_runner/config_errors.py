@@ -18,7 +18,7 @@ def wrong_fields(error: ValidationError, model: type[BaseModel], section: str = 
     for detail in error.errors(include_url=False):
         path, message = describe(detail, model)
         whole = (section, *path) if section else path
-        if path and is_credential_name(str(path[-1])):
-            message = f"{message}; {NO_CREDENTIALS}"
+        if any(is_credential_name(str(step)) for step in path):
+            message = f"{message}; {NO_CREDENTIALS}" if detail["type"] == "extra_forbidden" else NO_CREDENTIALS
         problems.append(f"{dotted(whole)}: {message}")
     return ConfigError("; ".join(problems))

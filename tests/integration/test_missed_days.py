@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 from google.cloud import bigquery
+from structlog.testing import capture_logs
 
 from pipeline_core.outcome import ExitCode, Outcome
 from pipeline_core.run_document import RunDocument
@@ -256,6 +257,25 @@ async def test_a_day_may_become_empty_while_others_of_its_window_have_rows(organ
     Bills.source = november([6])
     _, code = await organization.run(day(6))
     assert (code, organization.days()) == (ExitCode.OK, [1, 2, 3, 4, 6])
+
+
+async def test_days_read_again_that_the_provider_has_forgotten_stay(organization: Organization) -> None:
+    for number in (1, 2):
+        await organization.run(day(number), rescan_days=3)
+    Bills.source = november([7, 8])
+    with capture_logs() as logs:
+        _, code = await organization.run(day(8), rescan_days=3)
+    assert (code, Bills.asked[-1]) == (ExitCode.OK, "2026-11-01..2026-11-08")
+    assert organization.days() == organization.days("usage") == [1, 2, 7, 8]
+    kept = [(each["table"], each["days"]) for each in logs if "keep theirs" in each["event"]]
+    assert sorted(kept) == [(f"{organization.dataset}.{name}", "2026-11-01..2026-11-02") for name in ("costs", "usage")]
+    # once is enough; and days that have nothing to lose may stay empty though others are kept
+    await organization.run(day(8), rescan_days=3)
+    assert Bills.asked[-1] == "2026-11-06..2026-11-08"
+    organization.sql(f"UPDATE `{organization.dataset}._pipelines_commits` SET read_at = '2026-11-02' WHERE TRUE")
+    Bills.source = set()
+    _, code = await organization.run(day(13), rescan_days=3)
+    assert (code, organization.days()) == (ExitCode.OK, [1, 2, 7, 8])
 
 
 async def test_a_second_attempt_at_a_run_that_caught_up_publishes_nothing(organization: Organization) -> None:

@@ -154,17 +154,30 @@ async def test_the_last_look_at_a_day_that_has_not_changed_is_noted_once(
     assert "reading" not in seen
 
 
-async def test_days_before_the_window_that_the_source_keeps_no_longer_stay(billing: Billing) -> None:
+@pytest.mark.parametrize("copied_from", ["the same", "another"])
+async def test_days_before_the_window_that_the_source_keeps_no_longer_stay(billing: Billing, copied_from: str) -> None:
     for day in DAYS[:6]:
         await run_on_the_next_day(billing, day)
+    if copied_from == "another":
+        billing.sql(f"UPDATE `{billing.dataset}._pipelines_manifest` SET source = 'p.d.before' WHERE TRUE")
     billing.sql(f"DELETE FROM `{billing.source}` WHERE usage_start_time < '2026-11-06'")
     with capture_logs() as logs:
         run_id = await run_on_the_next_day(billing, DAYS[8])
     assert [each["days"] for each in logs if each["log_level"] == "warning" and "keep theirs" in each["event"]] == [
         DAYS[4]
     ]
-    assert copied_by(billing, run_id) == set(DAYS[6:9])
+    # what comes from another source is copied anew where there are rows
+    assert copied_by(billing, run_id) == set(DAYS[6:9] if copied_from == "the same" else DAYS[5:9])
     assert len(billing.costs()) == 7  # of the first and the second, the fifth, and the sixth to the ninth
     with capture_logs() as logs:
         await run_on_the_next_day(billing, DAYS[8])
     assert not any("keep theirs" in each["event"] for each in logs)
+
+
+async def test_days_that_are_kept_do_not_stand_in_the_way_of_empty_ones(billing: Billing) -> None:
+    for day in DAYS[:6]:
+        await run_on_the_next_day(billing, day)
+    billing.sql(f"DELETE FROM `{billing.source}` WHERE TRUE")
+    run_id = await run_on_the_next_day(billing, DAYS[8])
+    assert copied_by(billing, run_id) == set(DAYS[6:9])
+    assert len(billing.costs()) == 4

@@ -92,7 +92,7 @@ class Loads:
                 publications.append(
                     Publication(
                         self.target(key, merged), staging.table(key), values, tuple(windows), figures.rows,
-                        figures.read_at,
+                        figures.read_at, moving=tuple(windows),
                     )
                 )  # fmt: skip
             await publisher.prepare(prepared)

@@ -15,7 +15,7 @@ from pipeline_core.catalog.yaml_document import YamlDocument
 from pipeline_core.errors import ParametersInvalidError, TemplateInvalidError
 from pipeline_core.parameter_types import ParameterType
 from pipeline_core.parameters import Parameter, resolve_default
-from pipeline_core.redaction import is_credential_name, without_credentials
+from pipeline_core.redaction import is_credential_setting, without_credentials
 from pipeline_core.templates import BUILT_INS, built_in_variables, split_template, walk_texts
 from pipeline_core.wording import FieldPath
 
@@ -80,7 +80,7 @@ def _template_problems(value: object, provider: Provider | None) -> _Found:
 def _credential_problems(value: object) -> _Found:
     """Credentials in the source, by a field's name or a text's looks: many may read a config."""
     for path, text in walk_texts(value):
-        is_named = any(isinstance(step, str) and is_credential_name(step) for step in path)
+        is_named = any(isinstance(step, str) and is_credential_setting(step) for step in path)
         if path[0] == "source" and text and (is_named or without_credentials(text) != text):
             yield path, NO_CREDENTIALS
 

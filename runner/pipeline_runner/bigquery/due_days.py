@@ -57,7 +57,9 @@ def due_days(
     earliest = max(own.back_to(catch_up_days).first, min(last_read, default=own.first))
     before = [day for day in Window(min(earliest, own.first), own.last).days() if day < own.first]
     due = [day for day in before if day not in last_read or not is_settled(day, last_read[day], rescan_days)]
-    taken, left = due[-at_once:], due[:-at_once]
+    # Each run brings as many days that aren't settled yet as it covers: with fewer at once they would never be done.
+    most = max(at_once, rescan_days)
+    taken, left = due[-most:], due[:-most]
     return DueDays(
         windows=Window.ranges((*taken, *own.days())),
         missed=tuple(day for day in taken if day not in last_read),

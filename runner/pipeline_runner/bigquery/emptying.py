@@ -2,12 +2,33 @@
 # ruff: noqa: S608 - all names in the statement have been checked by pattern
 
 from collections.abc import Sequence
+from datetime import date
 
-from pipeline_runner.bigquery import sql
+import structlog
+
+from pipeline_runner.bigquery import daily, sql
 from pipeline_runner.bigquery.transaction import Target
 from pipeline_runner.bigquery.warehouse import Warehouse
 from pipeline_runner.bigquery.window import Window
 from pipeline_runner.errors import DataError
+
+_log = structlog.get_logger(__name__)
+
+
+async def days_to_keep(warehouse: Warehouse, target: Target, days: Sequence[date]) -> list[date]:
+    """Those of the days that a target has rows for: nobody asked for them, and the source has none for them now."""
+    if not days:
+        return []
+    number = daily.number_of("t", target.time)
+    inside = target.inside(Window.ranges(days))
+    statement = f"SELECT DISTINCT {number} AS day FROM {sql.quoted(target.name)} AS t WHERE {inside}"
+    what = f"looking for days of {target.name} that would be emptied"
+    rows = await warehouse.query(f"keeping_{target.table}", statement, location=target.location, what=what)
+    kept = sorted(daily.day_of(row["day"]) for row in rows)
+    if kept:
+        told = "days that the source has no rows for any more keep theirs; a run that names them empties them"
+        _log.warning(told, days=", ".join(map(str, Window.ranges(kept))), table=target.name)
+    return kept
 
 
 async def refuse_emptying(warehouse: Warehouse, target: Target, windows: Sequence[Window]) -> None:

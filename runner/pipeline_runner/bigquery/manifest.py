@@ -49,11 +49,13 @@ _SCHEMA = (
 class Known:
     """What is known of a target's days.
 
-    `last_read` has those that were copied at all, as far back as was asked for, and the first one ever. `figures` are
-    what the days came to that were copied from this source, in this shape, and still have as many rows.
+    `last_read` has those that were copied at all, as far back as was asked for, and the first one ever; `rows` says how
+    many rows they had, whichever source they came from. `figures` are what the days came to that were copied from this
+    source, in this shape, and still have as many rows.
     """
 
     last_read: LastRead = field(default_factory=dict)
+    rows: Mapping[date, int] = field(default_factory=dict)
     figures: Mapping[date, Figures] = field(default_factory=dict)
 
 
@@ -97,7 +99,8 @@ class Manifest:
         if lost:
             _log.warning("days of the target were changed by somebody else", days=_told(lost), table=self._target.name)
         last_read = dict.fromkeys(first) | {day: row["read_at"] for day, row in copied.items()}
-        return Known(last_read, {day: found for day, found in figures.items() if day not in lost})
+        rows_copied = {day: row["row_count"] for day, row in copied.items()}
+        return Known(last_read, rows_copied, {day: found for day, found in figures.items() if day not in lost})
 
     def _selects(self, window: Window, reach: Window, existing: bigquery.Table) -> Iterator[str]:
         name, target = sql.quoted(self._name), self._target

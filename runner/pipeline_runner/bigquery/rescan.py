@@ -62,7 +62,7 @@ async def rescan(
     found = daily.read(rows, copy.money)
     looked_at = [day for window in due.windows for day in window.days()]
     # Nobody asked for these any more, so a source that keeps its rows for a while must not take them from the target.
-    gone = [day for day in due.again if day not in found and (old := known.figures.get(day)) is not None and old.rows]
+    gone = [day for day in due.again if day not in found and known.rows.get(day)]
     if gone:
         told = "days that the source has no rows for any more keep theirs; a run that names them empties them"
         _log.warning(told, days=ranges(gone))
@@ -79,4 +79,4 @@ async def rescan(
 async def refuse_emptied(warehouse: Warehouse, plan: Plan, found: Rescan) -> None:
     """Raise DataError where the target has rows for the plan's days, and the source suddenly has none for any."""
     if found.empty and found.days and plan.has_days:
-        await refuse_emptying(warehouse, plan.target, [plan.window])
+        await refuse_emptying(warehouse, plan.target, plan.only(found.days).windows)

@@ -1,7 +1,7 @@
 """Brings the rows that a processor makes into staging tables, exactly: written to a file, loaded, and counted again."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
@@ -60,6 +60,7 @@ class RowStaging:
         self._location = location
         self._windows: tuple[Window, ...] = ()
         self._days: frozenset[date] = frozenset()
+        self._filled: dict[str, set[date]] = {table.key: set() for table in tables}
         self._tables = {table.key: table for table in tables}
         self._checks = {key: (checks or {}).get(key, TableChecks()) for key in self._tables}
         for key, table in self._tables.items():
@@ -98,19 +99,25 @@ class RowStaging:
         Values are str, int, bool, Decimal, date, datetime with its zone, None, and for JSON columns also lists and
         mappings; never floats. What doesn't fit is rejected. Raises TransientError where the disk is full.
         """
-        encoder, parts = self._encoders[key], self._parts[key]
+        encoder, parts, filled = self._encoders[key], self._parts[key], self._filled[key]
         for number, row in enumerate(rows, 1):
             try:
-                self._check_day(key, row)
+                day = self._checked_day(key, row)
                 line = encoder.encode(row)
             except UnfitRowError as error:
                 self.reject(key, row, str(error), self._day(key, row))
                 continue
             parts.write(line)
+            if day is not None:
+                filled.add(day)
             if parts.full:
                 await parts.load()
             elif number % _TURN == 0:
                 await asyncio.sleep(0)
+
+    def filled(self, key: str) -> Set[date]:
+        """The days that a table has staged rows for."""
+        return self._filled[key]
 
     def reject(self, key: str, row: Mapping[str, object], reason: str, day: date | None) -> None:
         """Set a row aside, into the quarantine."""
@@ -196,8 +203,9 @@ class RowStaging:
                 return None
         return value if isinstance(value, date) else None
 
-    def _check_day(self, key: str, row: Mapping[str, object]) -> None:
+    def _checked_day(self, key: str, row: Mapping[str, object]) -> date | None:
         day = self._day(key, row)
         if day is not None and self._days and day not in self._days:
             days = ", ".join(map(str, self._windows))
             raise UnfitRowError(f"{self._tables[key].day}: {day} isn't one of the run's days, {days}")
+        return day

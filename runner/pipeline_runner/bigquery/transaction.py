@@ -68,9 +68,10 @@ class Publication:
     """What one target gets: the days of `windows` are replaced by the `rows` rows of the table `staging`.
 
     `columns` are names in the target, and the values from `staging`, with the alias s, that belong there; lineage is
-    no part of them. `read_at` is when the rows were read: all of them as they stood then (`is_snapshot`), or from then
-    on. Windows don't overlap; without any, nothing is replaced. `also` are further statements that belong to these
-    days, each with its semicolon.
+    no part of them. `read_at` is when the rows were read, or when that began: `moving` are those of the windows whose
+    rows weren't all as they stood then. Windows don't overlap; without any, nothing is replaced. `kept` are days that
+    count as read, and stay as they are. `also` are further statements that belong to these days, each with its
+    semicolon.
     """
 
     target: Target
@@ -80,7 +81,8 @@ class Publication:
     rows: int
     read_at: datetime
     also: tuple[str, ...] = ()
-    is_snapshot: bool = False
+    moving: tuple[Window, ...] = ()
+    kept: tuple[Window, ...] = ()
 
     def __post_init__(self) -> None:
         days = sorted((each.first, each.last) for each in self.windows)
@@ -126,20 +128,23 @@ def published_rows(run_id: str, target: Target) -> str:
 def _check_newer(commits: str, publication: Publication) -> str:
     """Rows that were read later than ours must stay: those of a run that overtook this one, or of its next attempt.
 
-    Of a reading that took its time nobody knows which of its rows are older than those that were published meanwhile.
+    Of a reading that took its time nobody knows which of its rows are older than those that were published meanwhile,
+    where figures still change.
     """
-    days = " OR ".join(
-        f"(window_start <= {_day(each.last)} AND window_end >= {_day(each.first)})" for each in publication.windows
-    )
-    later = "read_at" if publication.is_snapshot else "committed_at"
-    newer = (
-        f"target = {sql.text(publication.target.table)} AND {later} > {sql.moment(publication.read_at)} AND ({days})"
-    )
+    at = sql.moment(publication.read_at)
+    newer = f"target = {sql.text(publication.target.table)} AND (read_at > {at} AND ({_touching(publication.windows)})"
+    if publication.moving:
+        newer += f" OR committed_at > {at} AND ({_touching(publication.moving)})"
+    newer += ")"
     stale = sql.text(f"{STALE} into {publication.target.name} for days of {_told(publication.windows)}")
     return f"""\
   IF EXISTS (SELECT 1 FROM {commits} WHERE {newer}) THEN
     SELECT ERROR({stale});
   END IF;"""
+
+
+def _touching(windows: Sequence[Window]) -> str:
+    return " OR ".join(f"(window_start <= {_day(each.last)} AND window_end >= {_day(each.first)})" for each in windows)
 
 
 def _replace(run: str, moment: str, publication: Publication) -> str:
@@ -163,9 +168,9 @@ def _markers(run: str, moment: str, publication: Publication) -> Iterator[str]:
     """A SELECT for each window; one without days where there is none, so that the run is known to be done."""
     target, table = publication.target, sql.text(publication.target.table)
     end = f"{moment}, {sql.moment(publication.read_at)}"
-    if not publication.windows:
+    if not publication.windows and not publication.kept:
         yield f"SELECT {run}, {table}, CAST(NULL AS DATE), CAST(NULL AS DATE), 0, {end}"
-    for window in publication.windows:
+    for window in (*publication.windows, *publication.kept):
         count = f"(SELECT COUNT(*) FROM {sql.quoted(target.name)} WHERE {target.inside([window])})"
         yield f"SELECT {run}, {table}, {_day(window.first)}, {_day(window.last)}, {count}, {end}"
 

@@ -2,8 +2,9 @@
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from datetime import date
 from typing import Any
 
 import structlog
@@ -13,8 +14,9 @@ from pipeline_runner.bigquery.catch_up import last_readings
 from pipeline_runner.bigquery.columns import by_name
 from pipeline_runner.bigquery.counted import Counted
 from pipeline_runner.bigquery.due_days import LastRead
-from pipeline_runner.bigquery.emptying import refuse_emptying
+from pipeline_runner.bigquery.emptying import days_to_keep, refuse_emptying
 from pipeline_runner.bigquery.evolution import fitted
+from pipeline_runner.bigquery.library import bigquery
 from pipeline_runner.bigquery.publishing import WRITE_RIGHT, Prepared, Publication, Publisher, Target, refuse_lineage
 from pipeline_runner.bigquery.rows import RowStaging, RowTable
 from pipeline_runner.bigquery.threads import together
@@ -156,14 +158,35 @@ class RowProcessor(WarehouseProcessor):
             grown = await fitted(self.warehouse, existing, table.columns, f"{sql.quoted(staged)} AS s", self._location)
             # by the type that the table has, which may have been made by somebody else
             target = replace(target, time=by_name(grown)[table.day.lower()])
-            if existing is not None and not counted[key].rows and not self.days_named:
-                await refuse_emptying(self.warehouse, target, self.due.windows)
+            kept = await self._kept(target, existing, staging.filled(key))
             values = sql.copied_columns(table.columns, grown)
+            publication = self._publication(target, staged, values, counted[key], kept)
+            if existing is not None and not counted[key].rows and not self.days_named:
+                await refuse_emptying(self.warehouse, target, publication.windows)
             prepared.append((target, existing, grown))
-            publications.append(
-                Publication(target, staged, values, self.due.windows, counted[key].rows, counted[key].read_at)
-            )
+            publications.append(publication)
         return prepared, publications
+
+    async def _kept(self, target: Target, existing: bigquery.Table | None, filled: Set[date]) -> list[date]:
+        """Days that are read again and stay as they are, since the source has no rows for them any more."""
+        vanished = [day for day in self.due.again if day not in filled]
+        return [] if existing is None else await days_to_keep(self.warehouse, target, vanished)
+
+    def _publication(
+        self, target: Target, staged: str, values: sql.Values, counted: Counted, kept: Collection[date]
+    ) -> Publication:
+        days = [day for window in self.due.windows for day in window.days() if day not in kept]
+        windows = Window.ranges(days)
+        return Publication(
+            target,
+            staged,
+            values,
+            windows,
+            counted.rows,
+            counted.read_at,
+            moving=self.moving(counted.read_at, windows),
+            kept=Window.ranges(kept),
+        )
 
     def _target(self, table: RowTable) -> Target:
         day = by_name(table.columns)[table.day.lower()]

@@ -4,13 +4,14 @@ import asyncio
 import uuid
 from abc import ABC
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Protocol
 
 import structlog
 
 from pipeline_core.catalog.days import MAX_CATCH_UP_DAYS
 from pipeline_core.dates import END_DATE, START_DATE
-from pipeline_runner.bigquery.due_days import DueDays, LastRead, due_days, ranges
+from pipeline_runner.bigquery.due_days import DueDays, LastRead, due_days, is_settled, ranges
 from pipeline_runner.bigquery.focus_view import ensure_focus_view
 from pipeline_runner.bigquery.publishing import Publication, Publisher
 from pipeline_runner.bigquery.warehouse import Identity, Warehouse
@@ -87,6 +88,11 @@ class WarehouseProcessor(BaseProcessor, ABC):
             tell = _log.warning if self.due.missed else _log.info
             tell("days before the run's own are read", windows=str(self.due), **further)
             self.details |= further
+
+    def moving(self, read_at: datetime, windows: Sequence[Window]) -> tuple[Window, ...]:
+        """Those of the days whose figures may have changed while they were read, from `read_at` on."""
+        days = (day for window in windows for day in window.days())
+        return Window.ranges(day for day in days if not is_settled(day, read_at, self.rescan_days))
 
     async def commit(self, publisher: Publisher, publications: Sequence[Publication]) -> int:
         """Publish, and see to the cost view meanwhile; the rows that are published.

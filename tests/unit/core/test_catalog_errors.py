@@ -371,6 +371,8 @@ def test_a_source_of_another_type_keeps_its_own_fields(folder):
     [
         ("api_key", "hunter2hunter2"),
         ("client_secret", "hunter2hunter2"),
+        ("clientSecret", "hunter2hunter2"),
+        ("access_token", "hunter2hunter2"),
         ("organization", "sk-admin-hunter2hunter2hunter2"),
         ("url", "https://u:hunter2hunter2@api.example.com"),
         ("login", "{token: hunter2hunter2}"),
@@ -386,6 +388,6 @@ def test_a_credential_in_a_source_is_refused_and_not_repeated(folder, field, val
 
 
 def test_names_and_texts_that_only_sound_like_credentials_are_kept(folder):
-    more = 'source: {type: http, token_limit: "5", page_token_field: next, note: "basic authentication, by a token"}\n'
+    more = 'source: {type: http, token_limit: "5", page_token: next, note: "basic authentication, by a token"}\n'
     folder.write_smallest("anthropic/cost/a.yml", provider="anthropic", domain="cost", name="a", more=more)
     assert load_catalog(folder.root).get("anthropic", "cost", "a")

@@ -65,6 +65,8 @@ SECRETS = [
     '{"token": "hunter2-hunter2"}',
     "client_secret: hunter2-hunter2",
     "sk-ant-hunter2-hunter2-hunter2",
+    "GET /x?k%3Dsk-ant-hunter2-hunter2-hunter2 HTTP/1.1",
+    "https://hunter2hunter2hunter2@github.com/x",
     "-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----",
     API_KEY,
     f"{API_KEY[:-20]} is cut off",

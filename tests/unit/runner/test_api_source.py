@@ -3,7 +3,9 @@
 from typing import Any
 
 import pytest
+from pydantic import BaseModel, ValidationError
 
+from pipeline_runner.config_errors import wrong_fields
 from pipeline_runner.errors import ConfigError
 from pipeline_runner.processors.anthropic.rows import USAGE_GROUP_BY
 from pipeline_runner.processors.anthropic.usage_processor import AnthropicSource
@@ -83,6 +85,16 @@ def test_a_key_in_the_wrong_place_is_not_repeated(field: str) -> None:
         openai(**{field: "hunter2hunter2"})
     assert "hunter2" not in str(caught.value)
     assert ("put it into the integration's Secret" in str(caught.value)) == (field != "Authorization")
+
+
+def test_the_value_of_a_field_that_is_named_like_a_credential_is_not_told() -> None:
+    class Source(BaseModel):
+        token: int
+
+    with pytest.raises(ValidationError) as caught:
+        Source.model_validate({"token": "hunter2hunter2"})
+    told = str(wrong_fields(caught.value, Source, "source"))
+    assert told == "source.token: a config is no place for a credential: put it into the integration's Secret"
 
 
 @pytest.mark.parametrize("field", ["endpoints", "bucket_width", "at_once", "rescan_days"])

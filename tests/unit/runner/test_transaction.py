@@ -30,10 +30,20 @@ def test_all_targets_are_locked_by_one_statement_before_anything_else() -> None:
     ]
 
 
-@pytest.mark.parametrize(("is_snapshot", "column"), [(True, "read_at"), (False, "committed_at")])
-def test_what_was_published_since_a_long_reading_began_is_as_good_as_newer(is_snapshot: bool, column: str) -> None:
-    made = script("run_1", [replace(publication("a", FIRST), is_snapshot=is_snapshot)])
-    assert f"target = 'a' AND {column} > TIMESTAMP '2026-11-02 03:00:00+00:00' AND (" in made
+def test_what_was_published_since_a_long_reading_began_is_as_good_as_newer_where_figures_change() -> None:
+    at, first = "TIMESTAMP '2026-11-02 03:00:00+00:00'", "window_start <= DATE '2026-11-01' AND window_end >="
+    made = script("run_1", [publication("a", FIRST, LAST)])
+    assert f"target = 'a' AND (read_at > {at} AND (({first}" in made
+    assert "committed_at >" not in made
+    made = script("run_1", [replace(publication("a", FIRST, LAST), moving=(LAST,))])
+    last = "(window_start <= DATE '2026-11-04' AND window_end >= DATE '2026-11-03')"
+    assert f" OR committed_at > {at} AND ({last}))" in made
+
+
+def test_days_that_are_kept_have_a_marker_and_nothing_else() -> None:
+    made = script("run_1", [replace(publication("a", FIRST), kept=(LAST,))])
+    assert "'2026-11-03'" not in made[: made.index("INSERT INTO `p.d._pipelines_commits`")]
+    assert "SELECT 'run_1', 'a', DATE '2026-11-03', DATE '2026-11-04', (SELECT COUNT(*)" in made
 
 
 def test_no_target_is_changed_before_all_are_known_to_be_older() -> None:

@@ -189,7 +189,7 @@ class ExternalBQExtractor(WarehouseProcessor):
             plan.windows,
             rows=counted.rows,
             read_at=counted.read_at,
-            is_snapshot=plan.source.is_table,
+            moving=() if plan.source.is_table else self.moving(counted.read_at, plan.windows),
             also=(*manifest.statements(plan.windows, counted.days, self.run_id, counted.read_at), *noted),
         )
         return await self.commit(publisher, [publication])
