@@ -1,5 +1,6 @@
 """The chart as `helm template` renders it."""
 
+import base64
 import json
 import subprocess
 from collections.abc import Mapping
@@ -95,6 +96,55 @@ def containers(pod: Manifest) -> list[Manifest]:
 def environment(container: Manifest) -> dict[str, Any]:
     """A container's variables: the value, or where it is taken from."""
     return {entry["name"]: entry.get("value", entry.get("valueFrom")) for entry in container.get("env", [])}
+
+
+def labels_of(deployment: Manifest) -> dict[str, str]:
+    """The labels of a Deployment's pods."""
+    return dict(deployment["spec"]["template"]["metadata"]["labels"])
+
+
+def name_of(manifest: Manifest) -> str:
+    return str(manifest["metadata"]["name"])
+
+
+def selecting(*namespaces: str) -> Manifest:
+    """What selects these namespaces; every one where none is named."""
+    if not namespaces:
+        return {}
+    expression = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": list(namespaces)}
+    return {"matchExpressions": [expression]}
+
+
+def bound(rendering: Rendering, kind: str) -> set[tuple[str, str]]:
+    """Which role each ServiceAccount has."""
+    bindings = rendering.of_kind(kind)
+    return {(binding["roleRef"]["name"], subject["name"]) for binding in bindings for subject in binding["subjects"]}
+
+
+def environment_of_operator(rendering: Rendering) -> dict[str, Any]:
+    """The variables of the operator's container."""
+    return environment(rendering.pods["pipelines-operator"]["spec"]["containers"][0])
+
+
+def environment_of_exporter(rendering: Rendering) -> dict[str, Any]:
+    """The variables of the exporter's container."""
+    return environment(rendering.pods["pipelines-exporter"]["spec"]["containers"][0])
+
+
+def secret_data(rendering: Rendering, name: str) -> dict[str, str]:
+    """What a Secret holds, decoded."""
+    data = rendering.get("Secret", name)["data"]
+    return {key: base64.b64decode(value).decode() for key, value in data.items()}
+
+
+def grants(rules: list[Manifest]) -> dict[str, set[str]]:
+    """What rules allow: group/resource to verbs."""
+    allowed: dict[str, set[str]] = {}
+    for rule in rules:
+        for group in rule["apiGroups"]:
+            for resource in rule["resources"]:
+                allowed.setdefault(f"{group}/{resource}", set()).update(rule["verbs"])
+    return allowed
 
 
 def _template(values: Mapping[str, Any], release: str) -> subprocess.CompletedProcess[str]:

@@ -12,11 +12,21 @@ from datetime import UTC, datetime, timedelta
 from pipeline_core.lifecycle.phases import Phase
 from pipeline_core.schedules.decide import decide
 from pipeline_core.schedules.decision import Decision, Known, Make, Missed, Needs, Room
-from pipeline_core.schedules.observed import Cause, MissedReason, Schedule, ScheduledRun, ScheduleSpec
+from pipeline_core.schedules.observed import (
+    CatchUp,
+    Cause,
+    ConcurrencyPolicy,
+    MissedReason,
+    Schedule,
+    ScheduledRun,
+    ScheduleSpec,
+)
 
 T0 = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
 UID = "6f1c0f9e-7f52-4a57-9d0e-3f1f1f6f0a01"
 SPEC = ScheduleSpec("acme_corp", "gcp", "cost", "billing", "0 * * * *")
+ALLOW, FORBID, REPLACE = ConcurrencyPolicy
+NONE, LATEST, ALL = CatchUp
 # As often as the operator asks for a decision again that has to have something looked up.
 _ROUNDS = 8
 
@@ -159,3 +169,17 @@ class World:
     def _count(self, missed: Sequence[Missed]) -> None:
         for each in missed:
             self.missed[each.reason] += each.count
+
+
+def world(**fields: object) -> World:
+    """A schedule that was looked at when it was made, at 03:00; hourly unless told otherwise."""
+    made = World(new_schedule(**fields))
+    made.look()
+    return made
+
+
+def later(made: World, after: timedelta) -> World:
+    """The same, looked at so long after T0."""
+    made.now = T0 + after
+    made.look()
+    return made

@@ -16,13 +16,6 @@ from support.bridge_and_operator import KEY, Both, CrashError
 from support.fake_kubernetes import FakeKubernetes
 
 
-@pytest.fixture
-def both() -> Both:
-    both = Both()
-    both.allow(1)
-    return both
-
-
 async def comes_to_nothing(both: Both, run_id: str) -> None:
     """The operator ends it as cancelled, with nothing started and everything given back."""
     await both.operate()
