@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline_core.errors import ConfigInvalidError
+from pipeline_core.redaction import without_credentials
 from pipeline_core.wording import join_problems
 
 
@@ -18,7 +19,9 @@ class Problem:
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}"
-        return f"{place}: {self.field}: {self.message}" if self.field else f"{place}: {self.message}"
+        # A key that is pasted where a field belongs is a field's name.
+        field = without_credentials(self.field)
+        return f"{place}: {field}: {self.message}" if field else f"{place}: {self.message}"
 
 
 class CatalogInvalidError(ConfigInvalidError):

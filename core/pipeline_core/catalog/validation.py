@@ -78,10 +78,10 @@ def _template_problems(value: object, provider: Provider | None) -> _Found:
 
 
 def _credential_problems(value: object) -> _Found:
-    """Credentials in the source, by a field's name or a text's looks: many may read a config."""
+    """Credentials, by a text's looks, and in the source by a field's name as well: many may read a config."""
     for path, text in walk_texts(value):
-        is_named = any(isinstance(step, str) and is_credential_setting(step) for step in path)
-        if path[0] == "source" and text and (is_named or without_credentials(text) != text):
+        is_named = path[0] == "source" and any(isinstance(step, str) and is_credential_setting(step) for step in path)
+        if text and (is_named or without_credentials(text) != text):
             yield path, NO_CREDENTIALS
 
 

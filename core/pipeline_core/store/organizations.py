@@ -15,7 +15,6 @@ from pipeline_core.admission.subscription import OrganizationNotFoundError
 from pipeline_core.store.engine import transaction
 from pipeline_core.store.tables import organizations
 
-DEFAULT_TIME_ZONE = "Etc/UTC"
 _NAME_MAX = 200
 _IS_ZONE = text("SELECT EXISTS (SELECT FROM pg_timezone_names WHERE name = :zone)")
 

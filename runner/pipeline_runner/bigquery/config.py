@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline_core.catalog.checks import ChecksSection
+from pipeline_core.catalog.days import CatchUpDays, RescanDays
 from pipeline_runner.config_errors import wrong_fields
 
 # What may stand between backticks in SQL: nothing that could end them.
@@ -30,8 +31,8 @@ class SourceConfig(_Section):
     table: _Part
     time_column: _Column | None = None
     read: Literal["auto", "query", "storage"] | None = None
-    rescan_days: Annotated[int, Field(ge=1, le=90, strict=True)] | None = None
-    catch_up_days: Annotated[int, Field(ge=0, le=90, strict=True)] | None = None
+    rescan_days: Annotated[RescanDays, Field(strict=True)] | None = None
+    catch_up_days: Annotated[CatchUpDays, Field(strict=True)] | None = None
 
     @property
     def name(self) -> str:

@@ -391,3 +391,14 @@ def test_names_and_texts_that_only_sound_like_credentials_are_kept(folder):
     more = 'source: {type: http, token_limit: "5", page_token: next, note: "basic authentication, by a token"}\n'
     folder.write_smallest("anthropic/cost/a.yml", provider="anthropic", domain="cost", name="a", more=more)
     assert load_catalog(folder.root).get("anthropic", "cost", "a")
+
+
+def test_a_credential_anywhere_else_is_refused_and_not_repeated(folder):
+    key = "sk-admin-hunter2hunter2hunter2"
+    folder.write_smallest("anthropic/cost/a.yml", provider="anthropic", domain="cost", name="a", more=f"{key}: 1\n")
+    other = folder.write_smallest("anthropic/cost/b.yml", provider="anthropic", domain="cost", name="b")
+    other.write_text(other.read_text().replace("name: b", f"name: b\n  description: {key}"))
+    told = problems_of(folder.root)
+    assert any("[redacted]: unknown field" in problem for problem in told)
+    assert any("pipeline.description: a config is no place for a credential" in problem for problem in told)
+    assert not any("hunter2" in problem for problem in told)
