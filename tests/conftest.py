@@ -1,6 +1,10 @@
 """What tests of more than one kind share: the local cluster, which whatever is marked `e2e` finds up and installed."""
 
 import os
+
+# PostgreSQL is started under another user, so by a fork, in which gRPC's own handlers crash now and then.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
+
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
