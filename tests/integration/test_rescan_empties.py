@@ -32,8 +32,8 @@ async def test_a_source_that_has_no_rows_any_more_empties_nothing_unasked(billin
     outcome, code = await execute(document(billing), Progress())
     assert code is ExitCode.DATA
     assert (
-        f"nothing was published: {billing.target} has 8 rows for {FIRST}..{LAST}, and the source now has none at all; "
-        "if that is right, a run that names the days"
+        f"nothing was published: {billing.target} has 8 rows for {DAYS[0]}..{DAYS[1]}, {DAYS[4]}..{DAYS[9]}, "
+        "and the source now has none at all; if that is right, a run that names the days"
     ) in str(outcome.error)
     assert len(billing.costs()) == 8
     named = billing.document(start_date=FIRST, end_date=LAST)
