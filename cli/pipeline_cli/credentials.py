@@ -58,7 +58,7 @@ def seal(
             # Imported here: most commands of `pipelines` never seal anything.
             from pipeline_runner.sealing import seal_with_keyset
 
-            envelope = seal_with_keyset(_keyset(keyset), slug, provider, fields)
+            envelope = seal_with_keyset(_keyset(keyset, slug), slug, provider, fields)
         else:
             envelope = _with_kms(str(kms_key), slug, provider, fields)
     except ValueError as error:
@@ -92,7 +92,7 @@ def keyset(
 
     try:
         called = _named(name) if name else names.keyset_secret_name(names.DEFAULT_KEYSET_SECRET, slug)
-        made = new_keyset(None if add_to is None else _keyset(add_to))
+        made = new_keyset(None if add_to is None else _keyset(add_to, slug))
     except ValueError as error:
         raise refused(str(error)) from None
     _print_secret(called, namespace, {LABEL_ORG: slug}, {names.KEYSET_FILE: made})
@@ -160,14 +160,18 @@ def _read(path: Path) -> bytes:
         raise refused(f"{path}: {error.strerror}") from None
 
 
-def _keyset(path: Path) -> str:
-    """A keyset's text: the file itself, or what it holds as the manifest of a Secret."""
+def _keyset(path: Path, slug: str) -> str:
+    """A keyset's text: the file itself, or what it holds as the manifest of a Secret of this organization."""
     text = _read(path).decode(errors="replace")
     manifest: Any = None
     with suppress(yaml.YAMLError):
         manifest = yaml.safe_load(text)
     if not isinstance(manifest, dict) or manifest.get("kind") != "Secret":
         return text
+    labels = (manifest.get("metadata") or {}).get("labels") or {}
+    if (owner := labels.get(LABEL_ORG, slug)) != slug:
+        told = f"{path}: expected the keyset of {slug}, this Secret is of {owner}"
+        raise refused(f"{told}; no run of {slug} could open what it seals")
     plain, encoded = (manifest.get(part) or {} for part in ("stringData", "data"))
     if names.KEYSET_FILE in plain:
         return str(plain[names.KEYSET_FILE])

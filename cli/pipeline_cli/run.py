@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -97,6 +97,7 @@ async def _run(
             parameters=parameters,
             logical_time=datetime.now(UTC),
         )
+        _check_settings(catalog, parts[0], settings)
         stored = await _stored(org, parts[0])
         integration = None if stored is None and not settings else {**(stored or {}), **settings}
         document = resolve_run(catalog, request, env=env, integration=integration)
@@ -150,6 +151,16 @@ def _domain(catalog: Catalog, provider: str, pipeline: str) -> str:
     if len(found) != 1:
         raise refused(f"{provider}/{pipeline}: expected provider/domain/pipeline", ExitCode.CONFIG)
     return found[0]
+
+
+def _check_settings(catalog: Catalog, provider: str, given: Collection[str]) -> None:
+    """Refuse settings that the provider's entry in the registry hasn't: no config could use them."""
+    registered = catalog.providers.get(provider)
+    if registered is None or registered.settings is None:
+        return
+    if unknown := [name for name in given if name not in registered.settings]:
+        known = ", ".join(registered.settings) or "none"
+        raise refused(f"--setting {unknown[0][:100]!r}: unknown; {provider} has: {known}", ExitCode.CONFIG)
 
 
 async def _stored(org: str, provider: str) -> Mapping[str, str] | None:

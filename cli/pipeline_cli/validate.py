@@ -10,9 +10,10 @@ from typing import Annotated, Literal
 import typer
 
 from pipeline_cli import options
-from pipeline_core.catalog.files import PROVIDERS_FILE, read_files
+from pipeline_core.catalog.files import PROVIDERS_FILE, CatalogFiles, read_files
 from pipeline_core.catalog.loader import build_catalog
 from pipeline_core.catalog.problems import CatalogInvalidError, Problem
+from pipeline_core.catalog.snapshot import Catalog
 
 _DEFAULT_PATH = Path("configs")
 
@@ -24,7 +25,7 @@ def validate(
     ] = "text",
     processor_packages: options.Packages = "",
 ) -> None:
-    """Check the provider registry and pipeline configs.
+    """Check the provider registry and pipeline configs, and ask their processors what they say of them.
 
     Prints each problem as `file:line: field: message` and exits with 1, or says how many pipelines are valid.
     """
@@ -54,11 +55,11 @@ def _check(path: Path, packages: Sequence[str]) -> tuple[int, list[Problem]]:
     try:
         files = read_files(root)
         paths = files.contents.keys()
-        build_catalog(files, packages)
-        problems: Sequence[Problem] = ()
+        catalog = build_catalog(files, packages)
+        problems: Sequence[Problem] = _ask_processors(catalog, files, within, packages)
     except CatalogInvalidError as error:
         problems = error.problems
-    asked = [name for name in paths if Path(name).parts[: len(within)] == within]
+    asked = [name for name in paths if _stands_in(name, within)]
     # A problem of no file of the catalog is one of the registry, or of the folder as a whole.
     told = [problem for problem in problems if problem.file in asked or problem.file not in paths - {PROVIDERS_FILE}]
     if not asked and not told:
@@ -66,3 +67,26 @@ def _check(path: Path, packages: Sequence[str]) -> tuple[int, list[Problem]]:
     return len([name for name in asked if name != PROVIDERS_FILE]), [
         replace(problem, file=str(shown / problem.file)) for problem in told
     ]
+
+
+def _ask_processors(
+    catalog: Catalog, files: CatalogFiles, within: tuple[str, ...], packages: Sequence[str]
+) -> list[Problem]:
+    """What processors find wrong with the configs that are asked for; those that aren't installed here are told."""
+    # Imported here: a catalog with problems of its own doesn't wait for BigQuery's client.
+    from pipeline_cli.processor_checks import is_installed, processor_problems
+
+    problems = []
+    for config in catalog.pipelines:
+        if not _stands_in(config.path, within):
+            continue
+        if is_installed(config):
+            problems += processor_problems(catalog, files, config, packages)
+        else:
+            module = config.content.processor.module
+            typer.echo(f"{config.path}: {module} isn't installed here: source and checks weren't looked at", err=True)
+    return problems
+
+
+def _stands_in(name: str, within: tuple[str, ...]) -> bool:
+    return Path(name).parts[: len(within)] == within

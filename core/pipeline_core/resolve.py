@@ -97,7 +97,7 @@ def resolve_plan(
         logical_time=request.logical_time,
         parameters=plan.parameters,
         config=_without_rescan(
-            _resolve_config(config, plan.provider, integration or {}, plan.built_ins), request.parameters
+            resolved_config(config, plan.provider, integration or {}, plan.built_ins), request.parameters
         ),
         timeout_seconds=_first(request.timeout_seconds, content.timeout_seconds, DEFAULT_TIMEOUT_SECONDS),
         max_retries=_first(
@@ -122,6 +122,27 @@ def resolve_run(
     return resolve_plan(plan_run(catalog, request, env=env), integration=integration)
 
 
+def resolved_config(
+    config: PipelineConfig, provider: Provider, integration: Mapping[str, str], built_ins: Mapping[str, str]
+) -> dict[str, Any]:
+    """A pipeline's config with every template resolved. Raises TemplateInvalidError or ConfigInvalidError."""
+    declared = provider.settings or {}
+    settings = {name: setting.default for name, setting in declared.items() if setting.default is not None}
+    # The built-ins come last: no setting shadows one. Parameters are no variables, as a caller must not choose whose
+    # dataset is read.
+    variables = {**settings, **integration, **built_ins}
+    try:
+        resolved = TemplateResolver().resolve(config.content.to_document(), variables)
+    except TemplateInvalidError as error:
+        unset = [name for name in declared if name not in variables]
+        hint = f"; the organization's {config.provider} integration doesn't set: {', '.join(unset)}" if unset else ""
+        raise TemplateInvalidError(f"{config.path}: {error}{hint}") from None
+    problems = [f"{dotted(path)}: {message}" for path, message in bad_names(resolved, resolved=True)]
+    if problems:
+        raise ConfigInvalidError(f"{config.path}: {join_problems(problems)}")
+    return resolved
+
+
 def _check_request(request: RunRequest, env: str) -> None:
     """Refuse what no caller should have let through: these names end up in datasets, objects and labels."""
     names = (
@@ -140,26 +161,6 @@ def _check_request(request: RunRequest, env: str) -> None:
         raise RequestInvalidError(f"timeout_seconds: expected at least 1, got {request.timeout_seconds}")
     if request.max_retries is not None and request.max_retries < 0:
         raise RequestInvalidError(f"max_retries: expected at least 0, got {request.max_retries}")
-
-
-def _resolve_config(
-    config: PipelineConfig, provider: Provider, integration: Mapping[str, str], built_ins: Mapping[str, str]
-) -> dict[str, Any]:
-    declared = provider.settings or {}
-    settings = {name: setting.default for name, setting in declared.items() if setting.default is not None}
-    # The built-ins come last: no setting shadows one. Parameters are no variables, as a caller must not choose whose
-    # dataset is read.
-    variables = {**settings, **integration, **built_ins}
-    try:
-        resolved = TemplateResolver().resolve(config.content.to_document(), variables)
-    except TemplateInvalidError as error:
-        unset = [name for name in declared if name not in variables]
-        hint = f"; the organization's {config.provider} integration doesn't set: {', '.join(unset)}" if unset else ""
-        raise TemplateInvalidError(f"{config.path}: {error}{hint}") from None
-    problems = [f"{dotted(path)}: {message}" for path, message in bad_names(resolved, resolved=True)]
-    if problems:
-        raise ConfigInvalidError(f"{config.path}: {join_problems(problems)}")
-    return resolved
 
 
 def _without_rescan(config: dict[str, Any], given: Mapping[str, object]) -> dict[str, Any]:

@@ -46,7 +46,8 @@ def _sealed(console: Console, kubectl: Kubectl, org: str, account: Account, desk
         # another one would make all that was sealed before useless
         keyset.write_text(there)
     else:
-        commands.say(console, f"$ pipelines credentials keyset {org} > {_KEYSET}; kubectl create -f {_KEYSET}")
+        made = f"(umask 077; pipelines credentials keyset {org} > {_KEYSET})"
+        commands.say(console, f"$ {made}; kubectl create -f {_KEYSET}")
         keyset.write_text(commands.told("credentials", "keyset", org))
         commands.say(console, kubectl("create", f"--filename={keyset}"))
     seal, field = ("credentials", "seal", org, account.provider), f"{account.provider}.key"

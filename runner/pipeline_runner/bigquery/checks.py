@@ -8,28 +8,37 @@ from decimal import Decimal
 from fractions import Fraction
 
 from pipeline_core.catalog.checks import CountRange, SumRange, TableChecks
+from pipeline_core.wording import FieldPath
 from pipeline_runner.bigquery import daily, sql
 from pipeline_runner.bigquery.columns import Column, by_name
 from pipeline_runner.bigquery.warehouse import Row, Warehouse
-from pipeline_runner.errors import ConfigError
+from pipeline_runner.config_errors import FieldsError
 
 _SUMMED = ("INTEGER", "NUMERIC", "BIGNUMERIC")
 # What a look at each day of a long range tells at the most.
 _MOST_TOLD = 10
 
 
-def check_columns(checks: TableChecks, columns: tuple[Column, ...], where: str = "checks") -> None:
-    """Refuse checks of columns that the table hasn't, or of sums that aren't exact. Raises ConfigError."""
+def check_columns(checks: TableChecks, columns: tuple[Column, ...], where: FieldPath = ("checks",)) -> None:
+    """Refuse checks of columns that the table hasn't, or of sums that aren't exact; `where` is theirs in the config.
+
+    Raises FieldsError with all of them.
+    """
+    if found := list(_column_problems(checks, columns)):
+        raise FieldsError(((*where, check), message) for check, message in found)
+
+
+def _column_problems(checks: TableChecks, columns: tuple[Column, ...]) -> Iterator[tuple[str, str]]:
     known = by_name(columns)
     asked = {"not_null": checks.not_null or (), "not_null_proportion": checks.not_null_proportion or ()}
     for check, name in ((check, name) for check, names in asked.items() for name in names):
         if name.lower() not in known:
-            raise ConfigError(f"{where}.{check}: {name} is no column of the table; expected one of {_names(columns)}")
+            yield check, f"{name} is no column of the table; expected one of {_names(columns)}"
     for name in checks.sum or {}:
         column = known.get(name.lower())
         if column is None or column.repeated or column.type not in _SUMMED:
             found = "there is none" if column is None else f"it is {column.kind}"
-            raise ConfigError(f"{where}.sum: {name} should be a column of type {', '.join(_SUMMED)}; {found}")
+            yield "sum", f"{name} should be a column of type {', '.join(_SUMMED)}; {found}"
 
 
 async def violations(warehouse: Warehouse, step: str, staging: str, checks: TableChecks, *, location: str,

@@ -64,7 +64,7 @@ class RowStaging:
         self._tables = {table.key: table for table in tables}
         self._checks = {key: (checks or {}).get(key, TableChecks()) for key in self._tables}
         for key, table in self._tables.items():
-            check_columns(self._checks[key], table.columns, f"checks of {table.name}")
+            check_columns(self._checks[key], table.columns, (f"checks of {table.name}",))
         # Named by run and pod: a pod that was thought dead can't write into its successor's table.
         self._names = {key: f"{dataset}._staging_{suffix}_{key}" for key in self._tables}
         self._encoders = {

@@ -49,6 +49,12 @@ class BaseProcessor:
         transformed = await self._timed(Stage.TRANSFORM, self.transform(data))
         return await self._timed(Stage.LOAD, self.load(transformed))
 
+    def check_config(self) -> None:
+        """Raise ConfigError where no run could use the config, whatever its parameters; no service is asked.
+
+        `pipelines validate` calls it, with a sample of what templates stand for, and runs should in `validate`.
+        """
+
     async def validate(self, parameters: dict[str, Any]) -> None:
         """Check config and parameters before anything is read."""
 

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from pipeline_core.catalog.checks import ChecksSection, TableChecks
 from pipeline_core.wording import shorten
+from pipeline_runner.bigquery.checks import check_columns
 from pipeline_runner.bigquery.rows import RowTable
 from pipeline_runner.config_errors import wrong_fields
 from pipeline_runner.errors import ConfigError
@@ -29,11 +30,16 @@ def target_table(config: Mapping[str, Any], key: str | None = None) -> str:
 def table_checks(config: Mapping[str, Any], tables: Mapping[str, RowTable]) -> dict[str, TableChecks]:
     """The checks of each table, by its key: those of `target.table` stand at the top of the section.
 
-    Raises ConfigError naming the fields that are wrong.
+    Raises ConfigError naming the fields that are wrong, and columns that a table hasn't.
     """
     main = target_table(config)
     try:
         checks = ChecksSection.model_validate(config.get("checks") or {})
-        return {key: checks.of(None if table.name == main else key) for key, table in tables.items()}
     except ValidationError as error:
         raise wrong_fields(error, ChecksSection, "checks") from None
+    found = {}
+    for key, table in tables.items():
+        is_main = table.name == main
+        found[key] = checks.of(None if is_main else key)
+        check_columns(found[key], table.columns, ("checks",) if is_main else ("checks", "tables", key))
+    return found

@@ -68,12 +68,15 @@ class RowProcessor(WarehouseProcessor):
         """What `preview` says beside the days and the tables, such as what is read."""
         return {}
 
-    async def validate(self, parameters: dict[str, Any]) -> None:
-        await super().validate(parameters)
+    def check_config(self) -> None:
         self._tables = {table.key: table for table in self.tables()}
         self._checks = table_checks(self.config, self._tables)
         for table in self._tables.values():
             refuse_lineage(table.columns, f"the table {table.name}")
+
+    async def validate(self, parameters: dict[str, Any]) -> None:
+        await super().validate(parameters)
+        self.check_config()
 
     async def preview(self, parameters: dict[str, Any]) -> dict[str, str]:
         await self.validate(parameters)

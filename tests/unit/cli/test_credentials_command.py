@@ -138,6 +138,17 @@ def test_what_a_run_would_refuse_isnt_sealed(tmp_path: Path, keyset: Path, conte
     assert result.output.startswith("--field api_key: ")
 
 
+def test_the_keyset_of_another_organization_is_refused(keyset: Path, key: Path) -> None:
+    told = f"{keyset}: expected the keyset of acme, this Secret is of acme_eu"
+    for command in (
+        ("seal", "acme", "openai", "--field", f"api_key=@{key}", "--keyset", str(keyset)),
+        ("keyset", "acme", "--add-to", str(keyset)),
+    ):
+        result = run(*command)
+        assert (result.exit_code, result.stdout) == (78, "")
+        assert told in result.output
+
+
 def test_a_file_that_is_no_keyset_is_refused(tmp_path: Path, key: Path) -> None:
     for text in (KEY, "{}", yaml.safe_dump({"kind": "Secret", "data": {"other": ""}})):
         (tmp_path / "none").write_text(text)

@@ -34,5 +34,10 @@ def test_without_a_folder_the_way_to_one_is_told() -> None:
     assert "for pipelines run --local: --credentials DIRECTORY" in run()
 
 
+def test_a_setting_that_the_provider_has_not_is_refused() -> None:
+    told = "--setting 'openai_url': unknown; openai has: openai_base_url, openai_usage_endpoints"
+    assert told in run("--setting", "openai_url=https://127.0.0.1:9")
+
+
 def test_a_folder_that_isnt_there_is_refused(tmp_path: Path) -> None:
     assert "Invalid value for '--credentials'" in run("--credentials", str(tmp_path / "none"))

@@ -105,4 +105,4 @@ def test_a_share_of_a_column_that_the_table_has_not_is_refused() -> None:
     check_columns(share("0.5"), columns)
     expected = r"^checks of t\.not_null_proportion: nobody is no column of the table; expected one of usage_date, Line_"
     with pytest.raises(ConfigError, match=expected):
-        check_columns(share("0.5", "nobody"), columns, "checks of t")
+        check_columns(share("0.5", "nobody"), columns, ("checks of t",))
