@@ -49,11 +49,6 @@ class Subscription:
     limits: Limits
     plan: str | None = None
 
-    @property
-    def allows_runs(self) -> bool:
-        """Whether runs may start, apart from the limits."""
-        return self.status.upper() in ALLOWED_STATUSES
-
 
 def check_subscription(org_slug: str, *, is_known: bool, status: str | None) -> None:
     """Refuse an organization that may not run anything.

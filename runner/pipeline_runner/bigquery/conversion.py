@@ -6,7 +6,7 @@ rebuilding arrays in SQL costs more than reading them. Both ways give the same v
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import ROUND_HALF_UP, Context, Decimal
+from decimal import Decimal
 from functools import reduce
 from typing import Any
 
@@ -14,14 +14,13 @@ import pyarrow
 from pyarrow import compute
 
 from pipeline_runner.bigquery.columns import Column, dotted
+from pipeline_runner.bigquery.scalars import DIGITS
 
 _NUMERIC = pyarrow.decimal128(38, 9)
 _BILLIONTH = Decimal("0.000000001")
 # Values of sql.py in the same places: what no NUMERIC can hold, and from where on rounding takes nothing.
 _NUMERIC_LIMIT = 1e29
 _ROUNDED_LIMIT = 1e7
-# BIGNUMERIC has up to 77 digits and sums have more; Python's own context would round at 28.
-_DIGITS = Context(prec=120, rounding=ROUND_HALF_UP)
 
 
 @dataclass
@@ -59,7 +58,7 @@ class Conversion:
         """What all batches so far came to, as a row of sql.statistics over the source would say it."""
         row: dict[str, Any] = {"row_count": self._rows}
         for number, tally in enumerate(self._tallies.values()):
-            row[f"sum_{number}"] = _DIGITS.add(_DIGITS.scaleb(Decimal(tally.billionths), -9), tally.wide)
+            row[f"sum_{number}"] = DIGITS.add(DIGITS.scaleb(Decimal(tally.billionths), -9), tally.wide)
             row[f"bad_{number}"] = tally.bad
             row[f"lost_{number}"] = tally.lost
         return row
@@ -87,7 +86,7 @@ class Conversion:
             return _exact(array, tally)
         if origin.type == "BIGNUMERIC":
             # Rare, so by Python's decimals: Arrow's would overflow without a word.
-            tally.wide = reduce(_DIGITS.add, (each for each in array.to_pylist() if each is not None), tally.wide)
+            tally.wide = reduce(DIGITS.add, (each for each in array.to_pylist() if each is not None), tally.wide)
         else:
             tally.billionths += _billionths(array)
         return array
@@ -121,8 +120,8 @@ def _decimal(value: float, tally: Tally) -> Decimal | None:
         tally.bad += 1
         return None
     # Python's text of a float is the shortest decimal that stands for it, as BigQuery's is.
-    decimal = Decimal(repr(value)).quantize(_BILLIONTH, context=_DIGITS)
-    tally.billionths += int(_DIGITS.scaleb(decimal, 9))
+    decimal = Decimal(repr(value)).quantize(_BILLIONTH, context=DIGITS)
+    tally.billionths += int(DIGITS.scaleb(decimal, 9))
     if abs(value) < _ROUNDED_LIMIT:
         tally.lost += value - float(decimal)
     return decimal
@@ -131,4 +130,4 @@ def _decimal(value: float, tally: Tally) -> Decimal | None:
 def _billionths(decimals: pyarrow.Array) -> int:
     """The exact sum, of NUMERIC or INTEGER: 128 bits wouldn't hold that of many of the largest."""
     total = compute.sum(decimals.cast(pyarrow.decimal256(76, 9))).as_py()
-    return int(_DIGITS.scaleb(total, 9)) if total is not None else 0
+    return int(DIGITS.scaleb(total, 9)) if total is not None else 0

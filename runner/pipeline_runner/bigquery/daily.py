@@ -9,12 +9,13 @@ the stand-in ten times as long.
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from decimal import Context, Decimal
+from decimal import Decimal
 from functools import reduce
 from typing import Self
 
 from pipeline_runner.bigquery import sql
 from pipeline_runner.bigquery.columns import Column, by_name, dotted, leaves
+from pipeline_runner.bigquery.scalars import DIGITS
 from pipeline_runner.bigquery.warehouse import Row
 
 _EPOCH = date(1970, 1, 1)
@@ -25,8 +26,6 @@ _DAY_NUMBERS = {
     "DATETIME": "UNIX_DATE(DATE({}))",
     "DATE": "UNIX_DATE({})",
 }
-# BIGNUMERIC has up to 77 digits; Python's own context would round at 28.
-_DIGITS = Context(prec=120)
 
 _Path = tuple[Column, ...]
 
@@ -106,7 +105,7 @@ def total(days: Mapping[date, Figures], money: tuple[str, ...]) -> Figures:
         sum(each.rows for each in days.values()),
         max((each.newest for each in days.values() if each.newest is not None), default=None),
         tuple(
-            reduce(_DIGITS.add, (each.sums[number] for each in days.values()), zero)
+            reduce(DIGITS.add, (each.sums[number] for each in days.values()), zero)
             for number, zero in enumerate(empty.sums)
         ),
     )

@@ -1,10 +1,10 @@
 """Decides which days a run reads whose caller named none: its own, and of those before them what a pause left out."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
-from pipeline_runner.bigquery.window import Window
+from pipeline_runner.bigquery.window import Window, listed, listed_days
 
 # How many days before its own one run reads: a run that ends by its time limit would be tried again with the same.
 MOST_AT_ONCE = 14
@@ -39,10 +39,10 @@ class DueDays:
             (self.missed, "{} had been missed and are caught up"),
             (self.again, "{} are read again, as they were last read before their corrections had come"),
         ]
-        return " and ".join(told.format(ranges(days)) for days, told in parts if days)
+        return " and ".join(told.format(listed_days(days)) for days, told in parts if days)
 
     def __str__(self) -> str:
-        return ", ".join(map(str, self.windows))
+        return listed(self.windows)
 
 
 def due_days(
@@ -75,8 +75,3 @@ def is_settled(day: date, read_at: datetime | None, rescan_days: int) -> bool:
     `rescan_days` days past. What was read before is of a pause, of a run by hand, or of a day that wasn't over.
     """
     return read_at is None or read_at >= datetime.combine(day, time(), UTC) + timedelta(days=rescan_days)
-
-
-def ranges(days: Iterable[date]) -> str:
-    """Days as people write them: 2026-11-01..2026-11-03, 2026-11-05."""
-    return ", ".join(map(str, Window.ranges(days)))

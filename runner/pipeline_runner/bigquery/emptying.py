@@ -1,7 +1,7 @@
 """Refuses to empty a table's days where nobody has asked for it: a source that suddenly has none is rather at fault."""
 # ruff: noqa: S608 - all names in the statement have been checked by pattern
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 
 import structlog
@@ -9,7 +9,7 @@ import structlog
 from pipeline_runner.bigquery import daily, sql
 from pipeline_runner.bigquery.transaction import Target
 from pipeline_runner.bigquery.warehouse import Warehouse
-from pipeline_runner.bigquery.window import Window
+from pipeline_runner.bigquery.window import Window, listed, listed_days
 from pipeline_runner.errors import DataError
 
 _log = structlog.get_logger(__name__)
@@ -26,9 +26,14 @@ async def days_to_keep(warehouse: Warehouse, target: Target, days: Sequence[date
     rows = await warehouse.query(f"keeping_{target.table}", statement, location=target.location, what=what)
     kept = sorted(daily.day_of(row["day"]) for row in rows)
     if kept:
-        told = "days that the source has no rows for any more keep theirs; a run that names them empties them"
-        _log.warning(told, days=", ".join(map(str, Window.ranges(kept))), table=target.name)
+        tell_kept(kept, target)
     return kept
+
+
+def tell_kept(days: Iterable[date], target: Target) -> None:
+    """Warn of days whose rows stay in a target, though the source has none for them any more."""
+    told = "days that the source has no rows for any more keep theirs; a run that names them empties them"
+    _log.warning(told, days=listed_days(days), table=target.name)
 
 
 async def refuse_emptying(warehouse: Warehouse, target: Target, windows: Sequence[Window]) -> None:
@@ -40,8 +45,8 @@ async def refuse_emptying(warehouse: Warehouse, target: Target, windows: Sequenc
     what = f"counting the rows of {target.name}"
     (row,) = await warehouse.query(f"emptying_{target.table}", statement, location=target.location, what=what)
     if row["n"]:
-        days = ", ".join(map(str, windows))
         raise DataError(
-            f"nothing was published: {target.name} has {row['n']} rows for {days}, and the source now has none at all; "
-            "if that is right, a run that names the days (date, or start_date and end_date) empties them"
+            f"nothing was published: {target.name} has {row['n']} rows for {listed(windows)}, and the source "
+            "now has none at all; if that is right, a run that names the days (date, or start_date and end_date) "
+            "empties them"
         )

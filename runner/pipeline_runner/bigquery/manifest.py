@@ -23,7 +23,7 @@ from pipeline_runner.bigquery.due_days import LastRead
 from pipeline_runner.bigquery.library import bigquery
 from pipeline_runner.bigquery.publishing import LINEAGE, Target
 from pipeline_runner.bigquery.warehouse import WRITE_RIGHT, Row, Warehouse
-from pipeline_runner.bigquery.window import Window
+from pipeline_runner.bigquery.window import Window, listed_days
 from pipeline_runner.errors import ProcessorError
 
 _log = structlog.get_logger(__name__)
@@ -97,7 +97,9 @@ class Manifest:
         }
         lost = [day for day in window.days() if day in figures and figures[day].rows != standing.get(day, 0)]
         if lost:
-            _log.warning("days of the target were changed by somebody else", days=_told(lost), table=self._target.name)
+            _log.warning(
+                "days of the target were changed by somebody else", days=listed_days(lost), table=self._target.name
+            )
         last_read = dict.fromkeys(first) | {day: row["read_at"] for day, row in copied.items()}
         rows_copied = {day: row["row_count"] for day, row in copied.items()}
         return Known(last_read, rows_copied, {day: found for day, found in figures.items() if day not in lost})
@@ -168,7 +170,7 @@ class Manifest:
                 right=WRITE_RIGHT, wants_rows=False,
             )  # fmt: skip
         except ProcessorError as error:
-            _log.warning("days that are unchanged will be looked at again", days=_told(days), error=str(error))
+            _log.warning("days that are unchanged will be looked at again", days=listed_days(days), error=str(error))
 
     def _values(self, figures: Figures) -> str:
         newest = "CAST(NULL AS TIMESTAMP)" if figures.newest is None else sql.moment(figures.newest)
@@ -208,10 +210,6 @@ def _read(row: Row, money: tuple[str, ...]) -> Figures | None:
         return Figures(row["row_count"], row["max_export_time"], tuple(Decimal(sums[name]) for name in money))
     except (ValueError, KeyError, TypeError, InvalidOperation):
         return None
-
-
-def _told(days: Sequence[date]) -> str:
-    return ", ".join(map(str, Window.ranges(days)))
 
 
 def _plain(value: Decimal) -> str:

@@ -6,6 +6,7 @@ from pipeline_runner.bigquery.columns import Column, by_name, dotted, leaves
 from pipeline_runner.bigquery.planning import Plan
 from pipeline_runner.bigquery.source import READ_RIGHT
 from pipeline_runner.bigquery.warehouse import Warehouse
+from pipeline_runner.bigquery.window import listed
 
 
 async def describe(warehouse: Warehouse, plan: Plan, reader: Warehouse | None = None) -> dict[str, str]:
@@ -30,7 +31,7 @@ async def describe(warehouse: Warehouse, plan: Plan, reader: Warehouse | None = 
     added = [each.name for each in copy.columns if each.name.lower() not in known] if plan.existing else []
     return {
         "read": f"{source.name} ({source.location}), by {way}",
-        "days": f"{', '.join(map(str, plan.windows))} (UTC, by {source.time.name})",
+        "days": f"{listed(plan.windows)} (UTC, by {source.time.name})",
         "rows": f"{found['n']:,}, a scan of {size:,} bytes",
         "write": f"{target.name} ({target.location})",
         "replace": standing,

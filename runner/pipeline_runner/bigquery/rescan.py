@@ -4,19 +4,15 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from functools import partial
 
-import structlog
-
 from pipeline_runner.bigquery import daily
 from pipeline_runner.bigquery.copying import origin
-from pipeline_runner.bigquery.due_days import DueDays, is_settled, ranges
-from pipeline_runner.bigquery.emptying import refuse_emptying
+from pipeline_runner.bigquery.due_days import DueDays, is_settled
+from pipeline_runner.bigquery.emptying import refuse_emptying, tell_kept
 from pipeline_runner.bigquery.manifest import Known, changed
 from pipeline_runner.bigquery.planning import Plan
 from pipeline_runner.bigquery.source import READ_RIGHT
 from pipeline_runner.bigquery.tenancy import check_references
 from pipeline_runner.bigquery.warehouse import Warehouse
-
-_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -64,8 +60,7 @@ async def rescan(
     # Nobody asked for these any more, so a source that keeps its rows for a while must not take them from the target.
     gone = [day for day in due.again if day not in found and known.rows.get(day)]
     if gone:
-        told = "days that the source has no rows for any more keep theirs; a run that names them empties them"
-        _log.warning(told, days=ranges(gone))
+        tell_kept(gone, plan.target)
     days = [day for day in changed(looked_at, found, known.figures, copy) if day not in gone]
     unchanged = set(looked_at).difference(days)
     settled = [

@@ -10,17 +10,16 @@ import structlog
 from pipeline_core.catalog.checks import TableChecks
 from pipeline_runner.bigquery import sql
 from pipeline_runner.bigquery.checks import check_columns, violations
-from pipeline_runner.bigquery.columns import Column, fields
+from pipeline_runner.bigquery.columns import Column
 from pipeline_runner.bigquery.counted import Counted
 from pipeline_runner.bigquery.encoding import RowEncoder, UnfitRowError
-from pipeline_runner.bigquery.library import bigquery
 from pipeline_runner.bigquery.parts import Parts
 from pipeline_runner.bigquery.quarantine import Quarantine
-from pipeline_runner.bigquery.staging import STAGING_LIFETIME
+from pipeline_runner.bigquery.staging_tables import StagingTables
 from pipeline_runner.bigquery.threads import together
 from pipeline_runner.bigquery.warehouse import Warehouse
-from pipeline_runner.bigquery.window import Window
-from pipeline_runner.errors import DataError, ProcessorError
+from pipeline_runner.bigquery.window import Window, listed
+from pipeline_runner.errors import DataError
 
 _log = structlog.get_logger(__name__)
 
@@ -65,8 +64,8 @@ class RowStaging:
         self._checks = {key: (checks or {}).get(key, TableChecks()) for key in self._tables}
         for key, table in self._tables.items():
             check_columns(self._checks[key], table.columns, (f"checks of {table.name}",))
-        # Named by run and pod: a pod that was thought dead can't write into its successor's table.
-        self._names = {key: f"{dataset}._staging_{suffix}_{key}" for key in self._tables}
+        self._staged = StagingTables(warehouse, dataset, suffix)
+        self._names = {key: self._staged.name(key) for key in self._tables}
         self._encoders = {
             key: RowEncoder(table.columns, frozenset((table.day, *table.required)))
             for key, table in self._tables.items()
@@ -76,7 +75,6 @@ class RowStaging:
             for key, table in self._tables.items()
         }
         self._quarantine = Quarantine(warehouse, dataset, location=location)
-        self._made: list[str] = []
         self._read_at: datetime | None = None
 
     def table(self, key: str) -> str:
@@ -85,7 +83,9 @@ class RowStaging:
 
     async def open(self) -> None:
         """Make the staging tables. BigQuery says when it has made them: the rows are read after that."""
-        made = await together(*(self._create(key) for key in self._tables))
+        made = await together(
+            *(self._staged.create(name, self._tables[key].columns) for key, name in self._names.items())
+        )
         self._read_at = min(made)
 
     def keep_to(self, windows: Sequence[Window]) -> None:
@@ -149,23 +149,7 @@ class RowStaging:
         for parts in self._parts.values():
             parts.close()
         self._quarantine.close()
-        made, self._made = self._made, []
-        await together(*map(self._drop, made))
-
-    async def _drop(self, name: str) -> None:
-        try:
-            await self._warehouse.drop_table(name)
-        except ProcessorError as error:
-            _log.warning("a staging table is left to expire", table=name, error=str(error))
-
-    async def _create(self, key: str) -> datetime:
-        """Make a staging table; BigQuery's time when it did, to the millisecond below."""
-        made = bigquery.Table(self._names[key], fields(self._tables[key].columns))
-        made.expires = datetime.now(UTC) + STAGING_LIFETIME
-        self._made.append(self._names[key])
-        # crash here: the table expires by itself, and the next attempt's has another name
-        created: datetime = (await self._warehouse.create_table(made, exists_ok=True)).created
-        return created
+        await self._staged.drop()
 
     async def _compared(self, key: str) -> Counted:
         """What is staged of a table, compared with what was written: rows, and sums to the last digit."""
@@ -206,6 +190,5 @@ class RowStaging:
     def _checked_day(self, key: str, row: Mapping[str, object]) -> date | None:
         day = self._day(key, row)
         if day is not None and self._days and day not in self._days:
-            days = ", ".join(map(str, self._windows))
-            raise UnfitRowError(f"{self._tables[key].day}: {day} isn't one of the run's days, {days}")
+            raise UnfitRowError(f"{self._tables[key].day}: {day} isn't one of the run's days, {listed(self._windows)}")
         return day

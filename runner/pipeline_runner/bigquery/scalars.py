@@ -14,7 +14,7 @@ from typing import Any
 _BILLIONTH = Decimal("0.000000001")
 _NUMERIC_LIMIT = Decimal("1e29")
 _INTEGERS = range(-(2**63), 2**63)
-# NUMERIC has 38 digits and sums have more; Python's own context would round at 28.
+# NUMERIC has 38 digits, BIGNUMERIC 77, and sums have more; Python's own context would round at 28.
 DIGITS = Context(prec=200, rounding=ROUND_HALF_UP)
 
 

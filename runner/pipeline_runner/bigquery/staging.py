@@ -6,33 +6,30 @@ that are loaded. Both ways make the same decimals of the same floats, so they gi
 """
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from pipeline_runner.bigquery import daily, sql
-from pipeline_runner.bigquery.columns import Column, by_name
+from pipeline_runner.bigquery.columns import by_name
 from pipeline_runner.bigquery.copying import Copy, origin
 from pipeline_runner.bigquery.counted import Counted
 from pipeline_runner.bigquery.failures import explained
 from pipeline_runner.bigquery.library import bigquery
 from pipeline_runner.bigquery.source import READ_RIGHT
+from pipeline_runner.bigquery.staging_tables import StagingTables
 from pipeline_runner.bigquery.tenancy import check_references
 from pipeline_runner.bigquery.threads import in_thread, together
 from pipeline_runner.bigquery.warehouse import Warehouse
-from pipeline_runner.errors import ProcessorError
 
 if TYPE_CHECKING:
     from pipeline_runner.bigquery.storage_read import Part
 
 _log = structlog.get_logger(__name__)
-
-# Staging tables are dropped at the end of a run; one whose runner was killed goes by itself.
-STAGING_LIFETIME = timedelta(hours=24)
 
 
 class Staging:
@@ -44,9 +41,8 @@ class Staging:
     def __init__(self, warehouse: Warehouse, dataset: str, suffix: str, reader: Warehouse | None = None) -> None:
         self._warehouse = warehouse
         self._reader = reader or warehouse
-        # Named by run and pod: a pod that was thought dead can't write into its successor's table.
-        self.table = f"{dataset}._staging_{suffix}"
-        self._made: list[str] = []
+        self._tables = StagingTables(warehouse, dataset, suffix)
+        self.table = self._tables.name()
         self._stop = threading.Event()
 
     async def by_query(self, copy: Copy, read_at: datetime) -> Counted:
@@ -73,7 +69,7 @@ class Staging:
             identity=self._reader.credentials, read_at=read_at,
         )  # fmt: skip
         rows, number = 0, 0
-        loading = self._create(copy.wanted)
+        loading: Awaitable[object] = self._tables.create(self.table, copy.wanted)
         with ExitStack() as files:
             while True:
                 # A part is loaded while the next one is read.
@@ -89,19 +85,7 @@ class Staging:
     async def drop(self) -> None:
         """Drop what was made; called at the end, whatever happened."""
         self._stop.set()
-        made, self._made = self._made, []
-        for name in made:
-            try:
-                await self._warehouse.drop_table(name)
-            except ProcessorError as error:
-                _log.warning("a staging table is left to expire", table=name, error=str(error))
-
-    async def _create(self, columns: tuple[Column, ...]) -> None:
-        table = bigquery.Table(self.table, [bigquery.SchemaField.from_api_repr(each.to_api()) for each in columns])
-        table.expires = datetime.now(UTC) + STAGING_LIFETIME
-        self._made.append(self.table)
-        # crash here: the table expires by itself, and the next attempt's has another name
-        await self._warehouse.create_table(table, exists_ok=True)
+        await self._tables.drop()
 
     async def _checked(self, copy: Copy, expected: Counted) -> Counted:
         """What is staged, compared with what is expected: rows, and sums to the last digit."""
@@ -123,8 +107,7 @@ class Staging:
     async def _convert(self, copy: Copy, origin: str) -> None:
         """Make the staging table of the rows, converted, in one statement: the table is there whole or not at all."""
         values = sql.copied_columns(copy.source.columns, copy.wanted)
-        statement = sql.create(self.table, values, origin, datetime.now(UTC) + STAGING_LIFETIME)
-        self._made.append(self.table)
+        statement = sql.create(self.table, values, origin, self._tables.expected(self.table))
         # crash here: the table expires by itself, and the next attempt's has another name
         await self._warehouse.query(
             "stage", statement, location=copy.location, what=f"copying {copy.source.name}",

@@ -14,7 +14,7 @@ from pipeline_runner.bigquery import sql
 from pipeline_runner.bigquery.columns import Column
 from pipeline_runner.bigquery.failures import STALE
 from pipeline_runner.bigquery.markers import COMMITS, LOCKS
-from pipeline_runner.bigquery.window import Window
+from pipeline_runner.bigquery.window import Window, listed
 
 # What every published row says of itself. They are set by the transaction, never staged.
 RUN_ID = Column("run_id", "STRING", description="The run that loaded this row.")
@@ -136,7 +136,7 @@ def _check_newer(commits: str, publication: Publication) -> str:
     if publication.moving:
         newer += f" OR committed_at > {at} AND ({_touching(publication.moving)})"
     newer += ")"
-    stale = sql.text(f"{STALE} into {publication.target.name} for days of {_told(publication.windows)}")
+    stale = sql.text(f"{STALE} into {publication.target.name} for days of {listed(publication.windows)}")
     return f"""\
   IF EXISTS (SELECT 1 FROM {commits} WHERE {newer}) THEN
     SELECT ERROR({stale});
@@ -153,7 +153,7 @@ def _replace(run: str, moment: str, publication: Publication) -> str:
     columns = [*publication.columns, *lineage]
     names = ", ".join(sql.quoted(name) for name, _ in columns)
     values = ", ".join(value for _, value in columns)
-    told = f"{publication.target.name} for {_told(publication.windows)}"
+    told = f"{publication.target.name} for {listed(publication.windows)}"
     differ = sql.text(f"the transaction would leave other than {publication.rows} rows in {told}")
     # A staged row of another day would stand beside the windows, and be missing from this count.
     return f"""\
@@ -177,7 +177,3 @@ def _markers(run: str, moment: str, publication: Publication) -> Iterator[str]:
 
 def _day(day: date) -> str:
     return Window.literal(day, "DATE")
-
-
-def _told(windows: Sequence[Window]) -> str:
-    return ", ".join(map(str, windows))

@@ -79,6 +79,16 @@ class Window:
         return self.first.isoformat() if self.first == self.last else f"{self.first}..{self.last}"
 
 
+def listed(windows: Iterable[Window]) -> str:
+    """Windows as people write them: 2026-11-01..2026-11-03, 2026-11-05."""
+    return ", ".join(map(str, windows))
+
+
+def listed_days(days: Iterable[date]) -> str:
+    """Days likewise, those that follow one another together."""
+    return listed(Window.ranges(days))
+
+
 def _day(parameters: Mapping[str, object], name: str) -> date:
     value = parameters.get(name)
     try:

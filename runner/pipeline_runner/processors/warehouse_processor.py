@@ -11,11 +11,11 @@ import structlog
 
 from pipeline_core.catalog.days import MAX_CATCH_UP_DAYS
 from pipeline_core.dates import END_DATE, START_DATE
-from pipeline_runner.bigquery.due_days import DueDays, LastRead, due_days, is_settled, ranges
+from pipeline_runner.bigquery.due_days import DueDays, LastRead, due_days, is_settled
 from pipeline_runner.bigquery.focus_view import ensure_focus_view
 from pipeline_runner.bigquery.publishing import Publication, Publisher
 from pipeline_runner.bigquery.warehouse import Identity, Warehouse
-from pipeline_runner.bigquery.window import Window
+from pipeline_runner.bigquery.window import Window, listed_days
 from pipeline_runner.errors import ProcessorError
 from pipeline_runner.processors.base import BaseProcessor, ProcessorResult
 from pipeline_runner.settings import PodSettings, QueryLimits, bigquery_settings
@@ -82,7 +82,7 @@ class WarehouseProcessor(BaseProcessor, ABC):
             return
         self.due = due_days(self.window, last_read, catch_up_days=self._catch_up_days, rescan_days=self.rescan_days)
         told = {"caught_up": self.due.missed, "read_again": self.due.again, "left_to_later_runs": self.due.left}
-        further = {name: ranges(days) for name, days in told.items() if days}
+        further = {name: listed_days(days) for name, days in told.items() if days}
         if further:
             # Days that were only read too early are no news where a run by hand, or one of today, came first.
             tell = _log.warning if self.due.missed else _log.info

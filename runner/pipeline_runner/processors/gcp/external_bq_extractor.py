@@ -18,6 +18,7 @@ from pipeline_runner.bigquery.rescan import Rescan, refuse_emptied, rescan
 from pipeline_runner.bigquery.staging import Staging, now
 from pipeline_runner.bigquery.threads import together
 from pipeline_runner.bigquery.warehouse import Warehouse
+from pipeline_runner.bigquery.window import listed
 from pipeline_runner.errors import DataError, ProcessorError
 from pipeline_runner.processors.base import ProcessorResult
 from pipeline_runner.processors.gcp import billing_export
@@ -96,7 +97,7 @@ class ExternalBQExtractor(WarehouseProcessor):
             "extracting",
             source=plan.source.name,
             by_query=plan.by_query,
-            days=_told(plan),
+            days=listed(plan.windows),
             unchanged_days=found.unchanged,
         )
         counted, undated = await together(self._staged(plan, found.read_at), self._undated(plan, found))
@@ -126,7 +127,7 @@ class ExternalBQExtractor(WarehouseProcessor):
         details: dict[str, object] = {"target": plan.target.name, "window": str(self.due), **self.details}
         if not self.days_named:
             unchanged = data.found.unchanged if data.found else 0
-            details |= {"unchanged_days": unchanged, "copied_days": _told(plan) if data.counted else ""}
+            details |= {"unchanged_days": unchanged, "copied_days": listed(plan.windows) if data.counted else ""}
         if data.undated:
             _log.warning("rows of the source have no time, and so belong to no day", rows=data.undated)
             details["undated_rows"] = data.undated
@@ -208,7 +209,3 @@ class ExternalBQExtractor(WarehouseProcessor):
             ),
             has_manifest(self.warehouse, self._dataset),
         )
-
-
-def _told(plan: Plan) -> str:
-    return ", ".join(map(str, plan.windows))
