@@ -18,6 +18,15 @@ _LOOKS = (
     (re.compile(r"(?<=://)(?:[^/\s:@]{0,200}:[^\s\"'<>]{0,200}|[^/\s:@]{16,200})(?=@)"), REDACTED),
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{20,}"), rf"\1 {REDACTED}"),
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)", re.DOTALL), REDACTED),
+    # GitHub, GitLab, Slack, AWS, Google: keys that begin with letters of their own. A JSON Web Token: two JSON objects.
+    (
+        re.compile(
+            r"(?<![A-Za-z0-9])(?:gh[oprsu]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{40,}|glpat-[A-Za-z0-9_-]{20,}"
+            r"|xox[abeoprs]-[A-Za-z0-9-]{10,}|A(?:KIA|SIA)[A-Z0-9]{16}|AIza[A-Za-z0-9_-]{35}"
+            r"|eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*)"
+        ),
+        REDACTED,
+    ),
     # OpenAI, Anthropic, Google; after %3D of an address as well
     (re.compile(r"(?:\b|(?<=_)|(?<=%3D))(?:sk-(?:ant-|proj-|admin-)?|ya29\.)[A-Za-z0-9_-]{16,}"), REDACTED),
 )

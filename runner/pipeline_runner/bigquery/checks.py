@@ -32,8 +32,15 @@ def _column_problems(checks: TableChecks, columns: tuple[Column, ...]) -> Iterat
     known = by_name(columns)
     asked = {"not_null": checks.not_null or (), "not_null_proportion": checks.not_null_proportion or ()}
     for check, name in ((check, name) for check, names in asked.items() for name in names):
-        if name.lower() not in known:
+        column = known.get(name.lower())
+        if column is None:
             yield check, f"{name} is no column of the table; expected one of {_names(columns)}"
+        elif column.repeated:
+            # https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#array_nulls
+            yield (
+                check,
+                f"{name} is {column.kind}: a stored array is empty, but never NULL, so that it would pass always",
+            )
     for name in checks.sum or {}:
         column = known.get(name.lower())
         if column is None or column.repeated or column.type not in _SUMMED:

@@ -78,6 +78,14 @@ SECRETS = [
     '{"x-api-key":"hunter2"}',
     "[(b'host', b'x'), (b'x-api-key', b'hunter2')]",
     '("X-Api-Key", "hunter2")',
+    # in parts, so that nobody who looks for lost keys finds these
+    f"ghp_{'hunter2' * 6}",
+    f"github_pat_{'hunter2_' * 6}",
+    f"glpat-{'hunter2-' * 3}",
+    f"xoxb-{'hunter2-' * 3}",
+    f"id AKIA{'HUNTER2' * 2}XX of nobody",
+    f"key=AIza{'hunter2' * 5}&alt=json",
+    f"GET /x?jwt=eyJ{'hunter2' * 3}.eyJ{'hunter2' * 3}.{'hunter2' * 3} HTTP/1.1",
 ]
 
 
@@ -126,7 +134,16 @@ def test_the_id_of_a_key_stays(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["Pipeline not found: a/b/c", "table a:b.c", "http://127.0.0.1:8080/x?y=z", "at 10:30", "a token, or a secret"],
+    [
+        "Pipeline not found: a/b/c",
+        "table a:b.c",
+        "http://127.0.0.1:8080/x?y=z",
+        "at 10:30",
+        "a token, or a secret",
+        "AKIA is how they begin",
+        "eyJ0.eyJ1",
+        "ghp_short",
+    ],
 )
 def test_plain_text_stays(capsys: pytest.CaptureFixture[str], text: str) -> None:
     configure_logging("info", "x")

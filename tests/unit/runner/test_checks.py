@@ -9,6 +9,7 @@ import pytest
 from pipeline_core.catalog.checks import TableChecks
 from pipeline_runner.bigquery.checks import check_columns, daily_violations, statement, violations
 from pipeline_runner.bigquery.columns import Column
+from pipeline_runner.config_errors import FieldsError
 from pipeline_runner.errors import ConfigError
 
 DAY = Column("usage_date", "DATE")
@@ -98,6 +99,19 @@ async def test_a_full_day_does_not_hide_one_without_values() -> None:
     ]
     assert warehouse.asked == [statement("p.d.t", share("0.5"), DAY)]
     assert warehouse.asked[0].endswith(" GROUP BY 1")
+
+
+def test_an_array_is_never_null_and_so_no_column_to_check_for_it() -> None:
+    columns = (DAY, Column("tags", "STRING", repeated=True))
+    asked = TableChecks.model_validate({"not_null": ["tags"], "not_null_proportion": {"Tags": {"min": "0.5"}}})
+    with pytest.raises(FieldsError) as refused:
+        check_columns(asked, columns, ("checks", "tables", "usage"))
+    told = "is REPEATED STRING: a stored array is empty, but never NULL, so that it would pass always"
+    assert [(path[-1], message) for path, message in refused.value.problems] == [
+        ("not_null", f"tags {told}"),
+        ("not_null_proportion", f"Tags {told}"),
+    ]
+    assert str(refused.value).startswith("checks.tables.usage.not_null: tags is REPEATED")
 
 
 def test_a_share_of_a_column_that_the_table_has_not_is_refused() -> None:
