@@ -5,38 +5,25 @@ import random
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from functools import partial
 from pathlib import Path
 from urllib.parse import parse_qs
 
 import pytest
 
-from pipeline_core.outcome import ExitCode, Outcome
-from pipeline_core.run_document import RunDocument
+from pipeline_core.outcome import ExitCode
 from pipeline_core.settings import BigQuerySettings
 from pipeline_local.simulators.server import Simulators, start_simulators
-from pipeline_runner.api.client import ApiClient
-from pipeline_runner.api.clock import Clock
 from pipeline_runner.execution import execute
 from pipeline_runner.progress import Progress, Stage
 from support.fault_proxy import FaultProxy, bigquery_proxy
 from support.marks import in_smoke
+from support.provider_checks import DAYS, FAULTS, FIRST, OURS, REPORTS, check, succeeds, without_waiting
 from support.provider_runs import Customer, customer_with_key, same_rows, total
 from support.runner_process import kill_at
 from support.waiting import eventually
 
 pytestmark = pytest.mark.usefixtures("quick_retries")
 
-FIRST, LAST = date(2026, 10, 1), date(2026, 10, 3)
-DAYS = {"start_date": FIRST.isoformat(), "end_date": LAST.isoformat()}
-# Faults that a client gets over by asking again, or by putting up with them, and how often each request meets one.
-FAULTS = {
-    **dict.fromkeys(("429-retry-after-ms", "429-retry-after", "429-retry-after-date", "429-reset", "429-bare"), 0.05),
-    **dict.fromkeys(("500", "503", "529", "dropped", "reset", "truncated", "missing-bucket"), 0.04),
-    **dict.fromkeys(("short-page", "unknown-fields"), 0.08),
-}
-# What stands in a dataset beside the tables of its providers.
-OURS = {"_pipelines_commits", "_pipelines_locks", "costs_focus"}
 SEEDS = [*range(10), *(pytest.param(seed, marks=pytest.mark.full) for seed in range(10, 200))]
 
 
@@ -64,15 +51,7 @@ def customer(
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Waits for a provider pass in no time, and are counted as if they had."""
-    slept = [0.0]
-
-    async def sleep(seconds: float) -> None:
-        slept[0] += seconds
-        await asyncio.sleep(0)
-
-    clock = Clock(monotonic=lambda: slept[0], sleep=sleep)
-    monkeypatch.setattr("pipeline_runner.processors.api_usage.ApiClient", partial(ApiClient, clock=clock))
+    without_waiting(monkeypatch)
 
 
 @pytest.fixture
@@ -80,21 +59,6 @@ def proxy(customer: Customer) -> Iterator[FaultProxy]:
     """A proxy to BigQuery that the runs of this test go through; `customer` itself goes straight."""
     with bigquery_proxy() as made:
         yield made
-
-
-async def succeeds(document: RunDocument) -> Outcome:
-    outcome, code = await execute(document, Progress())
-    assert (outcome.error, code) == (None, ExitCode.OK)
-    return outcome
-
-
-def check(customer: Customer, outcome: Outcome, first: date = FIRST, last: date = LAST, width: str = "1d") -> None:
-    """The tables hold the truth of these days, and nothing else."""
-    truth = customer.truth(first, last, bucket_width=width)
-    costs, usage = customer.rows("costs"), customer.rows("usage")
-    same_rows(costs, truth.rows["costs"])
-    same_rows(usage, truth.rows["usage"])
-    assert outcome.records_processed == len(costs) + len(usage)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -191,7 +155,7 @@ async def test_a_run_that_has_published_asks_for_nothing_again(customer: Custome
 
 async def test_no_more_requests_than_pages_and_no_more_at_once_than_told(customer: Customer) -> None:
     customer.simulators.plan(latency_ms=30)
-    reports = 11 if customer.provider == "openai" else 2
+    reports = REPORTS[customer.provider]
     await succeeds(customer.document(source={"at_once": 2}, start_date="2026-08-01", end_date="2026-08-31"))
     assert customer.simulators.count(customer.provider) == reports  # type: ignore[arg-type]
     assert customer.simulators.max_concurrency(customer.provider) == 2  # type: ignore[arg-type]
@@ -274,7 +238,7 @@ async def test_progress_rises_and_ends_with_the_rows_published(customer: Custome
 
     outcome, _ = await execute(customer.document(**DAYS), Heard())
     assert told == sorted(told, key=lambda each: (list(Stage).index(each[0]), each[1]))
-    reports = 11 if customer.provider == "openai" else 2
+    reports = REPORTS[customer.provider]
     assert len([each for each in told if each[0] is Stage.EXTRACT]) == 1 + reports
     assert told[-1] == (Stage.LOAD, 1.0, outcome.records_processed)
 

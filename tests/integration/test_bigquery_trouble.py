@@ -10,18 +10,13 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from pipeline_core.outcome import ExitCode
 from pipeline_core.settings import BigQuerySettings
-from pipeline_local.services.bigquery import BigQuery
-from pipeline_local.simulators.bigquery_trouble import SHARES, Kind, trouble_before
+from pipeline_local.simulators.bigquery_trouble import Kind, trouble_before
 from pipeline_local.simulators.server import start_simulators
-from pipeline_runner.execution import execute
-from pipeline_runner.progress import Progress
 from support.billing import Billing, row
+from support.trouble import OFTEN, through_attempts, trouble_on_the_way
 
 DAYS = ("2026-11-01", "2026-11-02")
-_ATTEMPTS = 5
-_OFTEN: dict[Kind, float] = {kind: 2 * share for kind, share in SHARES.items()}
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +34,7 @@ def ask(url: str) -> bytes:
 
 def test_the_same_seed_makes_the_same_trouble_whatever_the_ids(upstream: str) -> None:
     def met(seed: int, job: str) -> list[str]:
-        with trouble_before(upstream, seed=seed, shares=_OFTEN, slow_seconds=0) as made:
+        with trouble_before(upstream, seed=seed, shares=OFTEN, slow_seconds=0) as made:
             told = []
             for number in range(40):
                 try:
@@ -103,21 +98,15 @@ def test_a_job_whose_answer_was_lost_is_there(upstream: str) -> None:
         assert make(made.url) == 409
 
 
+@pytest.mark.usefixtures("quick_retries")
 @pytest.mark.parametrize("read", ["query", "storage"])
 @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.full) for seed in (2, 3, 4))])
-async def test_a_copy_ends_right(
-    bigquery: BigQuery, bigquery_settings: BigQuerySettings, monkeypatch: pytest.MonkeyPatch, seed: int, read: str
-) -> None:
+async def test_a_copy_ends_right(bigquery_settings: BigQuerySettings, seed: int, read: str) -> None:
     billing = Billing(bigquery_settings)
     billing.make_source([row(day, cost) for day in DAYS for cost in ("1.25", "2.5")])
-    monkeypatch.setattr("pipeline_runner.bigquery.warehouse.random.uniform", lambda *_: 0.01)
     document = billing.document(read=read, start_date=DAYS[0], end_date=DAYS[-1])
-    with trouble_before(bigquery.environment["BIGQUERY_EMULATOR_HOST"], seed=seed, shares=_OFTEN) as made:
-        monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", made.url)
-        for _ in range(_ATTEMPTS):
-            outcome, code = await execute(document, Progress())
-            if code is not ExitCode.TRANSIENT:
-                break
-    assert (outcome.error, code, outcome.records_processed) == (None, ExitCode.OK, 4)
+    with trouble_on_the_way(seed) as made:
+        outcome = await through_attempts(document)
+    assert outcome.records_processed == 4
     assert billing.costs() == [Decimal("1.25"), Decimal("2.5")] * 2
     assert sum(made.met.values()) > made.requests / 10, "a test of trouble has to meet some"
