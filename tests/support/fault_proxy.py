@@ -4,10 +4,12 @@ import json
 import os
 import re
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
+from http.client import HTTPConnection
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -19,23 +21,32 @@ from pipeline_local.simulators.proxy import Call, Reply, proxy
 class Fault:
     """What happens to requests whose `METHOD path` and body match; `times` None is for ever.
 
-    Kinds: `answer` with status and body instead of asking; `lose` the answer after asking; `hold` until released;
-    `swallow`: never ask, and break the connection when released.
+    The first `after` of them are left in peace. Kinds: `answer` with status and body instead of asking; `lose` the
+    answer after asking; `hold` until released; `swallow`: never ask, and break the connection when released; `half`:
+    send half of the request's body, and break both connections when released; `change` the answer's body.
+    A request that is held is asked when it is released, or with `done` before: then its answer is held.
     """
 
     path: str
     body: str = ""
     times: int | None = 1
+    after: int = 0
     status: int | None = None
     answer: Any = None
     lose: bool = False
     hold: bool = False
     swallow: bool = False
+    half: bool = False
+    done: bool = False
+    change: Callable[[bytes], bytes] | None = None
     reached: threading.Event = field(default_factory=threading.Event)
     released: threading.Event = field(default_factory=threading.Event)
 
     def matches(self, line: str, body: str) -> bool:
         if self.times == 0 or not re.search(self.path, line) or not re.search(self.body, body):
+            return False
+        if self.after > 0:
+            self.after -= 1
             return False
         self.times = None if self.times is None else self.times - 1
         return True
@@ -47,12 +58,18 @@ def error(status: int, reason: str, message: str) -> dict[str, Any]:
 
 
 class FaultProxy:
-    """The proxy's address, its faults, and the requests that it has seen as `METHOD path`."""
+    """The proxy's address, its faults, and the requests that it has seen: as `METHOD path`, and whole as `calls`.
+
+    `under_way` are those that have no answer yet: those of a client that was killed are carried out all the same.
+    """
 
     def __init__(self, upstream: str) -> None:
         self.faults: list[Fault] = []
         self.seen: list[str] = []
+        self.calls: list[Call] = []
         self.url = ""
+        self.under_way: list[str] = []
+        self._upstream = upstream
         self._bigquery = Manners(upstream)
         self._lock = threading.Lock()
 
@@ -65,20 +82,46 @@ class FaultProxy:
         """The answer to one request; None: the connection breaks."""
         with self._lock:
             self.seen.append(call.line)
+            self.calls.append(call)
+            self.under_way.append(call.line)
             fault = next((each for each in self.faults if each.matches(call.line, call.text)), None)
-        if fault is not None and fault.status is not None:
+        try:
+            return self._answer(call, fault)
+        finally:
+            with self._lock:
+                self.under_way.remove(call.line)
+
+    def _answer(self, call: Call, fault: Fault | None) -> Reply | None:
+        if fault is None:
+            return self._bigquery.ask(call)
+        if fault.status is not None:
             fault.reached.set()
             return Reply(fault.status, json.dumps(fault.answer).encode(), {"Content-Type": "application/json"})
-        if fault is not None and (fault.hold or fault.swallow):
+        if fault.half:
+            self._half(fault, call)
+            return None
+        answer = self._bigquery.ask(call) if fault.done else None
+        if fault.hold or fault.swallow:
             fault.reached.set()
             fault.released.wait(30)
             if fault.swallow:
                 return None
-        answer = self._bigquery.ask(call)
-        if fault is not None and fault.lose:
-            fault.reached.set()
+        answer = answer or self._bigquery.ask(call)
+        fault.reached.set()
+        if fault.lose:
             return None
-        return answer
+        return replace(answer, body=fault.change(answer.body)) if fault.change else answer
+
+    def _half(self, fault: Fault, call: Call) -> None:
+        # As a server sees it whose client ends in the middle of an upload.
+        with closing(HTTPConnection(urlsplit(self._upstream).netloc, timeout=30)) as upstream:
+            upstream.putrequest(call.method, call.path, skip_accept_encoding=True)
+            for name, value in call.headers.items():
+                if name.lower() not in ("host", "accept-encoding"):
+                    upstream.putheader(name, value)
+            upstream.endheaders(call.body[: len(call.body) // 2])
+            fault.reached.set()
+            fault.released.wait(30)
 
 
 @contextmanager
