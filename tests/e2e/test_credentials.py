@@ -16,7 +16,7 @@ from sqlalchemy import text
 from typer.testing import CliRunner
 
 from pipeline_cli.main import app
-from pipeline_core.credentials.names import ENVELOPE_FILE
+from pipeline_core.credentials.names import ENVELOPE_FILE, KEYSET_FILE
 from pipeline_core.kube.names import LABEL_ORG
 from pipeline_core.store.engine import create_engine
 from pipeline_core.store.integrations import Integrations
@@ -51,6 +51,10 @@ def vault(installation: Installation, tmp_path_factory: pytest.TempPathFactory) 
                 installation.kubectl("create", "secret", "generic", name, f"--from-file=api_key={folder / file}")
             field = ("--field", f"api_key=@{folder / 'good'}", "--keyset", str(keyset))
             installation.apply(yaml.safe_load(sealed("seal", ORG, "openai", *field, "--name", SEALED)))
+            # the bare keyset: as this organization's Secret it would be refused
+            bare = folder / "keyset.json"
+            bare.write_text(yaml.safe_load(keyset.read_text())["stringData"][KEYSET_FILE])
+            field = (*field[:2], "--keyset", str(bare))
             other = yaml.safe_load(sealed("seal", "e2e_other", "openai", *field, "--name", SWAPPED))
             installation.apply(relabelled(other))
             yield installation
