@@ -72,7 +72,11 @@ def proxy(upstream: str, decide: Decide, *, host: str = LOOPBACK, port: int = 0)
         protocol_version = "HTTP/1.1"
 
         def _answer(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            length = int(self.headers.get("Content-Length") or 0)
+            body = self.rfile.read(length)
+            if len(body) < length:  # whoever asked is gone; the server would wait for the rest
+                self.close_connection = True
+                return
             reply = decide(Call(self.command, self.path, dict(self.headers), body))
             if reply is None:
                 self.close_connection = True
