@@ -137,18 +137,15 @@ def _check_target(document: RunDocument) -> None:
 
 
 def _failure(name: str, error: BaseException) -> tuple[Outcome, ExitCode]:
-    """The outcome of an error: `{processor}: {details}`."""
+    """The outcome of an error: `{processor}: {details}`. Only of a defect is more logged than the outcome tells."""
     if isinstance(error, ProcessorError):
         code, details = error.exit_code, str(error)
-        _log.error("run failed", error=details, exit_code=int(code))
     elif isinstance(error, MemoryError):
         code, details = ExitCode.INTERNAL, "out of memory"
-        _log.error("run failed", error=details, exit_code=int(code))
     elif isinstance(error, SystemExit):
         code, details = ExitCode.INTERNAL, f"exited with {error.code!r} without an outcome"
-        _log.error("run failed", error=details, exit_code=int(code))
     else:
         code = ExitCode.INTERNAL
         details = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        _log.error("the processor raised what it shouldn't", error=details, exit_code=int(code), exc_info=error)
+        _log.error("the processor raised what it shouldn't", exc_info=error)
     return Outcome(status="failed", error=without_credentials(masked(f"{name}: {details}"))), code

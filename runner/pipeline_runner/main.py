@@ -51,6 +51,8 @@ def main() -> ExitCode:
     structlog.contextvars.bind_contextvars(run_id=document.run_id, org=document.org_slug, **_request(settings))
     progress = _progress(settings, document)
     outcome, code = asyncio.run(_until_stopped(document, progress, settings))
+    if outcome.status == "failed":
+        _log.error("run failed", error=outcome.error, exit_code=int(code))
     _end(settings.termination_log, outcome, code)
     progress.flush()
     return code

@@ -26,8 +26,9 @@ def run(*arguments: str) -> str:
     return result.output
 
 
-def test_a_folder_without_the_key_is_named(tmp_path: Path) -> None:
-    assert f"{tmp_path} has no field api_key; it has none" in run("--credentials", str(tmp_path))
+def test_a_folder_without_the_key_is_named_once(tmp_path: Path) -> None:
+    told = f"{tmp_path} has no field api_key; it has none"
+    assert run("--credentials", str(tmp_path)).count(told) == 1
 
 
 def test_without_a_folder_the_way_to_one_is_told() -> None:

@@ -134,12 +134,23 @@ def test_every_line_names_the_request_that_asked_for_the_run(runner: Runner) -> 
 )
 def test_failures_have_their_codes(runner: Runner, extract: str, load: str, code: int, error: str) -> None:
     process = runner.start(extract, load)
-    output, _ = process.communicate(timeout=30)
+    output, errors = process.communicate(timeout=30)
     assert process.returncode == code
     assert output == "closed\n"
     outcome = runner.outcome()
     assert outcome.status == "failed"
     assert (outcome.error or "").startswith(error)
+    failures = [line for line in map(json.loads, errors.splitlines()) if line["event"] == "run failed"]
+    assert [(line["error"], line["exit_code"], line["run_id"]) for line in failures] == [
+        (outcome.error, code, "run_ab12")
+    ]
+
+
+def test_a_defect_is_logged_with_the_place_where_it_was_raised(runner: Runner) -> None:
+    _, errors = runner.start("raise ValueError('what')").communicate(timeout=30)
+    (told,) = (line for line in map(json.loads, errors.splitlines()) if "exception" in line)
+    assert told["event"] == "the processor raised what it shouldn't"
+    assert "in extract" in str(told["exception"])
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
